@@ -1,0 +1,88 @@
+"""One rule of timing for both scikit-learn-style estimators, ours and theirs.
+
+A training round is the difference of two fits on the same data,
+``time(1 + epochs) - time(1 epoch)``, divided by the steps in ``epochs``. What a fit
+costs once (validation, initial weights, label encoding) cancels; everything that
+belongs to an epoch (shuffle, loss curve, bookkeeping) is counted. The short fit
+enters with its best time so far: a disturbed one would make the round look quicker
+than it was, a disturbed long one makes it look slower, as in every other peer.
+"""
+
+import warnings
+
+import numpy as np
+
+from peers.timing import repeated, seconds
+from peers.workloads import make_data
+
+
+def build(make, job, epochs):
+    """``make`` (an ``MLPClassifier``) with the row's settings, ``epochs`` long."""
+    row = job.workload
+    return make(
+        hidden_layer_sizes=row.sizes[1:-1],
+        activation="relu",
+        solver=row.solver,
+        alpha=row.alpha,
+        batch_size=row.batch,
+        learning_rate_init=row.rate,
+        momentum=0.0,
+        max_iter=epochs,
+        tol=0.0,
+        n_iter_no_change=10**9,
+        random_state=0,
+    )
+
+
+def data(job):
+    """X and y; two classes become a two-column indicator.
+
+    An estimator gives two classes a single logistic output. The indicator keeps the
+    row's two outputs, at two logistic losses instead of one softmax over two.
+    """
+    X, y = make_data(job.workload, job.numpy_dtype)
+    k = job.workload.sizes[-1]
+    return X, (np.eye(k, dtype=int)[y] if k == 2 else y)
+
+
+def prepare_training(make, job):
+    """A round by the difference rule, on as many rows as fit the budget."""
+    warnings.simplefilter("ignore")
+    X, y = data(job)
+    batch = job.workload.batch
+
+    def fit(rows, epochs):
+        build(make, job, epochs).fit(X[:rows], y[:rows])
+
+    # A slow estimator gets fewer rows, not fewer epochs: one at least is needed.
+    few = min(job.workload.n, 20 * batch)
+    fit(few, 1)
+    step = max(seconds(fit, few, 3) - seconds(fit, few, 1), 1e-7) / (2 * few / batch)
+    steps = min(job.workload.n // batch, max(20, int(job.budget / step)))
+    rows = steps * batch
+    epochs = max(1, round(job.budget / (step * steps)))
+
+    short = min(seconds(fit, rows, 1) for _ in range(3))
+
+    def run():
+        nonlocal short
+        short = min(short, seconds(fit, rows, 1))
+        return seconds(fit, rows, 1 + epochs) - short, epochs * steps
+
+    return run
+
+
+def fitted(make, job):
+    """An estimator of the row's shape, fitted for one epoch on a few rows."""
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(0)
+    d, k = job.workload.sizes[0], job.workload.sizes[-1]
+    X = rng.standard_normal((10 * k, d), dtype=job.numpy_dtype)
+    return build(make, job, 1).set_params(batch_size=k).fit(X, np.arange(10 * k) % k)
+
+
+def prepare_proba(make, job):
+    estimator = fitted(make, job)
+    X, _ = data(job)
+    estimator.predict_proba(X)
+    return repeated(lambda: estimator.predict_proba(X), 1, job.budget)

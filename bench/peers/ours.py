@@ -1,0 +1,27 @@
+"""This package's ``MLPClassifier`` and ``Network``; timed as `estimator` says."""
+
+from functools import partial
+
+from mlp import MLPClassifier
+from peers import estimator
+from peers.timing import repeated
+
+LIBRARY = "mlp"
+
+
+def prepare(job):
+    row = job.workload
+    options = {"n_threads": job.threads}
+    if row.dropout:
+        options["dropout"] = row.dropout
+    if row.batch_norm:
+        options["batch_norm"] = "hidden"
+    make = partial(MLPClassifier, **options)
+    if row.kind == "train":
+        return "fit", estimator.prepare_training(make, job)
+    if row.kind == "proba":
+        return "predict_proba", estimator.prepare_proba(make, job)
+    network = estimator.fitted(make, job).network_
+    X, _ = estimator.data(job)
+    network.forward(X)
+    return "Network.forward", repeated(lambda: network.forward(X), 1, job.budget)

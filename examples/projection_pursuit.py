@@ -1,0 +1,79 @@
+"""Projection pursuit regression beside a linear model, and a plot of its terms.
+
+    python projection_pursuit.py [--data FILE.npz] [--n-terms 8] [--out FILE.png]
+
+FILE.npz holds X (n_samples, n_features) and y (n_samples,), and may hold
+feature_names. Without it the diabetes data of scikit-learn are used.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import root_mean_squared_error
+from sklearn.model_selection import train_test_split
+
+from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
+
+
+def load(path):
+    """Return X, y and the names of the features."""
+    if path is None:
+        data = load_diabetes()
+        return data.data, data.target, data.feature_names
+    with np.load(path, allow_pickle=False) as data:
+        X = data["X"].astype(np.float64)
+        names = [f"x{j}" for j in range(X.shape[1])]
+        if "feature_names" in data:
+            names = data["feature_names"].tolist()
+        return X, data["y"].astype(np.float64), names
+
+
+def count_or_cv(text):
+    return text if text == "cv" else int(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help=".npz file with X and y")
+    parser.add_argument("--n-terms", type=count_or_cv, default="cv")
+    parser.add_argument("--seed", type=int, default=0, help="split and starts")
+    parser.add_argument("--out", type=Path, default=Path("projection_pursuit.png"))
+    options = parser.parse_args()
+
+    X, y, names = load(options.data)
+    X, X_test, y, y_test = train_test_split(
+        X, y, test_size=0.25, random_state=options.seed
+    )
+    linear = LinearRegression().fit(X, y)
+    start = time.perf_counter()
+    model = ProjectionPursuitRegressor(options.n_terms, random_state=options.seed)
+    model.fit(X, y)
+    seconds = time.perf_counter() - start
+
+    baseline = root_mean_squared_error(y_test, linear.predict(X_test))
+    rmse = root_mean_squared_error(y_test, model.predict(X_test))
+    print(f"{len(y)} rows to train, {len(y_test)} to test, {X.shape[1]} features")
+    print(f"linear regression   test RMSE {baseline:.5g}")
+    print(f"projection pursuit  test RMSE {rmse:.5g} ({rmse / baseline - 1:+.1%})")
+    print(f"{model.n_terms_} terms, {model.n_iter_} sweeps, {seconds:.1f} s")
+    for m, (omega, g) in enumerate(
+        zip(model.directions_, model.ridge_functions_, strict=True), start=1
+    ):
+        heaviest = np.argsort(-np.abs(omega * X.std(axis=0)))[:3]
+        parts = ", ".join(f"{names[j]} {omega[j]:+.3g}" for j in heaviest)
+        print(f"  g_{m}: {g.degrees_of_freedom:4.1f} degrees of freedom; {parts}")
+
+    axes = model.plot_terms(X, y)
+    for ax, omega in zip(axes, model.directions_, strict=True):
+        # A single far projection would otherwise squeeze the rest into a corner.
+        ax.set_xlim(*np.quantile(X @ omega, [0.002, 0.998]))
+    axes[0].figure.savefig(options.out, dpi=110)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

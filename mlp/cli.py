@@ -1,0 +1,556 @@
+"""The command line: a demonstration, training on a table, and prediction.
+
+``python -m mlp`` trains on the digits that scikit-learn ships; ``python -m mlp
+DATA.csv --target COLUMN`` trains on the user's own table; ``python -m mlp predict
+MODEL DATA.csv`` uses what was saved.
+"""
+
+import argparse
+import csv
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import sklearn.neural_network
+from numpy.typing import NDArray
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import (
+    confusion_matrix,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import mlp
+from mlp.progress import ProgressLine
+from mlp.tabular import (
+    Table,
+    TableError,
+    TableModel,
+    choose_features,
+    feature_matrix,
+    guess_task,
+    listing,
+    load_model,
+    make_preprocessor,
+    missing_values,
+    read_table,
+    target_values,
+    write_atomically,
+)
+
+__all__ = ["main"]
+
+Array = NDArray[Any]
+
+MAX_SHOWN_CLASSES = 20
+
+DESCRIPTION = """\
+Train a multilayer perceptron on a table, and report how well it does on rows it has
+not seen. Without DATA: a demonstration on handwritten digits, timed against
+scikit-learn.
+"""
+
+EPILOG = """\
+examples:
+  python -m mlp                                   the digits demonstration
+  python -m mlp iris.csv --target species --out iris.model
+  python -m mlp houses.csv --target price --hidden 100,50 --epochs 500
+  python -m mlp predict iris.model new.csv --out predictions.csv
+
+data:
+  .csv   a header, then one row per line; semicolons and tabs serve as well as
+         commas; empty cells and NA, N/A, nan, null and ? mean "no value".
+  .npz   X and y, or x_train, y_train, x_test and y_test, or one array per column.
+  Columns of numbers are standardised, columns of text are one-hot encoded, and text
+  that differs in nearly every row (a name, an id) is dropped.
+
+'python -m mlp predict --help' tells how to use a saved model. A model file is a
+pickle, and loading one can run any code: only use files from a source you trust.
+"""
+
+PREDICT_EPILOG = """\
+DATA needs the columns that the model was trained on, in any order; others, such as
+the target, are ignored. Of an .npz with x_train and x_test, x_test is predicted.
+The result is CSV, one line per row of DATA. A model file is a pickle, and loading
+one can run any code: only use files from a source you trust.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Report bad arguments as every other error: in one line, from `main`."""
+        raise TableError(f"{message} (see python -m mlp --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None, default=None
+        The arguments; None means those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 for an error of the user's, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["predict"]:
+            _predict(_predict_parser().parse_args(arguments[1:]))
+        else:
+            options = _train_parser().parse_args(arguments)
+            _train_on_table(options) if options.data else _demonstrate(options)
+        sys.stdout.flush()
+    except TableError as error:
+        print(f"mlp: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mlp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has left; keep Python's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+# -------------------------------------------------------------------- arguments
+
+
+def _hidden_layers(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of positive layer sizes such as 100,50"
+        )
+    return sizes
+
+
+def _whole_number(least: int) -> Callable[[str], int]:
+    most = 2**32 - 1  # of NumPy's seeds
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no whole number from {least} to {most}"
+            )
+        return int(text)
+
+    return parse
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return share
+
+
+def _train_parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m mlp",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("data", nargs="?", type=Path, metavar="DATA", help="a .csv or .npz file")
+    add("--target", metavar="COLUMN", help="column to predict (.npz: y if not given)")
+    add(
+        "--task",
+        choices=["classify", "regress"],
+        help="what the target is; guessed if not given",
+    )
+    add("--out", type=Path, metavar="MODEL", help="save the trained model here")
+    add(
+        "--test-size",
+        type=_share,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the rows kept for testing (default: 0.2)",
+    )
+    add(
+        "--compare",
+        action="store_true",
+        help="also time scikit-learn's own network on the same data; may take long",
+    )
+    _add_network_arguments(parser.add_argument_group("network and training"))
+    return parser
+
+
+def _add_network_arguments(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--hidden",
+        type=_hidden_layers,
+        default=(100,),
+        metavar="SIZES",
+        help="sizes of the hidden layers (default: 100)",
+    )
+    add(
+        "--epochs",
+        type=_whole_number(1),
+        default=200,
+        metavar="N",
+        help="stop after N epochs at the latest (default: 200)",
+    )
+    add(
+        "--seed",
+        type=_whole_number(0),
+        default=0,
+        metavar="S",
+        help="random seed (default: 0)",
+    )
+    add(
+        "--activation",
+        default="relu",
+        metavar="NAME",
+        help="of the hidden units: relu, tanh, logistic, identity (default: relu)",
+    )
+    add(
+        "--solver",
+        default="adam",
+        metavar="NAME",
+        help="adam, sgd or lbfgs (default: adam)",
+    )
+    add(
+        "--learning-rate",
+        type=float,
+        default=0.001,
+        metavar="RATE",
+        help="first step size (default: 0.001)",
+    )
+    add(
+        "--batch-size",
+        type=_whole_number(1),
+        metavar="N",
+        help="rows per step (default: 200, or all if fewer)",
+    )
+    add(
+        "--alpha",
+        type=float,
+        default=1e-4,
+        help="strength of the L2 penalty (default: 0.0001)",
+    )
+    add(
+        "--early-stopping",
+        action="store_true",
+        help="stop when a tenth of the training rows, set aside, no longer improves",
+    )
+
+
+def _predict_parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m mlp predict",
+        description="Predict each row of a table with a saved model.",
+        epilog=PREDICT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="a file written by --out")
+    add("data", type=Path, metavar="DATA", help="a .csv or .npz file")
+    add("--out", type=Path, metavar="CSV", help="write here, not to the terminal")
+    add("--proba", action="store_true", help="add the probability of each class")
+    return parser
+
+
+def _check_out(path: Path | None, *inputs: Path) -> None:
+    """Refuse an unusable output before, not after, the training."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise TableError(f"--out {path} is a folder")
+    if not path.absolute().parent.is_dir():
+        raise TableError(f"--out {path}: there is no folder {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise TableError(f"--out {path}: the folder {path.parent} is not writable")
+    if any(path.exists() and path.samefile(other) for other in inputs):
+        raise TableError(f"--out {path} would overwrite an input file")
+
+
+# --------------------------------------------------------------------- training
+
+
+@dataclass
+class _Fit:
+    """A fitted estimator, and how long `fit` took for how many epochs."""
+
+    estimator: Any
+    seconds: float
+    n_epochs: int
+    warnings: list[warnings.WarningMessage]
+
+
+def _make_network(package: Any, task: str, options: argparse.Namespace) -> Any:
+    """Build the estimator of `package`: ours, or scikit-learn's of the same name."""
+    name = "MLPClassifier" if task == "classify" else "MLPRegressor"
+    return getattr(package, name)(
+        hidden_layer_sizes=options.hidden,
+        activation=options.activation,
+        solver=options.solver,
+        alpha=options.alpha,
+        batch_size="auto" if options.batch_size is None else options.batch_size,
+        learning_rate_init=options.learning_rate,
+        max_iter=options.epochs,
+        random_state=options.seed,
+        early_stopping=options.early_stopping,
+    )
+
+
+def _timed_fit(network: Any, task: str, X: Any, y: Array) -> _Fit:
+    estimator = network
+    if task == "regress":
+        estimator = TransformedTargetRegressor(network, transformer=StandardScaler())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        start = time.perf_counter()
+        try:
+            estimator.fit(X, y)
+        except ValueError as error:
+            raise TableError(f"training failed: {error}") from error
+        seconds = time.perf_counter() - start
+    trained = estimator.regressor_ if task == "regress" else estimator
+    return _Fit(estimator, seconds, trained.n_iter_, caught)
+
+
+def _fit_ours(options: argparse.Namespace, task: str, X: Any, y: Array) -> _Fit:
+    """Train with a progress bar, and print what is to be known about the outcome."""
+    network = _make_network(mlp, task, options)
+    fit = _timed_fit(network.set_callbacks(ProgressLine()), task, X, y)
+    for trained in (network, getattr(fit.estimator, "regressor_", network)):
+        trained.set_callbacks()  # a saved model shows no progress
+    for warning in fit.warnings:
+        text = " ".join(str(warning.message).split())
+        if "interrupted" in text:
+            text = f"Training stopped early, after {fit.n_epochs} epochs."
+        elif fit.n_epochs >= options.epochs and issubclass(
+            warning.category, ConvergenceWarning
+        ):
+            text = f"Still improving at epoch {fit.n_epochs}; --epochs N allows more."
+        print(text)
+    return fit
+
+
+def _print_times(
+    fit: _Fit, options: argparse.Namespace, task: str, X: Any, y: Array
+) -> None:
+    """Print the time of `fit` beside that of scikit-learn for as many epochs."""
+    network = _make_network(sklearn.neural_network, task, options)
+    network.set_params(max_iter=max(fit.n_epochs, 1))
+    print("Timing scikit-learn ...", file=sys.stderr)
+    theirs = _timed_fit(network, task, X, y)
+    per_epoch = fit.seconds / max(fit.n_epochs, 1)
+    ratio = theirs.seconds / max(theirs.n_epochs, 1) / per_epoch
+    _print_time("Training time", fit)
+    _print_time("scikit-learn's time", theirs)
+    _print_line("Ratio", f"{ratio:.1f} times as fast as scikit-learn")
+
+
+def _demonstrate(options: argparse.Namespace) -> None:
+    """Train on scikit-learn's digits and print how it went."""
+    for name in ("target", "task", "out"):
+        if getattr(options, name) is not None:
+            raise TableError(f"--{name} needs DATA (see python -m mlp --help)")
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    train, test = _split(y, "classify", None, options)
+    print(f"Handwritten digits: {len(X):,} images of 8 x 8 pixels, 10 classes")
+    print(f"Training on {len(train):,}, testing on {len(test):,}")
+    fit = _fit_ours(options, "classify", X[train], y[train])
+    predicted = fit.estimator.predict(X[test])
+    print()
+    _print_line("Test accuracy", f"{np.mean(predicted == y[test]):.1%}")
+    _print_times(fit, options, "classify", X[train], y[train])
+    _print_confusion(y[test], predicted)
+
+
+def _train_on_table(options: argparse.Namespace) -> None:
+    """Train on the user's table, print how it went, and save the model."""
+    table, target = _read_training_table(options)
+    task = options.task or guess_task(table.columns[target])
+    if options.task is None:
+        print(f"Task: {task} (guessed from {target!r}; --task overrules it)")
+    y = target_values(table.columns[target], task, target)
+    features, dropped = choose_features(table, target)
+    for reason in dropped:
+        print(f"Dropped column {reason}")
+    train, test = _split(y, task, table.n_train, options)
+    if task == "classify" and len(np.unique(y[train])) < 2:
+        raise TableError("too few rows: those for training are all of one class")
+    raw = feature_matrix(table, features)
+    preprocessor = make_preprocessor(features)
+    X = preprocessor.fit_transform(raw[train])
+    n_numbers = sum(feature.is_number for feature in features)
+    print(
+        f"Columns: {n_numbers} of numbers, {len(features) - n_numbers} of text, "
+        f"{X.shape[1]} network inputs"
+    )
+    print(f"Training on {len(train):,} rows, testing on {len(test):,}")
+    fit = _fit_ours(options, task, X, y[train])
+    pipeline = Pipeline([("preprocessor", preprocessor), ("network", fit.estimator)])
+    predicted = pipeline.predict(raw[test])
+    print()
+    _print_scores(task, y[train], y[test], predicted)
+    if options.compare:
+        _print_times(fit, options, task, X, y[train])
+    else:
+        _print_time("Training time", fit)
+    if task == "classify":
+        _print_confusion(y[test], predicted)
+    if options.out is not None:
+        _save(TableModel(features, target, task, pipeline), options.out)
+
+
+def _read_training_table(options: argparse.Namespace) -> tuple[Table, str]:
+    """Return the rows that have a target, and the target's name."""
+    _check_out(options.out, options.data)
+    table = read_table(options.data, options.target)
+    target = options.target or table.target
+    if target is None:
+        raise TableError(f"--target is needed; columns: {listing(table.columns)}")
+    missing = missing_values(table.column(target))
+    if missing.all():
+        raise TableError(f"target {target!r} has no values")
+    if missing.any():
+        print(f"Dropped {missing.sum():,} rows without a value of {target!r}")
+        table = table.rows(~missing)
+    return table, target
+
+
+def _split(
+    y: Array, task: str, n_train: int | None, options: argparse.Namespace
+) -> tuple[Array, Array]:
+    """Return the row numbers for training and for testing."""
+    rows = np.arange(len(y))
+    if n_train is not None:
+        if n_train in (0, len(rows)):
+            raise TableError("the rows for training or for testing are none")
+        return rows[:n_train], rows[n_train:]
+    n_test = int(np.ceil(options.test_size * len(rows)))
+    if not 0 < n_test < len(rows):
+        raise TableError(f"too few rows ({len(rows)}) to keep some for testing")
+    stratify = None
+    if task == "classify":
+        counts = np.unique(y, return_counts=True)[1]
+        # A class needs a row on either side, and either side a row of each class.
+        if counts.min() > 1 and len(counts) <= min(n_test, len(rows) - n_test):
+            stratify = y
+    train, test = train_test_split(
+        rows, test_size=n_test, random_state=options.seed, stratify=stratify
+    )
+    return train, test
+
+
+def _save(model: TableModel, path: Path) -> None:
+    try:
+        model.save(path)
+    except OSError as error:
+        raise TableError(f"cannot write {path}: {error.strerror}") from error
+    print(f"\nSaved to {path}")
+
+
+# ---------------------------------------------------------------------- reports
+
+
+def _print_line(name: str, text: str) -> None:
+    print(f"{name:<21}{text}")
+
+
+def _print_time(name: str, fit: _Fit) -> None:
+    _print_line(name, f"{fit.seconds:.3f} s for {fit.n_epochs} epochs")
+
+
+def _print_scores(task: str, y_train: Array, y_test: Array, predicted: Array) -> None:
+    if task == "classify":
+        labels, counts = np.unique(y_train, return_counts=True)
+        majority = labels[np.argmax(counts)]
+        _print_line("Test accuracy", f"{np.mean(predicted == y_test):.1%}")
+        baseline = f"{np.mean(y_test == majority):.1%} by always saying {majority}"
+        _print_line("Baseline", baseline)
+        return
+    rmse = root_mean_squared_error(y_test, predicted)
+    baseline = f"{np.std(y_test):.5g} by always saying the mean"
+    _print_line("Test RMSE", f"{rmse:.5g}")
+    _print_line("Baseline RMSE", baseline)
+    _print_line("Test MAE", f"{mean_absolute_error(y_test, predicted):.5g}")
+    if len(y_test) > 1:
+        _print_line("Test R2", f"{r2_score(y_test, predicted):.4f}")
+
+
+def _print_confusion(truth: Array, predicted: Array) -> None:
+    """Print counts with a dot for zero; rows are the truth, columns the prediction."""
+    labels = np.unique(np.concatenate([truth, predicted]))
+    if len(labels) > MAX_SHOWN_CLASSES:
+        print(f"\nNo confusion matrix: {len(labels)} classes are too many to show")
+        return
+    counts = confusion_matrix(truth, predicted, labels=labels)
+    names = [_cut(str(label), 16) for label in labels]
+    heads = [_cut(str(label), 7) for label in labels]
+    width = max(len(str(cell)) for cell in (*heads, counts.max())) + 2
+    margin = max(map(len, names)) + 2
+    print("\nConfusion matrix (rows: true class, columns: predicted class)\n")
+    print(" " * margin + "".join(head.rjust(width) for head in heads))
+    for name, row in zip(names, counts, strict=True):
+        cells = "".join((str(n) if n else ".").rjust(width) for n in row)
+        print(name.rjust(margin) + cells)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# ------------------------------------------------------------------- prediction
+
+
+def _predict(options: argparse.Namespace) -> None:
+    """Write the predictions of a saved model for a table as CSV."""
+    _check_out(options.out, options.model, options.data)
+    model = load_model(options.model)
+    if options.proba and model.task == "regress":
+        raise TableError("--proba needs a classifier, but the model is a regressor")
+    table = read_table(options.data, model.target)
+    if table.n_train is not None:
+        table = table.rows(np.arange(table.n_rows) >= table.n_train)
+    X = feature_matrix(table, model.features)
+    try:
+        columns = {"prediction": model.pipeline.predict(X)}
+        if options.proba:
+            probabilities = model.pipeline.predict_proba(X).T
+            labels = model.pipeline.classes_
+            for label, column in zip(labels, probabilities, strict=True):
+                columns[f"probability of {label}"] = column
+    except ValueError as error:
+        raise TableError(f"cannot predict: {error}") from error
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(c.tolist() for c in columns.values()), strict=True))
+    if options.out is None:
+        sys.stdout.write(text.getvalue())
+        return
+    try:
+        write_atomically(options.out, lambda f: f.write(text.getvalue().encode()))
+    except OSError as error:
+        message = f"cannot write {options.out}: {error.strerror}"
+        raise TableError(message) from error

@@ -1,0 +1,132 @@
+"""The parameters and attributes that estimators share, documented once."""
+
+from inspect import cleandoc
+from textwrap import indent
+from typing import TypeVar
+
+__all__ = ["document"]
+
+Class = TypeVar("Class", bound=type)
+
+PARAMETERS = """
+hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
+    Units of each hidden layer; ``()`` for none.
+activation : str, tuple or sequence, default="relu"
+    Of the hidden layers: 'identity', 'logistic', 'tanh', 'relu', 'leaky_relu',
+    'two_sided_relu', 'scaled_tanh', 'elu', 'selu', 'softplus', 'erf', 'gaussian', 'gelu',
+    'silu', 'mish' [S table 65.1]; with parameters as ``("leaky_relu", 0.1)``; a sequence
+    with one per layer; a sequence of sequences with one per node [S P65.6].
+solver : {'adam', 'adamw', 'sgd', 'lbfgs'}, default="adam"
+    'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
+    weights apart from the gradient; 'lbfgs' uses all samples at once.
+alpha : float, default=0.0001
+    L2 penalty (alpha/2)‖W‖² divided by the number (or weight) of the batch's samples.
+batch_size : int or 'auto', default="auto"
+    Samples in a mini-batch; 'auto' is min(200, n_samples).  With 1 and plain 'sgd' the
+    core takes a path of its own, bound by memory alone.
+learning_rate : str or callable, default="constant"
+    'constant'; 'invscaling': learning_rate_init/(t+1)**power_t after t samples;
+    'adaptive': a fifth whenever progress stops; 'step': a half every 10 epochs;
+    'cosine': to zero over max_iter epochs; or a callable: epochs done -> rate.
+learning_rate_init : float, default=0.001
+    Step size μ.
+power_t : float, default=0.5
+    Exponent of 'invscaling'.
+max_iter : int, default=200
+    Most epochs, or iterations of a full-batch solver.
+shuffle : bool, default=True
+    Whether each epoch takes the samples in a new order.
+random_state : int, RandomState instance or None, default=None
+    Seeds initial parameters, the validation split and the orders; an int gives the same
+    bits every time, whatever the number of threads.
+tol : float, default=1e-4
+    Progress smaller than this counts as none; for full-batch solvers, the largest entry
+    of the gradient at which they stop.
+verbose : bool or int, default=False
+    Whether to print the loss of every epoch.
+warm_start : bool, default=False
+    Whether `fit` goes on from the parameters of the previous call.
+momentum : float, default=0.9
+    Of 'sgd'; 0 is plain gradient descent.
+nesterovs_momentum : bool, default=True
+    Nesterov's form of it.
+early_stopping : bool, default=False
+    Whether to hold out part of the samples, stop when the score on them stalls, and keep
+    the parameters that scored best [S 65.94].  The split is stratified for single labels.
+validation_fraction : float, default=0.1
+    The part held out.
+beta_1, beta_2 : float or pair of float, default=0.9, 0.999
+    Adam's decay rates, in [0, 1); a pair gives weights and offsets their own [S 65.95].
+epsilon : float, default=1e-8
+    Added to the root of Adam's second average.
+n_iter_no_change : int, default=10
+    Epochs without progress before training stops.
+max_fun : int, default=15000
+    Most evaluations of the loss by 'lbfgs'.
+output_activation : str, tuple or None, default=None
+    Of the outputs; None takes what suits the loss and the targets.
+huber_delta : float, default=1.0
+    Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
+l1 : float, default=0.0
+    L1 penalty l1·‖W‖₁ [S P65.15].
+l2 : float, default=0.0
+    L2 penalty l2·‖W‖² whatever the batch size: ρ of [S 65.45].
+l2_bias : bool, default=False
+    Whether `l2` takes the offsets in.
+weight_decay : float, default=0.01
+    Decoupled decay of 'adamw'.
+clip_norm : float or None, default=None
+    Largest norm of a step's gradient; longer ones are shortened to it.
+clip_value : float or None, default=None
+    Largest entry of a step's gradient, after `clip_norm`.
+init : str or callable, default="sklearn"
+    'sklearn', 'normal', 'uniform', 'glorot', 'glorot_sigmoid', 'he', 'zeros'
+    [S 65.88–65.93c], or a callable ``(rng, n_in, n_out) -> (W, b)``.
+dtype : {None, "float32", "float64"}, default=None
+    Precision of training and prediction; None keeps that of X.
+n_threads : int or None, default=None
+    Threads to use at most; None means the cores this process may use.  The results are
+    the same bits for any number.
+"""
+
+ATTRIBUTES = """
+network_ : Network
+    The trained network by itself.
+coefs_ : list of ndarray of shape (n_in, n_out)
+    Weights, a layer each: views into ``network_.params``.
+intercepts_ : list of ndarray of shape (n_out,)
+    Offsets, a layer each: views too.
+loss_ : float
+    Loss of the last epoch, penalties included.
+best_loss_ : float or None
+    Smallest loss so far; None with early stopping.
+loss_curve_ : list of float
+    Loss of every epoch (iteration, for full-batch solvers).
+validation_scores_ : list of float or None
+    Score on the held-out samples after every epoch, with early stopping.
+best_validation_score_ : float or None
+    The best of them.
+t_ : int
+    Samples seen in training.
+n_iter_ : int
+    Epochs (iterations) of the last call to `fit`.
+n_layers_ : int
+    Layers, inputs and outputs included.
+n_outputs_ : int
+    Outputs of the network.
+out_activation_ : str
+    Activation of the outputs.
+n_features_in_ : int
+    Features seen by `fit`.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Their names, if X had any.
+"""
+
+
+def document(cls: Class) -> Class:
+    """Put the shared descriptions into the class's docstring."""
+    text = cls.__doc__ or ""
+    for key, shared in (("{parameters}", PARAMETERS), ("{attributes}", ATTRIBUTES)):
+        text = text.replace(key, indent(cleandoc(shared), "    ").lstrip())
+    cls.__doc__ = text
+    return cls

@@ -1,0 +1,68 @@
+"""The table of learning-rate schedules: when the rate changes, and to what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import cos, isfinite, pi
+from typing import Any
+
+__all__ = ["SCHEDULES", "Schedule"]
+
+#: names that `learning_rate` takes; a callable ``epoch -> rate`` is legal too
+SCHEDULES = ("constant", "invscaling", "adaptive", "step", "cosine")
+
+
+@dataclass
+class Schedule:
+    """The step size μ of each epoch.
+
+    'constant'; 'invscaling': μ₀/(t+1)^power_t after t samples; 'adaptive': μ/5 whenever
+    progress stops; 'step': μ₀·drop^⌊epoch/every⌋; 'cosine': from μ₀ to 0 over `horizon`
+    epochs; a callable is asked with the number of epochs done.
+
+    Attributes
+    ----------
+    rate : float
+        The step size in force.
+    """
+
+    kind: str | Callable[[int], float]
+    initial: float
+    power_t: float = 0.5
+    step_every: int = 10
+    step_drop: float = 0.5
+    horizon: int = 200
+    rate: float = field(default=0.0)
+
+    #: 'adaptive' stops instead of going below this
+    smallest = 1e-6
+
+    def __post_init__(self) -> None:
+        self.rate = self.initial
+        self.epoch_ends(0, 0)
+
+    def epoch_ends(self, epochs: int, samples: int) -> None:
+        """Set the rate of the next epoch, after so many epochs and samples."""
+        if callable(self.kind):
+            rate = float(self.kind(epochs))
+            if not (isfinite(rate) and rate >= 0):
+                raise ValueError(
+                    f"learning_rate({epochs}) returned {rate}; it must be finite and >= 0"
+                )
+            self.rate = rate
+        elif self.kind == "invscaling" and samples:
+            self.rate = self.initial / (samples + 1) ** self.power_t
+        elif self.kind == "step":
+            self.rate = self.initial * self.step_drop ** (epochs // self.step_every)
+        elif self.kind == "cosine":
+            done = min(1.0, epochs / self.horizon)
+            self.rate = self.initial * (1 + cos(pi * done)) / 2
+
+    def progress_stopped(self) -> bool:
+        """React to a stop of progress; True if training should end."""
+        if self.kind != "adaptive" or self.rate <= self.smallest:
+            return True
+        self.rate /= 5.0
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()

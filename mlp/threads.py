@@ -1,0 +1,65 @@
+"""How many threads to use, and what the core is made of."""
+
+import os
+import threading
+from typing import Any
+
+from mlp import _core
+
+__all__ = ["default_threads", "resolve_threads", "show_config"]
+
+
+def default_threads() -> int:
+    """The cores this process may use, fewer where the environment says so.
+
+    ``OMP_NUM_THREADS`` is honoured (joblib's process workers set it), and a limit set by
+    ``threadpoolctl.threadpool_limits``.  Threads other than the main one get a single
+    thread: whoever runs fits in parallel has divided the cores already.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = cores or os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if limit.isdigit() and int(limit) > 0:
+        cores = min(cores, int(limit))
+    return cores
+
+
+def resolve_threads(n_threads: int | None) -> int:
+    """`n_threads`, or the default where it is None.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None nor a positive integer.
+    """
+    if n_threads is None:
+        return default_threads()
+    if n_threads != int(n_threads) or n_threads < 1:
+        raise ValueError(f"n_threads must be None or a positive int, got {n_threads!r}")
+    return int(n_threads)
+
+
+def show_config() -> dict[str, Any]:
+    """Print and return what the compiled core is using.
+
+    Returns
+    -------
+    dict
+        ``isa``: the instruction set in use (``MLP_ISA`` in the environment forces one);
+        ``available``: those this build and processor offer; ``threads``: the default number;
+        ``float32``, ``float64``: numbers in a vector, rows and columns of a tile;
+        ``build``: compiler and flags.
+    """
+    config = {
+        "isa": _core.ISA,
+        "available": list(_core.AVAILABLE_ISAS),
+        "compiled": list(_core.COMPILED_ISAS),
+        "threads": default_threads(),
+        **_core.describe(),
+        "build": _core.BUILD,
+    }
+    for key, value in config.items():
+        print(f"{key:10} {value}")
+    return config

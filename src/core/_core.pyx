@@ -1,0 +1,685 @@
+# cython: language_level=3
+"""The door between Python and the kernels.
+
+Design
+------
+A. `Plan` holds one C `plan_t` (mlp_core.h) and, as NumPy arrays, every buffer that it points
+   to.  It describes a network and, once `allocate`d, has room for batches of so many rows.
+   Nothing is allocated while an epoch runs.
+B. `Data` holds one C `data_t`: rows of inputs (dense or CSR), targets or labels, weights.
+C. Shapes and dtypes are checked here, once; the kernels trust them.
+D. The GIL is released around every kernel.  An epoch leaves the kernel every SLICE seconds to
+   look for signals, so Ctrl-C is noticed within a tenth of a second.
+E. No `cimport numpy`: addresses come through the buffer protocol, read-only arrays included.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import os
+
+import numpy as np
+
+cdef extern from "dispatch.h" nogil:
+    ctypedef struct activation_t:
+        int code
+        int keeps_z
+        double a
+        double b
+        size_t n_kinds
+        const activation_t *kinds
+        const void *node
+
+    ctypedef int loss_callback(void *context, size_t rows, size_t ld, void *y, const void *t,
+                               double *losses)
+    ctypedef int batch_callback(void *context, size_t rows, size_t ld, void *x)
+
+    ctypedef struct loss_t:
+        int code
+        int from_logits
+        double parameter
+        double value_scale
+        size_t n_groups
+        const size_t *group
+        const double *group_weight
+        loss_callback *callback
+        void *context
+
+    ctypedef struct layer_t:
+        size_t n_in
+        size_t n_out
+        size_t ld
+        size_t w
+        size_t b
+        activation_t f
+        int residual
+        void *y
+        void *s
+        double keep_probability
+
+    ctypedef struct solver_t:
+        int code
+        double rate
+        double momentum
+        double beta_1[2]
+        double beta_2[2]
+        double epsilon
+        double decay
+        double clip_norm
+        double clip_value
+        int64_t t
+
+    ctypedef struct data_t:
+        size_t n_samples
+        const void *x
+        size_t ldx
+        const void *values
+        const int32_t *indices
+        const int64_t *indptr
+        const void *targets
+        size_t ldt
+        const int32_t *labels
+        double smoothing
+        const void *weights
+        const int64_t *order
+
+    ctypedef struct plan_t:
+        size_t n_layers
+        layer_t *layers
+        size_t n_features
+        size_t n_outputs
+        size_t ldx
+        size_t ldt
+        size_t batch
+        size_t n_weights
+        size_t n_biases
+        size_t n_scales
+        void *params
+        void *grads
+        void *moment_1
+        void *moment_2
+        void *x
+        void *t
+        double *row_loss
+        void *delta[2]
+        void *pack
+        size_t pack_size
+        void *online
+        double *block_sums
+        size_t first_trained
+        loss_t loss
+        solver_t solver
+        double alpha
+        double l2
+        double l1
+        int l2_bias
+        size_t n_threads
+
+    ctypedef struct epoch_t:
+        size_t batch_size
+        size_t position
+        double loss
+        double gradient_norm
+        double seconds
+        int stop
+        int abandon
+
+    ctypedef struct kernels_t:
+        const char *name
+        size_t size
+        size_t lanes
+        size_t tile_rows
+        size_t tile_cols
+        size_t pack_size
+        size_t (*row_stride)(size_t n) noexcept nogil
+        size_t (*online_size)(const plan_t *) noexcept nogil
+        void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
+                     const void *b, size_t ldb, void *c, size_t ldc, void *pack,
+                     size_t n_threads) noexcept nogil
+        void (*vmath)(int which, void *y, const void *x, size_t n) noexcept nogil
+        void (*forward)(const plan_t *, const data_t *, size_t begin, size_t end, void *out,
+                        void *scratch, size_t chunk, void *pack, size_t n_threads) noexcept nogil
+        double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
+                           int accumulate, int with_gradient) noexcept nogil
+        void (*epoch)(plan_t *, const data_t *, epoch_t *) noexcept nogil
+
+    const char *const mlp_isa_names[]
+    int mlp_isa_runs(const char *name)
+    const kernels_t *mlp_kernels(const char *name, int is_double)
+    const char *mlp_build()
+    const char *const mlp_activation_names[]
+    const int mlp_activation_keeps_z[]
+
+    enum:
+        ACT_SOFTMAX
+        LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR
+        LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
+        SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM, SOLVER_ADAMW
+
+# Seconds in the kernels between two looks at the signals.
+cdef double SLICE = 0.05
+# Rows that go through the layers together in prediction: their activations stay in L2.
+cdef size_t CHUNK_ROWS = 252
+# Multiply-adds a thread must get in one step before another one pays: a barrier costs about
+# 0.2 µs, a step has about ten, and one thread does 60 to 130 multiply-adds a nanosecond.
+cdef double WORK_PER_THREAD = 1e6
+
+LOSS_CODES = {
+    "squared_error": LOSS_SQUARED_ERROR,
+    "log_loss": LOSS_LOG_LOSS,
+    "logistic": LOSS_LOGISTIC,
+    "huber": LOSS_HUBER,
+    "absolute_error": LOSS_ABSOLUTE_ERROR,
+    "poisson": LOSS_POISSON,
+    "quantile": LOSS_QUANTILE,
+    "callable": LOSS_CALLABLE,
+}
+SOLVER_CODES = {
+    "none": SOLVER_NONE,
+    "sgd": SOLVER_SGD,
+    "momentum": SOLVER_MOMENTUM,
+    "nesterov": SOLVER_NESTEROV,
+    "adam": SOLVER_ADAM,
+    "adamw": SOLVER_ADAMW,
+}
+VMATH = ("exp", "expm1", "log", "log1p", "tanh", "logistic", "softplus", "erf", "erfc")
+
+
+def _activations():
+    cdef int i = 0
+    table = {}
+    while mlp_activation_names[i] != NULL:
+        name = mlp_activation_names[i].decode().lower()
+        table[name] = (i, bool(mlp_activation_keeps_z[i]))
+        i += 1
+    return table
+
+
+#: name -> (code, whether the derivative is computed from z)
+ACTIVATION_CODES = _activations()
+
+
+def _compiled():
+    cdef int i = 0
+    names = []
+    while mlp_isa_names[i] != NULL:
+        names.append(mlp_isa_names[i].decode())
+        i += 1
+    return names
+
+
+#: instruction sets compiled into this build, best first
+COMPILED_ISAS = tuple(_compiled())
+#: those that this processor can run
+AVAILABLE_ISAS = tuple(n for n in COMPILED_ISAS if mlp_isa_runs(n.encode()))
+
+
+def _choose_isa():
+    wanted = os.environ.get("MLP_ISA")
+    if not wanted:
+        return AVAILABLE_ISAS[0]
+    if wanted not in AVAILABLE_ISAS:
+        raise ImportError(
+            f"MLP_ISA={wanted!r} can't be used: this build and processor offer "
+            f"{', '.join(AVAILABLE_ISAS)}"
+        )
+    return wanted
+
+
+#: the instruction set in use
+ISA = _choose_isa()
+
+
+#: how this build was made
+BUILD = mlp_build().decode()
+
+
+cdef const kernels_t *kernels_for(int is_double, isa=None) except NULL:
+    cdef const kernels_t *k = mlp_kernels((isa or ISA).encode(), is_double)
+    if k == NULL:
+        raise ValueError(f"no kernels for instruction set {isa!r}")
+    return k
+
+
+def describe(isa=None):
+    """Lanes and tile shape of an instruction set, per dtype."""
+    cdef const kernels_t *k
+    out = {}
+    for is_double, name in ((0, "float32"), (1, "float64")):
+        k = kernels_for(is_double, isa)
+        out[name] = {"lanes": k.lanes, "tile": (k.tile_rows, k.tile_cols)}
+    return out
+
+
+# ---- buffers --------------------------------------------------------------------------------
+
+cdef void *address(object array, int writable=0) except? NULL:
+    """Where an array's first element lies.  The caller keeps the array alive."""
+    cdef Py_buffer view
+    cdef void *p
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+    p = view.buf
+    PyBuffer_Release(&view)
+    return p
+
+
+def aligned_zeros(size, dtype):
+    """A zeroed vector that begins at a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(int(size) * dtype.itemsize + 64, dtype=np.uint8)
+    shift = -raw.ctypes.data % 64
+    return raw[shift: shift + int(size) * dtype.itemsize].view(dtype)
+
+
+cdef int is_double_of(dtype) except -1:
+    if dtype == np.float64:
+        return 1
+    if dtype == np.float32:
+        return 0
+    raise TypeError(f"the core works in float32 and float64, not {dtype}")
+
+
+# ---- samples --------------------------------------------------------------------------------
+
+cdef class Data:
+    """Inputs, targets and weights of a set of samples, as the kernels see them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), rows contiguous; or a CSR array
+    targets : ndarray of shape (n_samples, n_outputs), or None
+    labels : int32 ndarray of shape (n_samples, n_tasks), or None
+        Column within the task's group of outputs; −1 where missing.
+    sample_weight : ndarray of shape (n_samples,), or None
+    smoothing : float
+        Share of a label's weight that goes to all classes alike.
+    """
+
+    cdef data_t c
+    cdef list keep
+    cdef readonly object dtype
+    cdef readonly tuple shape
+    cdef readonly object sample_weight
+
+    def __cinit__(self, X, targets=None, labels=None, sample_weight=None,
+                  double smoothing=0.0):
+        memset(&self.c, 0, sizeof(data_t))
+        self.keep = []
+        self.shape = X.shape
+        self.dtype = X.dtype
+        cdef int is_double = is_double_of(self.dtype)
+        self.c.n_samples = X.shape[0]
+        if hasattr(X, "indptr"):
+            values = self._hold(X.data, self.dtype, "X.data")
+            self.c.values = address(values)
+            indices = self._hold(np.ascontiguousarray(X.indices, np.int32), np.int32, "indices")
+            self.c.indices = <const int32_t *> address(indices)
+            indptr = self._hold(np.ascontiguousarray(X.indptr, np.int64), np.int64, "indptr")
+            self.c.indptr = <const int64_t *> address(indptr)
+        else:
+            if X.strides[1] != X.itemsize and X.shape[1] > 1:
+                raise ValueError("X: the features of a sample must be contiguous")
+            self.keep.append(X)
+            self.c.x = address(X)
+            self.c.ldx = X.strides[0] // X.itemsize if X.shape[0] > 1 else X.shape[1]
+        if targets is not None:
+            targets = self._hold(targets, self.dtype, "targets")
+            self.c.targets = address(targets)
+            self.c.ldt = targets.shape[1]
+        if labels is not None:
+            self.c.labels = <const int32_t *> address(self._hold(labels, np.int32, "labels"))
+        if sample_weight is not None:
+            self.c.weights = address(self._hold(sample_weight, self.dtype, "sample_weight"))
+        self.sample_weight = sample_weight
+        self.c.smoothing = smoothing
+
+    cdef object _hold(self, array, dtype, name):
+        if array.dtype != dtype or not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous {dtype}, got {array.dtype}")
+        self.keep.append(array)
+        return array
+
+
+# ---- the network and its training -----------------------------------------------------------
+
+cdef class Plan:
+    """A network over one flat parameter vector, and room to train it.
+
+    Parameters
+    ----------
+    params : ndarray of shape (n_params,)
+        ``W_0 | W_1 | … | b_0 | b_1 | …``; used in place.
+    sizes : sequence of int
+        Units per layer, inputs and outputs included.
+    activations : sequence of tuple
+        One per weight layer: (code, keeps_z, a, b), or (kinds, node) where nodes differ:
+        a list of such tuples and each node's index in it.
+    """
+
+    cdef plan_t c
+    cdef const kernels_t *k
+    cdef list keep
+    cdef readonly object params
+    cdef readonly object grads
+    cdef readonly object dtype
+    cdef readonly tuple sizes
+    cdef readonly object moment_1
+    cdef readonly object moment_2
+    cdef size_t widest
+    cdef double work_per_row
+    cdef object loss_function
+
+    def __cinit__(self, params, sizes, activations, groups=None, isa=None):
+        memset(&self.c, 0, sizeof(plan_t))
+        self.dtype = params.dtype
+        self.sizes = tuple(sizes)
+        self.params = params
+        self.keep = [params]
+        self.k = kernels_for(is_double_of(params.dtype), isa)
+        cdef size_t n = len(sizes) - 1, l, weight = 0, bias
+        self.c.layers = <layer_t *> calloc(n, sizeof(layer_t))
+        if self.c.layers == NULL:
+            raise MemoryError
+        self.c.n_layers = n
+        self.c.n_features = sizes[0]
+        self.c.n_outputs = sizes[n]
+        self.c.n_threads = 1
+        self.c.pack_size = self.k.pack_size
+        for l in range(n):
+            self.c.n_weights += <size_t> sizes[l] * <size_t> sizes[l + 1]
+            self.c.n_biases += <size_t> sizes[l + 1]
+        bias = self.c.n_weights
+        for l in range(n):
+            self.c.layers[l].n_in = sizes[l]
+            self.c.layers[l].n_out = sizes[l + 1]
+            self.c.layers[l].ld = self.k.row_stride(sizes[l + 1])
+            self.c.layers[l].w = weight
+            self.c.layers[l].b = bias
+            self.c.layers[l].keep_probability = 1
+            weight += <size_t> sizes[l] * <size_t> sizes[l + 1]
+            bias += <size_t> sizes[l + 1]
+            self.widest = max(self.widest, self.c.layers[l].ld)
+            self.work_per_row += <double> sizes[l] * <double> sizes[l + 1]
+            self._set_activation(&self.c.layers[l], activations[l])
+        if params.shape != (bias,):
+            raise ValueError(f"params must have shape ({bias},), got {params.shape}")
+        self.c.params = address(params, 1)
+        self._set_groups((sizes[n],) if groups is None else groups)
+
+    def __dealloc__(self):
+        cdef size_t l
+        if self.c.layers != NULL:
+            for l in range(self.c.n_layers):
+                free(<void *> self.c.layers[l].f.kinds)
+        free(self.c.layers)
+
+    cdef object _buffer(self, size, dtype):
+        array = aligned_zeros(size, dtype)
+        self.keep.append(array)
+        return array
+
+    cdef int _set_activation(self, layer_t *layer, spec) except -1:
+        cdef activation_t *kinds
+        cdef size_t i
+        if len(spec) == 4:
+            layer.f.code, layer.f.keeps_z, layer.f.a, layer.f.b = spec
+            return 0
+        listed, node = spec
+        kinds = <activation_t *> calloc(len(listed), sizeof(activation_t))
+        if kinds == NULL:
+            raise MemoryError
+        for i in range(<size_t> len(listed)):
+            kinds[i].code, kinds[i].keeps_z, kinds[i].a, kinds[i].b = listed[i]
+        places = self._buffer(layer.ld, self.dtype)
+        places[:len(node)] = node
+        layer.f.n_kinds = len(listed)
+        layer.f.kinds = kinds
+        layer.f.node = address(places)
+        layer.f.keeps_z = 1
+        return 0
+
+    cdef int _set_groups(self, widths) except -1:
+        """Softmax groups: the numbers of outputs of the tasks, in order."""
+        bounds = np.concatenate([[0], np.cumsum(widths)]).astype(np.uintp)
+        if sum(widths) != self.c.n_outputs:
+            raise ValueError(f"groups {widths} don't add up to {self.c.n_outputs} outputs")
+        self.keep.append(bounds)
+        self.c.loss.group = <const size_t *> address(bounds)
+        self.c.loss.n_groups = len(widths)
+        return 0
+
+    # -- settings --
+
+    def set_loss(self, code, from_logits, parameter=0.0, value_scale=1.0, group_weight=None):
+        self.c.loss.code = code
+        self.c.loss.from_logits = from_logits
+        self.c.loss.parameter = parameter
+        self.c.loss.value_scale = value_scale
+        self.c.loss.group_weight = NULL
+        if group_weight is not None:
+            weights = np.ascontiguousarray(group_weight, np.float64)
+            self.keep.append(weights)
+            self.c.loss.group_weight = <const double *> address(weights)
+
+    def set_penalties(self, double alpha=0.0, double l2=0.0, double l1=0.0,
+                      bint l2_bias=False):
+        self.c.alpha = alpha
+        self.c.l2 = l2
+        self.c.l1 = l1
+        self.c.l2_bias = l2_bias
+
+    def set_solver(self, code, *, double momentum=0.0, beta_1=(0.9, 0.9),
+                   beta_2=(0.999, 0.999), double epsilon=1e-8, double decay=0.0,
+                   double clip_norm=0.0, double clip_value=0.0, moment_1=None,
+                   moment_2=None, int64_t steps=0):
+        """The stochastic solver's constants; moments, used in place, begin at zero if None."""
+        self.c.solver.code = code
+        self.c.solver.momentum = momentum
+        self.c.solver.beta_1[0], self.c.solver.beta_1[1] = beta_1
+        self.c.solver.beta_2[0], self.c.solver.beta_2[1] = beta_2
+        self.c.solver.epsilon = epsilon
+        self.c.solver.decay = decay
+        self.c.solver.clip_norm = clip_norm
+        self.c.solver.clip_value = clip_value
+        self.c.solver.t = steps
+        self.moment_1 = self.moment_2 = None
+        self.c.moment_1 = self.c.moment_2 = NULL
+        if code >= SOLVER_MOMENTUM:
+            self.moment_1 = self._moment(moment_1)
+            self.c.moment_1 = address(self.moment_1, 1)
+        if code >= SOLVER_ADAM:
+            self.moment_2 = self._moment(moment_2)
+            self.c.moment_2 = address(self.moment_2, 1)
+
+    cdef object _moment(self, given):
+        if given is None:
+            return aligned_zeros(self.params.shape[0], self.dtype)
+        if given.shape != self.params.shape or given.dtype != self.dtype:
+            raise ValueError("a solver's moment must have the parameters' shape and dtype")
+        return given
+
+    @property
+    def steps(self):
+        """Updates made so far; Adam's bias correction counts them."""
+        return self.c.solver.t
+
+    @property
+    def threads(self):
+        """Threads that the last allocation chose."""
+        return self.c.n_threads
+
+    def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False,
+                 bint online=False):
+        """Workspace for training with up to `rows` samples at once."""
+        cdef size_t l
+        cdef layer_t *layer
+        cdef double work = 3 * self.work_per_row * <double> rows
+        if sparse:
+            work = work / 4
+        n_threads = min(n_threads, 1 + <size_t> (work / WORK_PER_THREAD) if work > 0 else 1)
+        n_threads = max(n_threads if work > 2 * WORK_PER_THREAD else 1, 1)
+        self.c.n_threads = n_threads
+        self.c.batch = rows
+        self.c.ldx = self.k.row_stride(self.c.n_features)
+        self.c.ldt = self.k.row_stride(self.c.n_outputs)
+        if not sparse and not online:
+            self.c.x = address(self._buffer(rows * self.c.ldx, self.dtype))
+        self.c.t = address(self._buffer(rows * self.c.ldt, self.dtype))
+        self.c.row_loss = <double *> address(self._buffer(rows, np.float64))
+        for l in range(self.c.n_layers):
+            layer = &self.c.layers[l]
+            layer.y = address(self._buffer(rows * layer.ld, self.dtype))
+            layer.s = layer.y
+            if layer.f.keeps_z:
+                layer.s = address(self._buffer(rows * layer.ld, self.dtype))
+        for l in range(2):
+            self.c.delta[l] = address(self._buffer(rows * self.widest, self.dtype))
+        if self.grads is None and not online:
+            self.grads = self._buffer(self.params.shape[0], self.dtype)
+            self.c.grads = address(self.grads)
+        if online:
+            self.c.online = address(self._buffer(self.k.online_size(&self.c), self.dtype))
+        else:
+            self.c.pack = address(self._buffer(n_threads * self.c.pack_size, self.dtype))
+        blocks = self.params.shape[0] // 4096 + 3
+        self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64))
+
+    # -- work --
+
+    def forward(self, Data data, size_t n_threads=1):
+        """Outputs (n_samples, n_outputs) of the network; needs no workspace."""
+        cdef size_t n = data.c.n_samples, chunk = min(n, CHUNK_ROWS), pack = 0
+        cdef double work = self.work_per_row * <double> n
+        self._check(data)
+        out = np.empty((n, self.c.n_outputs), dtype=self.dtype)
+        if n == 0:
+            return out
+        if work < 2 * WORK_PER_THREAD:
+            n_threads = 1
+        if n >= 4:
+            pack = n_threads * self.c.pack_size
+        scratch = aligned_zeros(2 * n_threads * chunk * self.widest + pack, self.dtype)
+        cdef void *p_out = address(out, 1)
+        cdef char *p_scratch = <char *> address(scratch, 1)
+        cdef char *p_pack = p_scratch + 2 * n_threads * chunk * self.widest * self.k.size
+        cdef size_t at = 0, stop, step = n if work < 1e9 else max(
+            chunk, <size_t> (1e9 / self.work_per_row))
+        while at < n:
+            stop = min(n, at + step)
+            with nogil:
+                self.k.forward(&self.c, &data.c, at, stop,
+                               <char *> p_out + at * self.c.n_outputs * self.k.size,
+                               p_scratch, chunk, p_pack, n_threads)
+            at = stop
+            PyErr_CheckSignals()
+        return out
+
+    def loss_and_gradient(self, Data data, bint with_gradient=True):
+        """Σ of weighted losses / Σ of weights, and its gradient in `grads` (no penalties)."""
+        cdef size_t n = data.c.n_samples, at = 0, stop
+        cdef size_t step = max(self.c.batch, <size_t> (1e9 / (3 * self.work_per_row)))
+        cdef double total = 0, weight = n
+        self._check(data)
+        if data.c.weights != NULL:
+            weight = float(np.sum(data.sample_weight, dtype=np.float64))
+        if n == 0 or weight <= 0:
+            raise ValueError("the samples' weights add up to nothing")
+        while at < n:
+            stop = min(n, at + step)
+            with nogil:
+                total += self.k.gradient(&self.c, &data.c, at, stop, 1 / weight, at > 0,
+                                         with_gradient)
+            at = stop
+            PyErr_CheckSignals()
+        return total / weight
+
+    def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0):
+        """One pass over the samples named by `order` (all of them if None), in that order;
+        returns the mean loss of its batches."""
+        cdef epoch_t e
+        cdef size_t n_samples = data.c.n_samples, n = n_samples
+        self._check(data)
+        memset(&e, 0, sizeof(epoch_t))
+        e.batch_size = batch_size
+        e.seconds = SLICE
+        self.c.solver.rate = rate
+        if order is not None:
+            if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
+                raise ValueError("order must be a contiguous int64 vector")
+            n = order.shape[0]
+            data.c.order = <const int64_t *> address(order)
+        data.c.n_samples = n
+        try:
+            while e.position < n:
+                e.stop = 0
+                with nogil:
+                    self.k.epoch(&self.c, &data.c, &e)
+                try:
+                    PyErr_CheckSignals()
+                except BaseException:
+                    if e.position < n:
+                        e.abandon = 1
+                        self.k.epoch(&self.c, &data.c, &e)
+                    raise
+        finally:
+            data.c.order = NULL
+            data.c.n_samples = n_samples
+        return e.loss / n
+
+    cdef int _check(self, Data data) except -1:
+        if data.dtype != self.dtype:
+            raise ValueError(f"data are {data.dtype}, parameters {self.dtype}")
+        if data.shape[1] != self.c.n_features:
+            raise ValueError(
+                f"X has {data.shape[1]} features, the network takes {self.c.n_features}")
+        if data.c.targets != NULL and data.c.ldt != self.c.n_outputs:
+            raise ValueError(
+                f"y has {data.c.ldt} columns, the network has {self.c.n_outputs} outputs")
+        return 0
+
+
+# ---- kernels by themselves, for tests and benchmarks ----------------------------------------
+
+def vmath(name, x, isa=None):
+    """Elementwise `name` (one of VMATH) of a contiguous float vector."""
+    cdef const kernels_t *k = kernels_for(is_double_of(x.dtype), isa)
+    y = np.empty_like(x)
+    cdef int which = VMATH.index(name)
+    cdef void *py = address(y, 1)
+    cdef void *px = address(x)
+    cdef size_t n = x.size
+    with nogil:
+        k.vmath(which, py, px, n)
+    return y
+
+
+def gemm(kind, a, b, out, n_threads=1, isa=None):
+    """out = a @ b ('NN'), a @ b.T ('NT') or a.T @ b ('TN'); rows contiguous.
+
+    For 'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
+    """
+    cdef const kernels_t *k = kernels_for(is_double_of(out.dtype), isa)
+    cdef int code = ("NN", "NT", "TN").index(kind)
+    cdef size_t m = out.shape[0], n = out.shape[1]
+    cdef size_t inner = a.shape[0] if kind == "TN" else a.shape[1]
+    cdef size_t item = out.itemsize, threads = n_threads
+    cdef size_t lda = a.strides[0] // item, ldb = b.strides[0] // item
+    cdef size_t ldc = out.strides[0] // item
+    pack = aligned_zeros(k.pack_size * threads, out.dtype)
+    cdef void *pa = address(a)
+    cdef void *pb = address(b)
+    cdef void *pc = address(out, 1)
+    cdef void *pp = address(pack, 1)
+    with nogil:
+        k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
+    return out
+
+
+def row_stride(n, dtype, isa=None):
+    """Distance of the rows of a workspace matrix of n columns, in elements."""
+    return kernels_for(is_double_of(np.dtype(dtype)), isa).row_stride(n)

@@ -1,0 +1,185 @@
+/* kernels.c — everything that runs per step, compiled once for each (instruction set ×
+ * precision); the build gives MLP_TABLE, the name of the table, and what simd.h wants.
+ *
+ *   simd.h  vmath.h        vectors, elementary functions
+ *   activation.h  loss.h   one entry a thing
+ *   gemm.h  rows.h         products with many rows, with one
+ *   optimizer.h            the update
+ *   network.h              a batch, an epoch
+ *   online.h               an epoch of single samples
+ */
+#include "online.h"
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+/* ---- the products by themselves, for tests and benchmarks ------------------------------ */
+
+typedef struct {
+    gemm_t g;
+    real *pack;
+} gemm_job;
+
+static void gemm_thread(void *arg, size_t tid, size_t n_threads)
+{
+    const gemm_job *job = arg;
+    gemm(&job->g, job->pack + tid * KC * NR, tid, n_threads);
+}
+
+static void gemm_entry(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
+                       const void *b, size_t ldb, void *c, size_t ldc, void *pack,
+                       size_t n_threads)
+{
+    gemm_job job = {{(enum product)kind, m, n, k, a, b, c, lda, ldb, ldc, 0, NULL}, pack};
+    n_threads = team_begin(n_threads);
+    team_run(gemm_thread, &job, n_threads);
+    team_end(n_threads);
+}
+
+#define VMATH_LIST(X) X(exp) X(expm1) X(log) X(log1p) X(tanh) X(logistic) X(softplus) X(erf) X(erfc)
+
+static void vmath_entry(int which, void *out, const void *in, size_t n)
+{
+    real *y = out;
+    const real *x = in;
+    for (size_t i = 0; i < n; i += LANES) {
+        const size_t m = min_size(LANES, n - i);
+        const vec v = v_load_n(x + i, m, 0);
+        vec r = v;
+        int code = 0;
+#define X(f)                                                                                 \
+    if (which == code++)                                                                     \
+        r = v_##f(v);
+        VMATH_LIST(X)
+#undef X
+        v_store_n(y + i, r, m);
+    }
+}
+
+/* ---- prediction ----------------------------------------------------------------------- */
+
+typedef struct {
+    const plan_t *p;
+    const data_t *d;
+    size_t begin, end, chunk, ld;
+    real *out, *scratch, *pack;
+} forward_job;
+
+/* Rows [begin, end) in chunks, each through all layers by one thread, between two buffers. */
+static void forward_thread(void *arg, size_t tid, size_t n_threads)
+{
+    const forward_job *job = arg;
+    const plan_t *p = job->p;
+    const data_t *d = job->d;
+    const activation_t *top = &p->layers[p->n_layers - 1].f;
+    real *buffer[2] = {job->scratch + 2 * tid * job->chunk * job->ld, NULL};
+    buffer[1] = buffer[0] + job->chunk * job->ld;
+    size_t from, to;
+    share(job->end - job->begin, MR, tid, n_threads, &from, &to);
+    for (size_t at = from; at < to; at += job->chunk) {
+        const size_t rows = min_size(job->chunk, to - at), first = job->begin + at;
+        const real *a = d->indptr ? NULL : (const real *)d->x + first * d->ldx;
+        size_t lda = d->ldx;
+        for (size_t l = 0; l < p->n_layers; l++) {
+            real *y = buffer[l & 1];
+            forward_layer(p, l, a, lda, l == 0 && d->indptr ? d : NULL, first, rows, y, y,
+                          job->ld, 0, job->pack + tid * p->pack_size, 0, 1);
+            a = y;
+            lda = job->ld;
+        }
+        for (size_t i = 0; i < rows; i++) {
+            real *y = (real *)a + i * lda;
+            if (top->code == ACT_SOFTMAX)
+                grouped_softmax(&p->loss, y);
+            memcpy(job->out + (at + i) * p->n_outputs, y, p->n_outputs * sizeof(real));
+        }
+    }
+}
+
+static void forward_entry(const plan_t *p, const data_t *d, size_t begin, size_t end, void *out,
+                          void *scratch, size_t chunk, void *pack, size_t n_threads)
+{
+    forward_job job = {p, d, begin, end, chunk, 0, out, scratch, pack};
+    for (size_t l = 0; l < p->n_layers; l++)
+        if (p->layers[l].ld > job.ld)
+            job.ld = p->layers[l].ld;
+    const size_t n = team_begin(n_threads);
+    team_run(forward_thread, &job, n);
+    team_end(n);
+}
+
+/* ---- loss and gradient of a set of rows ----------------------------------------------- */
+
+typedef struct {
+    plan_t *p;
+    const data_t *d;
+    size_t begin, end;
+    double weight, loss;
+    int accumulate, with_gradient;
+} gradient_job;
+
+static void gradient_thread(void *arg, size_t tid, size_t n_threads)
+{
+    gradient_job *job = arg;
+    const plan_t *p = job->p;
+    (void)n_threads;
+    for (size_t at = job->begin; at < job->end;) {
+        const size_t rows = min_size(p->batch, job->end - at);
+        gather(p, job->d, at, rows, tid);
+        wait_all(p);
+        forward_batch(p, job->d, at, rows, tid);
+        loss_batch(p, job->d, at, rows, job->weight, tid);
+        if (job->with_gradient)
+            backward_batch(p, job->d, at, rows, job->accumulate || at > job->begin, tid);
+        if (tid == 0)
+            job->loss += sum_losses(p, rows);
+        at += rows;
+        wait_all(p);
+    }
+}
+
+static double gradient_entry(plan_t *p, const data_t *d, size_t begin, size_t end, double weight,
+                             int accumulate, int with_gradient)
+{
+    gradient_job job = {p, d, begin, end, weight, 0, accumulate, with_gradient};
+    const size_t wanted = p->n_threads;
+    p->n_threads = team_begin(wanted);
+    p->barrier = team_barrier_of_pool();
+    team_run(gradient_thread, &job, p->n_threads);
+    team_end(p->n_threads);
+    p->n_threads = wanted;
+    return job.loss;
+}
+
+/* ---- the epoch ------------------------------------------------------------------------ */
+
+static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
+{
+    epoch_job job = {p, d, e};
+    const size_t wanted = p->n_threads;
+    if (online_possible(p, e)) {
+        online_epoch(p, d, e);
+        return;
+    }
+    p->n_threads = team_begin(wanted);
+    p->barrier = team_barrier_of_pool();
+    team_run(epoch_thread, &job, p->n_threads);
+    team_end(p->n_threads);
+    p->n_threads = wanted;
+}
+
+const kernels_t MLP_TABLE = {
+    .name = STRING(MLP_ISA_NAME),
+    .size = sizeof(real),
+    .lanes = LANES,
+    .tile_rows = MR,
+    .tile_cols = NR,
+    .pack_size = KC * NR,
+    .row_stride = row_stride,
+    .online_size = online_size,
+    .gemm = gemm_entry,
+    .vmath = vmath_entry,
+    .forward = forward_entry,
+    .gradient = gradient_entry,
+    .epoch = epoch_entry,
+};

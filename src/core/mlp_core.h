@@ -1,0 +1,190 @@
+/* mlp_core.h — what the compiled core is told: one `plan_t` describes a network, its memory
+ * and its training; one table of functions per (instruction set × precision) works on it.
+ *
+ * Everything here is free of the precision: buffers are void pointers, which the kernels read
+ * as `real`; numbers that steer are doubles.  The Python side (core.pyx) allocates every
+ * buffer as a NumPy array, fills the plan, and checks shapes; the kernels trust it.
+ *
+ * Parameters lie in one flat buffer, the gradient and each moment of the optimiser in another
+ * of the same layout:
+ *     W_0 | W_1 | … | W_{L-2} | b_0 | b_1 | … | b_{L-2} | a_0 | a_1 | …
+ * W_l is (n_in × n_out) row-major, b_l = −θ_l, a_l the scales of batch norm where there are any.
+ * Workspace matrices hold one sample a row, rows `ld` apart, padded with lanes that may be
+ * read and written but whose values never reach an unpadded one.
+ */
+#ifndef MLP_CORE_H
+#define MLP_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- activations: code, whether f′ is computed from z (else from y = f(z)) ---------- */
+#define ACTIVATION_LIST(X)                                                                   \
+    X(IDENTITY, 0) X(LOGISTIC, 0) X(TANH, 0) X(RELU, 0) X(EXP, 0) X(LEAKY_RELU, 1)           \
+    X(SCALED_TANH, 0) X(ELU, 0) X(SOFTPLUS, 0) X(ERF, 1) X(GAUSSIAN, 1) X(GELU, 1)           \
+    X(SILU, 1) X(MISH, 1) X(SIGN, 0) X(SOFTMAX, 0)
+
+enum activation_code {
+#define X(name, keeps_z) ACT_##name,
+    ACTIVATION_LIST(X)
+#undef X
+    N_ACTIVATIONS
+};
+
+typedef struct activation {
+    int code;
+    int keeps_z;                    /* the forward pass must keep z for f′               */
+    double a, b;                    /* parameters of f                                   */
+    size_t n_kinds;                 /* 0: one f for the layer; else nodes differ:        */
+    const struct activation *kinds; /*   the distinct activations                        */
+    const void *node;               /*   (ld,) reals, each node's place in `kinds`       */
+} activation_t;
+
+enum loss_code {
+    LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR,
+    LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
+};
+
+enum solver_code { SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM,
+                   SOLVER_ADAMW };
+
+/* The caller's loss on a batch: y (rows × n_outputs) outputs, t targets of the same layout,
+ * rows ld apart; writes ∂Q/∂y over y and each row's loss to `losses`.  Takes the GIL itself.
+ * Returns nonzero to stop. */
+typedef int loss_callback(void *context, size_t rows, size_t ld, void *y, const void *t,
+                          double *losses);
+/* Augmentation: may change the batch's inputs (rows × n_features) in place. */
+typedef int batch_callback(void *context, size_t rows, size_t ld, void *x);
+
+typedef struct {
+    int code;
+    int from_logits;         /* the loss is computed from z_L (softmax, logistic, exp)   */
+    double parameter;        /* huber: Δ; quantile: q                                    */
+    double value_scale;      /* of the reported value, not the gradient                  */
+    size_t n_groups;         /* softmax groups (tasks), 1 for a plain softmax            */
+    const size_t *group;     /* (n_groups + 1,) bounds of the groups' columns            */
+    const double *group_weight; /* (n_groups,) or NULL                                   */
+    loss_callback *callback;
+    void *context;
+} loss_t;
+
+typedef struct {
+    size_t n_in, n_out, ld;
+    size_t w, b;             /* offsets into the flat buffers                            */
+    activation_t f;
+    int residual;            /* y = f(z) + y of the layer below                          */
+    void *y;                 /* (B × ld) outputs                                         */
+    void *s;                 /* (B × ld) what f′ is computed from; may be y itself       */
+    /* batch norm of z [S 65.168–65.176]; bn == 0: none */
+    int bn;
+    size_t scale;            /* offset of a                                              */
+    void *z_norm;            /* (B × ld) z′                                              */
+    void *inv_std;           /* (ld,) ξ of the batch                                     */
+    double *running_mean, *running_var; /* (n_out,) biased sums of [S 65.176]            */
+    /* dropout of y: the units kept in this batch, or a mask per sample */
+    double keep_probability; /* 1: none                                                  */
+    void *mask;              /* (B × ld), entries 0 or the scale of what is kept         */
+    /* sparse connectivity: CSR of W_l; NULL: dense */
+    const int64_t *row_ptr;
+    const int32_t *col;
+} layer_t;
+
+typedef struct {
+    int code;
+    double rate;             /* this step's or epoch's, set by the schedule              */
+    double momentum;
+    double beta_1[2], beta_2[2]; /* weights, biases                                      */
+    double epsilon;
+    double decay;            /* adamw                                                    */
+    double clip_norm, clip_value; /* 0: none                                             */
+    int64_t t;               /* steps taken (Adam's bias correction)                     */
+} solver_t;
+
+/* Where the samples come from; labels or targets, dense or CSR. */
+typedef struct {
+    size_t n_samples;
+    const void *x;           /* dense (n_samples × n_features), rows ldx apart; or CSR:  */
+    size_t ldx;
+    const void *values;      /* (nnz,)                                                   */
+    const int32_t *indices;  /* (nnz,)                                                   */
+    const int64_t *indptr;   /* (n_samples + 1,), NULL if dense                          */
+    const void *targets;     /* dense (n_samples × n_outputs), rows ldt apart; or        */
+    size_t ldt;
+    const int32_t *labels;   /* (n_samples × n_groups), column within the group, −1 none */
+    double smoothing;        /* of labels                                                */
+    const void *weights;     /* (n_samples,) or NULL                                     */
+    const int64_t *order;    /* (n_samples,) or NULL for 0, 1, 2, …                      */
+} data_t;
+
+struct team_barrier;
+
+typedef struct {
+    size_t n_layers;         /* weight layers                                            */
+    layer_t *layers;
+    size_t n_features, n_outputs, ldx, ldt;
+    size_t batch;            /* rows in the workspace                                    */
+    size_t n_weights, n_biases, n_scales;
+    void *params, *grads, *moment_1, *moment_2;
+    void *x;                 /* (B × ldx) inputs of the batch                            */
+    void *t;                 /* (B × ldt) targets                                        */
+    void *row_weight;        /* (B,)                                                     */
+    double *row_loss;        /* (B,)                                                     */
+    void *delta[2];          /* (B × widest) δ of the layer above and of this one        */
+    void *pack;              /* n_threads × pack_size                                    */
+    size_t pack_size;        /* in reals                                                 */
+    void *online;            /* online_size reals, or NULL                               */
+    double *block_sums;      /* partial sums over blocks of the parameters               */
+    const uint8_t *frozen;   /* (n_params,) or NULL                                      */
+    size_t first_trained;    /* layers below are frozen and never differentiated         */
+    loss_t loss;
+    solver_t solver;
+    double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
+    double l2, l1;           /* l2‖W‖² + l1‖W‖₁                                          */
+    int l2_bias;
+    double bn_momentum, bn_epsilon;
+    int bn_diagonal;         /* [S 65.229]–[65.232] instead of the gradient              */
+    int64_t bn_batches;      /* batches in the running statistics                        */
+    batch_callback *augment;
+    void *augment_context;
+    size_t n_threads;
+    struct team_barrier *barrier;
+} plan_t;
+
+/* An epoch that is under way; it may be left and entered again between two batches. */
+typedef struct {
+    size_t batch_size;
+    size_t position;         /* samples done                                             */
+    double loss;             /* Σ over batches of (batch loss × batch length)            */
+    double gradient_norm;    /* of the last batch, where asked for                       */
+    double seconds;          /* leave after this long                                    */
+    volatile int stop;       /* set when it is time to leave, or a callback failed       */
+    int abandon;             /* the rest will not be done: only bring the parameters home */
+} epoch_t;
+
+typedef struct {
+    const char *name;
+    size_t size;             /* bytes of a real                                          */
+    size_t lanes;
+    size_t tile_rows, tile_cols;
+    size_t pack_size;        /* reals a thread needs to pack a panel                     */
+    /* distance of the rows of a workspace matrix of n columns */
+    size_t (*row_stride)(size_t n);
+    /* reals of workspace for epochs of single samples */
+    size_t (*online_size)(const plan_t *);
+    /* C = op(A) op(B), the three products behind tests and benchmarks */
+    void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
+                 const void *b, size_t ldb, void *c, size_t ldc, void *pack, size_t n_threads);
+    /* y = f(x) elementwise, f one of vmath's functions (tests) */
+    void (*vmath)(int which, void *y, const void *x, size_t n);
+    /* outputs (n × n_outputs, contiguous) of inputs of `data`; scratch of 2·chunk·widest */
+    void (*forward)(const plan_t *, const data_t *, size_t begin, size_t end, void *out,
+                    void *scratch, size_t chunk, void *pack, size_t n_threads);
+    /* forward, loss and (with_gradient) gradient over rows [begin, end) of `data`; adds to grads and returns
+     * the sum of the weighted losses; `weight` scales the rows' gradients */
+    double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
+                       int accumulate, int with_gradient);
+    /* batches from epoch->position on; returns when the epoch is over or epoch->stop is set */
+    void (*epoch)(plan_t *, const data_t *, epoch_t *);
+} kernels_t;
+
+#endif

@@ -1,0 +1,129 @@
+/* optimizer.h — one pass over the flat buffers per step, everything fused into it.
+ *
+ *   G  = g + (alpha/Σweights + 2 l2) w + l1 sign(w)        penalties   [S 65.45, P65.15]
+ *   G  ← clip(G)                                           by value, by global norm
+ *   sgd       w ← w − μ G                                  [S 65.82]
+ *   momentum  v ← m v − μ G;  w ← w + v
+ *   nesterov  v ← m v − μ G;  w ← w + (m v − μ G)          as scikit-learn
+ *   adam      v₁ ← β₁v₁+(1−β₁)G; v₂ ← β₂v₂+(1−β₂)G²; w ← w − μ_t v₁/(√v₂+ε) [S 65.95–65.98]
+ *   adamw     the same, w ← (1 − μ·decay) w first
+ *
+ * The same pass sums w² and ∣w∣ (before the update), which the reported loss wants.  Sums are
+ * taken by blocks of BLOCK parameters, each by one thread, and added in order: the same bits
+ * for any number of threads.
+ */
+#ifndef MLP_OPTIMIZER_H
+#define MLP_OPTIMIZER_H
+
+#include "mlp_core.h"
+#include "simd.h"
+
+#define BLOCK 4096
+
+typedef struct {
+    vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip;
+    int with_l1, with_clip, sum_l1, sum_l2;
+} step_t;
+
+INLINE vec sign_of(vec w)
+{
+    return i_real(~V_EQ(w, v_zero()) & v_bits(v_copysign(v_set1(1), w)));
+}
+
+/* the new w; m1, m2: the moments, updated */
+INLINE vec update_one(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+{
+    g = g * s->scale + s->l2 * w;
+    if (s->with_l1)
+        g += s->l1 * sign_of(w);
+    if (s->with_clip)
+        g = v_max(-s->clip, v_min(s->clip, g));
+    switch (code) {
+    case SOLVER_MOMENTUM:
+        *m1 = s->momentum * *m1 - s->rate * g;
+        return w + *m1;
+    case SOLVER_NESTEROV:
+        *m1 = s->momentum * *m1 - s->rate * g;
+        return w + (s->momentum * *m1 - s->rate * g);
+    case SOLVER_ADAMW:
+    case SOLVER_ADAM:
+        if (code == SOLVER_ADAMW)
+            w = s->keep * w;
+        *m1 = s->b1 * *m1 + (v_set1(1) - s->b1) * g;
+        *m2 = s->b2 * *m2 + (v_set1(1) - s->b2) * (g * g);
+        return w - s->rate * *m1 / (v_sqrt(*m2) + s->eps);
+    default:
+        return w - s->rate * g;
+    }
+}
+
+INLINE void update_block(const int code, const step_t *s, real *RESTRICT w,
+                         const real *RESTRICT g, real *RESTRICT m1, real *RESTRICT m2, size_t n,
+                         double *sum_l2, double *sum_l1)
+{
+    const int one = code >= SOLVER_MOMENTUM, two = code >= SOLVER_ADAM;
+    vec squares = v_zero(), sizes = v_zero(), a = v_zero(), b = v_zero();
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        const vec old = v_load(w + j);
+        if (one)
+            a = v_load(m1 + j);
+        if (two)
+            b = v_load(m2 + j);
+        if (s->sum_l2)
+            squares += old * old;
+        if (s->sum_l1)
+            sizes += v_abs(old);
+        v_store(w + j, update_one(code, s, old, v_load(g + j), &a, &b));
+        if (one)
+            v_store(m1 + j, a);
+        if (two)
+            v_store(m2 + j, b);
+    }
+    if (j < n) {
+        const size_t r = n - j;
+        const vec old = v_load_n(w + j, r, 0);
+        if (one)
+            a = v_load_n(m1 + j, r, 0);
+        if (two)
+            b = v_load_n(m2 + j, r, 0);
+        squares += old * old;
+        sizes += v_abs(old);
+        v_store_n(w + j, update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b), r);
+        if (one)
+            v_store_n(m1 + j, a, r);
+        if (two)
+            v_store_n(m2 + j, b, r);
+    }
+    *sum_l2 = (double)v_sum(squares);
+    *sum_l1 = (double)v_sum(sizes);
+}
+
+static void update(int code, const step_t *s, real *w, const real *g, real *m1, real *m2,
+                   size_t n, double *sum_l2, double *sum_l1)
+{
+    switch (code) {
+#define UPDATE_CASE(c) case c: update_block(c, s, w, g, m1, m2, n, sum_l2, sum_l1); break;
+        UPDATE_CASE(SOLVER_SGD)
+        UPDATE_CASE(SOLVER_MOMENTUM)
+        UPDATE_CASE(SOLVER_NESTEROV)
+        UPDATE_CASE(SOLVER_ADAM)
+        UPDATE_CASE(SOLVER_ADAMW)
+    default: break;
+    }
+}
+
+/* Σ (g + penalties)² over a block, for clipping by the global norm */
+static double squared_norm(const step_t *s, const real *w, const real *g, size_t n)
+{
+    vec total = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const size_t r = min_size(LANES, n - j);
+        const vec wj = v_load_n(w + j, r, 0);
+        const vec gj = v_load_n(g + j, r, 0) + s->l2 * wj + s->l1 * sign_of(wj);
+        total += gj * gj;
+    }
+    return (double)v_sum(total);
+}
+
+#endif

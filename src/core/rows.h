@@ -1,0 +1,94 @@
+/* rows.h — products with one sample, or with a sparse one.
+ *
+ *   row_times_matrix   z (n) = bias + Σ_k x_k W[k, :]     forward   [S 65.31]
+ *   matrix_times_row   d (m) = W (m×n) · δ (n)            backward  [S 65.80]
+ *
+ * Bound by reading W: no packing, no tile; eight vectors of z stay in registers while the rows
+ * of W pass by.  With `index`, x_k multiplies row index[k] (CSR): cost per stored entry.  The
+ * sum over k ascends whatever the split of the columns, so the bits do not depend on it.
+ */
+#ifndef MLP_ROWS_H
+#define MLP_ROWS_H
+
+#include "simd.h"
+
+#define CHUNK 8
+
+INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real *bias,
+                      const real *x, const int32_t *index, size_t k_len, const real *w,
+                      size_t ldw)
+{
+    vec acc[CHUNK];
+    for (size_t v = 0; v < nv; v++)
+        acc[v] = bias ? v_load_n(bias + v * LANES, v + 1 < nv ? LANES : last, 0) : v_zero();
+    for (size_t k = 0; k < k_len; k++) {
+        const real *row = w + (index ? (size_t)index[k] : k) * ldw;
+        const vec xk = v_set1(x[k]);
+        for (size_t v = 0; v + 1 < nv; v++)
+            acc[v] += xk * v_load(row + v * LANES);
+        acc[nv - 1] += xk * v_load_n(row + (nv - 1) * LANES, last, 0);
+    }
+    for (size_t v = 0; v + 1 < nv; v++)
+        v_store(z + v * LANES, acc[v]);
+    v_store_n(z + (nv - 1) * LANES, acc[nv - 1], last);
+}
+
+static void row_times_matrix(real *RESTRICT z, const real *bias, const real *x,
+                             const int32_t *index, size_t k_len, const real *w, size_t ldw,
+                             size_t n)
+{
+    for (size_t j = 0; j < n; j += CHUNK * LANES) {
+        const size_t cols = min_size(CHUNK * LANES, n - j), nv = (cols + LANES - 1) / LANES;
+        const size_t last = cols - (nv - 1) * LANES;
+        const real *b = bias ? bias + j : NULL;
+        switch (nv) { /* a constant count keeps the sums in registers */
+#define ROW_CASE(c) case c: row_chunk(c, last, z + j, b, x, index, k_len, w + j, ldw); break;
+            ROW_CASE(1) ROW_CASE(2) ROW_CASE(3) ROW_CASE(4)
+            ROW_CASE(5) ROW_CASE(6) ROW_CASE(7) ROW_CASE(8)
+        }
+    }
+}
+
+INLINE void dot_rows(const size_t rows, real *d, const real *w, size_t ldw, const real *delta,
+                     size_t n)
+{
+    vec acc[4];
+    for (size_t i = 0; i < rows; i++)
+        acc[i] = v_zero();
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        const vec e = v_load(delta + j);
+        for (size_t i = 0; i < rows; i++)
+            acc[i] += v_load(w + i * ldw + j) * e;
+    }
+    if (j < n) {
+        const vec e = v_load_n(delta + j, n - j, 0);
+        for (size_t i = 0; i < rows; i++)
+            acc[i] += v_load_n(w + i * ldw + j, n - j, 0) * e;
+    }
+    for (size_t i = 0; i < rows; i++)
+        d[i] = v_sum(acc[i]);
+}
+
+static void matrix_times_row(real *d, const real *w, size_t ldw, size_t m, const real *delta,
+                             size_t n)
+{
+    size_t i = 0;
+    for (; i + 4 <= m; i += 4)
+        dot_rows(4, d + i, w + i * ldw, ldw, delta, n);
+    for (; i < m; i++)
+        dot_rows(1, d + i, w + i * ldw, ldw, delta, n);
+}
+
+/* y ← y + a x */
+INLINE void add_scaled(real *RESTRICT y, real a, const real *RESTRICT x, size_t n)
+{
+    const vec av = v_set1(a);
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        v_store(y + j, v_load(y + j) + av * v_load(x + j));
+    if (j < n)
+        v_store_n(y + j, v_load_n(y + j, n - j, 0) + av * v_load_n(x + j, n - j, 0), n - j);
+}
+
+#endif

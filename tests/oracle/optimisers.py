@@ -1,0 +1,134 @@
+"""One function per update rule, and an epoch of any of them.
+
+Every rule is ``rule(params, grads, state, lr=..., awake=None, ...) -> new params``
+over lists of arrays; ``state`` is a dict, empty at the start, that the rule keeps.
+Where ``awake`` is False a parameter and its moments stay as they are [S 65.6].
+"""
+
+import numpy as np
+
+from oracle.network import (
+    flat,
+    forward,
+    gradients,
+    is_rbf,
+    loss,
+    parameters,
+    update_statistics,
+    with_parameters,
+)
+
+
+def _frozen(new, old, awake):
+    if awake is None:
+        return new
+    return [np.where(a, n, o) for a, n, o in zip(awake, new, old, strict=True)]
+
+
+def _zeros(params):
+    return [np.zeros_like(p) for p in params]
+
+
+def sgd(params, grads, state, *, lr, awake=None):
+    new = [p - lr * g for p, g in zip(params, grads, strict=True)]
+    return _frozen(new, params, awake)
+
+
+def momentum(params, grads, state, *, lr, beta=0.9, awake=None, nesterov=False):
+    old = state.setdefault("velocity", _zeros(params))
+    v = [beta * u - lr * g for u, g in zip(old, grads, strict=True)]
+    state["velocity"] = _frozen(v, old, awake)
+    if nesterov:
+        v = [beta * u - lr * g for u, g in zip(v, grads, strict=True)]
+    new = [p + u for p, u in zip(params, v, strict=True)]
+    return _frozen(new, params, awake)
+
+
+def nesterov(params, grads, state, *, lr, beta=0.9, awake=None):
+    return momentum(params, grads, state, lr=lr, beta=beta, awake=awake, nesterov=True)
+
+
+def adam(params, grads, state, *, lr, betas=(0.9, 0.999), eps=1e-8, awake=None):
+    """[S 65.95-65.98]; ``betas`` is a pair or a list with one pair per parameter."""
+    pairs = betas if isinstance(betas, list) else [betas] * len(params)
+    t = state["t"] = state.get("t", 0) + 1
+    m, s = state.get("m", _zeros(params)), state.get("s", _zeros(params))
+    new, new_m, new_s = [], [], []
+    for p, g, mi, si, (b1, b2) in zip(params, grads, m, s, pairs, strict=True):
+        new_m.append(b1 * mi + (1 - b1) * g)  # [S 65.96]
+        new_s.append(b2 * si + (1 - b2) * g * g)  # [S 65.97]
+        step = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
+        new.append(p - step * new_m[-1] / (eps + np.sqrt(new_s[-1])))  # [S 65.98]
+    state["m"], state["s"] = _frozen(new_m, m, awake), _frozen(new_s, s, awake)
+    return _frozen(new, params, awake)
+
+
+def adamw(params, grads, state, *, lr, decay, awake=None, **options):
+    """Adam after w <- (1 - lr * decay) w; ``decay`` is one number per parameter."""
+    shrunk = [(1 - lr * d) * p for p, d in zip(params, decay, strict=True)]
+    shrunk = _frozen(shrunk, params, awake)
+    return adam(shrunk, grads, state, lr=lr, awake=awake, **options)
+
+
+def clip(grads, norm=None, value=None):
+    """By global norm first, then entry by entry."""
+    if norm is not None:
+        total = np.sqrt(sum((g**2).sum() for g in grads))
+        grads = [g * min(1.0, norm / total) if total > 0 else g for g in grads]
+    if value is not None:
+        grads = [np.clip(g, -value, value) for g in grads]
+    return grads
+
+
+def per_parameter(net, weights, others):
+    """A list as long as ``parameters(net)``: one value for W, another for b and a.
+    An rbf layer's centres count among the others."""
+    n = len(net.W)
+    first = [others if is_rbf(net, k) else weights for k in range(n)]
+    return first + [others] * (len(parameters(net)) - n)
+
+
+def awake(net, masks):
+    """Which parameters a batch-shared mask leaves in play [S 65.6 (a), (b)]. A mask
+    per sample (two-dimensional) puts nobody to sleep."""
+    nodes = [np.ones(n, bool) for n in net.sizes]
+    for k, mask in enumerate(masks or []):
+        if mask is not None and np.ndim(mask) == 1:
+            nodes[k] = np.asarray(mask) != 0
+    W = [np.outer(a, b) for a, b in zip(nodes[:-1], nodes[1:], strict=True)]
+    scaled = [
+        a
+        for a, norm in zip(nodes, net.norm, strict=True)
+        if norm is not None and norm.a is not None
+    ]
+    return [*W, *nodes[1:], *scaled]
+
+
+def train_epoch(
+    net,
+    X,
+    T,
+    batches,
+    update,
+    state,
+    sample_weight=None,
+    masks=None,
+    clip_norm=None,
+    clip_value=None,
+):
+    """One epoch over the given index arrays; ``update`` is a rule with its options
+    bound, ``masks[m]`` the masks of batch m. Returns (network, mean loss); the loss
+    of a batch is taken before its step and counts as often as it has samples."""
+    total = 0.0
+    for m, rows in enumerate(batches):
+        drawn = None if masks is None else masks[m]
+        w = None if sample_weight is None else sample_weight[rows]
+        total += len(rows) * loss(net, X[rows], T[rows], w, masks=drawn)
+        g = flat(gradients(net, X[rows], T[rows], w, masks=drawn))
+        active = awake(net, drawn)
+        g = [gi * ai for gi, ai in zip(g, active, strict=True)]
+        g = clip(g, clip_norm, clip_value)
+        saved = forward(net, X[rows], train=True, masks=drawn)
+        net = with_parameters(net, update(parameters(net), g, state, awake=active))
+        update_statistics(net, saved, drawn)
+    return net, total / sum(len(rows) for rows in batches)

@@ -1,0 +1,585 @@
+"""The command line: what it learns, prints and saves, and how it refuses."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+
+from mlp import cli
+from mlp.progress import ProgressLine
+from mlp.tabular import TableModel, choose_features, read_table
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def animal_rows(n_rows=80):
+    """Cats are light and indoors, dogs heavy and outdoors."""
+    rng = np.random.default_rng(0)
+    for i in range(n_rows):
+        dog = i % 2
+        weight = f"{4 + 20 * dog + rng.random():.3f}"
+        yield [weight, ["indoors", "outdoors"][dog], ["cat", "dog"][dog]]
+
+
+@pytest.fixture
+def animals(tmp_path):
+    return write_csv(
+        tmp_path / "animals.csv", ["weight", "home", "kind"], animal_rows()
+    )
+
+
+@pytest.fixture
+def line(tmp_path):
+    """`y = 3 x + 100`, exactly."""
+    x = np.linspace(-1, 1, 120).round(4)
+    rows = [[a, 3 * a + 100] for a in x]
+    return write_csv(tmp_path / "line.csv", ["x", "y"], rows)
+
+
+@pytest.fixture
+def animal_model(animals, tmp_path):
+    path = tmp_path / "animals.model"
+    assert run(animals, "--target", "kind", "--epochs", 100, "--out", path) == 0
+    return path
+
+
+def value_of(name, text):
+    """Return the first number printed behind `name`."""
+    return float(re.search(rf"^{re.escape(name)}\s+(-?[\d.]+)", text, re.MULTILINE)[1])
+
+
+def error_of(capsys, *arguments):
+    """Return the one line printed for a refused command."""
+    assert run(*arguments) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("mlp: error: ")
+    assert message.count("\n") == 1
+    return message
+
+
+# --------------------------------------------------------------- demonstration
+
+
+def test_without_arguments_the_digits_are_learned_and_timed(tmp_path):
+    command = [sys.executable, "-m", "mlp", "--epochs", "30"]
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert value_of("Test accuracy", done.stdout) > 90
+    assert "30 epochs" in done.stdout
+    for part in ("Training time", "scikit-learn's time", "Ratio", "Confusion matrix"):
+        assert part in done.stdout
+    assert "Warning" not in done.stderr
+
+
+def test_the_demonstration_takes_no_options_of_a_table(capsys):
+    assert "--out needs DATA" in error_of(capsys, "--out", "x.model")
+
+
+def test_help_warns_of_untrusted_model_files(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    assert "trust" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------- training
+
+
+def test_classes_are_learned_from_numbers_and_text(animals, capsys):
+    assert run(animals, "--target", "kind", "--epochs", 100) == 0
+    out = capsys.readouterr().out
+    assert value_of("Test accuracy", out) == 100
+    assert value_of("Baseline", out) == 50
+    assert "1 of numbers, 1 of text, 3 network inputs" in out
+
+
+def test_the_confusion_matrix_has_the_truth_in_rows(capsys):
+    truth, predicted = np.array(["a", "a", "b"]), np.array(["b", "a", "b"])
+    cli._print_confusion(truth, predicted)
+    lines = capsys.readouterr().out.splitlines()
+    assert [row.split() for row in lines[-3:]] == [
+        ["a", "b"],
+        ["a", "1", "1"],
+        ["b", ".", "1"],
+    ]
+
+
+def test_a_number_is_learned_in_the_targets_own_units(line, capsys):
+    arguments = ("--target", "y", "--epochs", 300, "--learning-rate", 0.01)
+    assert run(line, *arguments) == 0
+    out = capsys.readouterr().out
+    assert "Task: regress (guessed" in out
+    assert value_of("Test R2", out) > 0.99
+    assert value_of("Test RMSE", out) < 0.1 * value_of("Baseline RMSE", out)
+    assert value_of("Test MAE", out) <= value_of("Test RMSE", out)
+
+
+def test_network_options_reach_the_network(animals, tmp_path):
+    path = tmp_path / "m"
+    options = (
+        "--hidden 7,3 --epochs 2 --seed 5 --activation tanh --solver sgd "
+        "--learning-rate 0.02 --batch-size 9 --alpha 0.5 --early-stopping"
+    )
+    assert run(animals, "--target", "kind", "--out", path, *options.split()) == 0
+    network = joblib.load(path).pipeline[-1]
+    expected = {
+        "hidden_layer_sizes": (7, 3),
+        "max_iter": 2,
+        "random_state": 5,
+        "activation": "tanh",
+        "solver": "sgd",
+        "learning_rate_init": 0.02,
+        "batch_size": 9,
+        "alpha": 0.5,
+        "early_stopping": True,
+    }
+    assert expected.items() <= network.get_params().items()
+
+
+def test_the_same_seed_gives_the_same_model(animals, tmp_path):
+    for name in "ab":
+        arguments = ("--target", "kind", "--epochs", 3, "--seed", 1)
+        assert run(animals, *arguments, "--out", tmp_path / name) == 0
+    a, b = (joblib.load(tmp_path / name).pipeline[-1] for name in "ab")
+    assert all(np.array_equal(u, v) for u, v in zip(a.coefs_, b.coefs_, strict=True))
+
+
+def test_compare_times_scikit_learn_on_the_table(animals, capsys):
+    assert run(animals, "--target", "kind", "--epochs", 5, "--compare") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"scikit-learn's time +[\d.]+ s for 5 epochs", out)
+
+
+def test_test_size_sets_the_rows_kept_back(animals, capsys):
+    run(animals, "--target", "kind", "--epochs", 1, "--test-size", 0.25)
+    assert "Training on 60 rows, testing on 20" in capsys.readouterr().out
+
+
+def test_whole_numbers_are_classes_if_few_and_quantities_if_many(tmp_path, capsys):
+    for n_values, task in ((3, "classify"), (60, "regress")):
+        rows = [[i, i % n_values] for i in range(120)]
+        path = write_csv(tmp_path / "t.csv", ["x", "y"], rows)
+        run(path, "--target", "y", "--epochs", 1)
+        assert f"Task: {task} (guessed" in capsys.readouterr().out
+
+
+def test_the_task_given_overrules_the_guess(tmp_path, capsys):
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], [[i, i % 3] for i in range(60)])
+    assert run(path, "--target", "y", "--task", "regress", "--epochs", 1) == 0
+    out = capsys.readouterr().out
+    assert "Test RMSE" in out
+    assert "guessed" not in out
+
+
+def test_rows_without_a_target_are_dropped(tmp_path, capsys):
+    rows = [*animal_rows(40), ["9", "indoors", "NA"], ["9", "indoors", ""]]
+    path = write_csv(tmp_path / "t.csv", ["weight", "home", "kind"], rows)
+    assert run(path, "--target", "kind", "--epochs", 1) == 0
+    assert "Dropped 2 rows without a value of 'kind'" in capsys.readouterr().out
+
+
+def test_a_class_of_a_single_row_is_no_obstacle(tmp_path):
+    rows = [*animal_rows(40), ["500", "outdoors", "horse"]]
+    path = write_csv(tmp_path / "t.csv", ["weight", "home", "kind"], rows)
+    assert run(path, "--target", "kind", "--epochs", 1) == 0
+
+
+def test_many_classes_are_reported_without_a_matrix(tmp_path, capsys):
+    rows = [[i % 30, f"class {i % 30}"] for i in range(300)]
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], rows)
+    assert run(path, "--target", "y", "--epochs", 1) == 0
+    assert "30 classes are too many" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_training_but_not_the_report(
+    animals, tmp_path, capsys, monkeypatch
+):
+    class Impatient(ProgressLine):
+        def on_fit_task_end(self, estimator, context):
+            super().on_fit_task_end(estimator, context)
+            if context.parent is not None and context.task_id == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli, "ProgressLine", Impatient)
+    path = tmp_path / "m"
+    assert run(animals, "--target", "kind", "--epochs", 5000, "--out", path) == 0
+    out = capsys.readouterr().out
+    assert "Training stopped early" in out
+    assert "Test accuracy" in out
+    assert path.exists()
+
+
+def test_ctrl_c_elsewhere_ends_without_a_traceback(animals, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "read_table", interrupted)
+    assert run(animals, "--target", "kind") == 130
+    assert capsys.readouterr().err == "mlp: interrupted\n"
+
+
+# ------------------------------------------------------------- reading columns
+
+
+def kinds(path, target="y"):
+    features, dropped = choose_features(read_table(path), target)
+    return {f.name: "number" if f.is_number else "text" for f in features}, dropped
+
+
+def test_columns_are_numbers_if_every_value_present_is(tmp_path):
+    header = ["a", "b", "c", "d", "y"]
+    cells = ["1", "x", "true", "1_0", "1"], ["-2e3", "1", "false", "2_0", "2"]
+    rows = [*cells, *cells, ["?", "nan", "", " NA ", "1"]]
+    path = write_csv(tmp_path / "t.csv", header, rows)
+    expected = {"a": "number", "b": "text", "c": "text", "d": "text"}
+    assert kinds(path)[0] == expected
+
+
+def test_names_empty_columns_and_row_numbers_are_dropped(tmp_path):
+    rows = [[i, f"name {i}", "", i % 4, i] for i in range(30)]
+    path = write_csv(tmp_path / "t.csv", ["", "name", "void", "a", "y"], rows)
+    kept, dropped = kinds(path)
+    assert kept == {"a": "number"}
+    assert [text.split(":")[0] for text in dropped] == [
+        "unnamed column 1",
+        "name",
+        "void",
+    ]
+
+
+def test_dropped_columns_are_told(tmp_path, capsys):
+    rows = [[f"name {i}", i % 4, i % 2] for i in range(30)]
+    path = write_csv(tmp_path / "t.csv", ["name", "a", "y"], rows)
+    assert run(path, "--target", "y", "--epochs", 1) == 0
+    assert "Dropped column name: 30 different texts" in capsys.readouterr().out
+
+
+def test_quoted_cells_may_hold_commas_quotes_and_line_breaks(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a,"b, c"\n"1","x ""y"",\nz"\n')
+    columns = read_table(path).columns
+    assert list(columns) == ["a", "b, c"]
+    assert columns["b, c"][0] == 'x "y",\nz'
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_that_of_the_header(tmp_path, delimiter):
+    path = tmp_path / "t.csv"
+    path.write_text(f"\ufeffa{delimiter}b\n1{delimiter}2\n\n", encoding="utf-8")
+    columns = read_table(path).columns
+    assert {name: list(values) for name, values in columns.items()} == {
+        "a": ["1"],
+        "b": ["2"],
+    }
+
+
+def test_missing_cells_are_learned_from_and_predicted(tmp_path, capsys):
+    rows = list(animal_rows())
+    for i in range(0, 80, 5):
+        rows[i][i % 2] = "?"
+    path = write_csv(tmp_path / "t.csv", ["weight", "home", "kind"], rows)
+    assert run(path, "--target", "kind", "--epochs", 100) == 0
+    assert value_of("Test accuracy", capsys.readouterr().out) > 90
+
+
+# ------------------------------------------------------------------------ .npz
+
+
+def test_npz_with_x_and_y_needs_no_target(tmp_path, capsys):
+    X = np.arange(80, dtype=np.uint8).reshape(20, 2, 2)
+    path = tmp_path / "t.npz"
+    np.savez(path, X=X, y=np.arange(20) % 2)
+    assert run(path, "--epochs", 1) == 0
+    assert "4 of numbers" in capsys.readouterr().out
+
+
+def test_npz_with_its_own_test_rows_keeps_them(tmp_path, capsys):
+    path = tmp_path / "t.npz"
+    X, y = np.arange(30.0).reshape(15, 2), np.arange(15) % 2
+    np.savez(path, x_train=X[:9], y_train=y[:9], x_test=X[9:], y_test=y[9:])
+    assert run(path, "--epochs", 1, "--out", tmp_path / "m") == 0
+    assert "Training on 9 rows, testing on 6" in capsys.readouterr().out
+    assert run("predict", tmp_path / "m", path) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 6
+
+
+def test_npz_with_an_array_per_column(tmp_path):
+    path = tmp_path / "t.npz"
+    rainy = np.array([True, False] * 3)
+    np.savez(path, t=np.arange(6), rainy=rainy, city=np.array(["A", "B"] * 3))
+    assert kinds(path, "t")[0] == {"rainy": "text", "city": "text"}
+
+
+def test_npz_columns_take_their_feature_names(tmp_path):
+    path = tmp_path / "t.npz"
+    np.savez(path, X=np.zeros((3, 2)), feature_names=np.array(["u", "v"]))
+    assert list(read_table(path).columns) == ["u", "v"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": np.ones((3, 2)), "y": np.ones(4)}, "4 rows where X has 3"),
+        ({"X": np.ones((3, 2)), "y": np.ones((3, 2))}, "only one target"),
+        ({"a": np.ones(3), "b": np.ones(4)}, "differ in length"),
+        ({"a": np.ones((3, 2))}, "one array per column"),
+        ({"a": np.array([1, None])}, "unreadable archive"),
+        ({"a": np.ones(3, complex)}, "neither numbers nor text"),
+        ({"X": np.ones((0, 2)), "y": np.ones(0)}, "no rows"),
+        ({"X": np.ones((5, 0)), "y": np.arange(5)}, "no column is left"),
+        ({}, "the archive is empty"),
+    ],
+)
+def test_unusable_archives_are_refused(tmp_path, capsys, arrays, message):
+    np.savez(tmp_path / "t.npz", **arrays)
+    assert message in error_of(capsys, tmp_path / "t.npz")
+
+
+def test_a_damaged_archive_is_refused(tmp_path, capsys):
+    path = tmp_path / "t.npz"
+    path.write_bytes(b"PK no zip file")
+    assert "not an .npz archive" in error_of(capsys, path)
+
+
+# ------------------------------------------------------------------ prediction
+
+
+def predictions(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_predictions_go_to_stdout(animals, animal_model, capsys):
+    capsys.readouterr()
+    assert run("predict", animal_model, animals) == 0
+    rows = predictions(capsys.readouterr().out)
+    assert [row["prediction"] for row in rows] == ["cat", "dog"] * 40
+
+
+def test_columns_are_found_by_name(animal_model, tmp_path, capsys):
+    header = ["extra", "home", "weight"]
+    path = write_csv(tmp_path / "new.csv", header, [["z", "outdoors", "25"]])
+    capsys.readouterr()
+    assert run("predict", animal_model, path) == 0
+    assert capsys.readouterr().out == "prediction\ndog\n"
+
+
+def test_unseen_and_missing_values_are_predicted(animal_model, tmp_path, capsys):
+    rows = [["25", "stable"], ["25", ""], ["?", "outdoors"]]
+    path = write_csv(tmp_path / "new.csv", ["weight", "home"], rows)
+    capsys.readouterr()
+    assert run("predict", animal_model, path) == 0
+    assert capsys.readouterr().out == "prediction\ndog\ndog\ndog\n"
+
+
+def test_predictions_go_to_a_file(animals, animal_model, tmp_path, capsys):
+    capsys.readouterr()
+    out = tmp_path / "p.csv"
+    assert run("predict", animal_model, animals, "--out", out) == 0
+    assert capsys.readouterr().out == ""
+    assert len(predictions(out.read_text())) == 80
+
+
+def test_probabilities_stand_beside_the_prediction(animals, animal_model, capsys):
+    capsys.readouterr()
+    assert run("predict", animal_model, animals, "--proba") == 0
+    row = predictions(capsys.readouterr().out)[0]
+    cat, dog = float(row["probability of cat"]), float(row["probability of dog"])
+    assert cat > dog
+    assert cat + dog == pytest.approx(1, abs=1e-6)  # float32 rounding
+
+
+def test_numbers_are_predicted_in_the_targets_own_units(line, tmp_path, capsys):
+    model = tmp_path / "m"
+    arguments = ("--target", "y", "--epochs", 300, "--learning-rate", 0.01)
+    assert run(line, *arguments, "--out", model) == 0
+    new = write_csv(tmp_path / "new.csv", ["x"], [[0.5]])
+    capsys.readouterr()
+    assert run("predict", model, new) == 0
+    row = predictions(capsys.readouterr().out)[0]
+    assert float(row["prediction"]) == pytest.approx(101.5, abs=0.5)
+
+
+def test_whole_number_labels_come_back_whole(tmp_path, capsys):
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], [[i, i % 2] for i in range(40)])
+    assert run(path, "--target", "y", "--epochs", 1, "--out", tmp_path / "m") == 0
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", path) == 0
+    labels = {row["prediction"] for row in predictions(capsys.readouterr().out)}
+    assert labels <= {"0", "1"}
+
+
+def test_a_saved_model_holds_no_progress_bar(animal_model):
+    model = joblib.load(animal_model)
+    assert isinstance(model, TableModel)
+    assert not hasattr(model.pipeline[-1], "_skl_callbacks")
+
+
+def test_a_failed_save_leaves_the_old_model(animals, animal_model, monkeypatch):
+    before = animal_model.read_bytes()
+
+    def full_disk(model, file):
+        file.write(b"half a model")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(joblib, "dump", full_disk)
+    arguments = ("--target", "kind", "--epochs", 1)
+    assert run(animals, *arguments, "--out", animal_model) == 2
+    assert animal_model.read_bytes() == before
+    assert len(list(animal_model.parent.iterdir())) == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error(animals, animal_model):
+    command = [sys.executable, "-m", "mlp", "predict", animal_model, animals]
+    reading, writing = os.pipe()
+    os.close(reading)
+    folder = animal_model.parent
+    done = subprocess.run(
+        command, check=False, stdout=writing, stderr=subprocess.PIPE, cwd=folder
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "empty file"),
+        ("a,y\n", "no rows"),
+        ("a,y\n1,2\n3\n", "line 3 has 1 cells where the header has 2"),
+        ("a,a,y\n1,2,3\n", "two columns are called 'a'"),
+        ("a,y\n1,x\n2,x\n3,x\n", "one class only (x)"),
+        ("a,y\n1,\n2,?\n", "target 'y' has no values"),
+        ("a,y\n1,x\n", "one class only"),
+        ("a,y\n1,x\n2,z\n", "all of one class"),
+        ("a,y\n1,1.5\n", "too few rows (1)"),
+        ("a,y\ninf,x\n1,z\n", "column 'a' has infinite values"),
+        ("a,y\n1,1e99\n1,0.5\n", "column 'y' has infinite values or beyond"),
+        ("y\nx\nz\n", "no column is left"),
+    ],
+)
+def test_unusable_tables_are_refused(tmp_path, capsys, content, message):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    assert message in error_of(capsys, path, "--target", "y")
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    message = error_of(capsys, tmp_path / "none.csv", "--target", "y")
+    assert "no such file" in message
+    assert "none.csv" in message
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path, capsys):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xd8")
+    assert "not a table" in error_of(capsys, path, "--target", "y")
+
+
+def test_an_unknown_target_gets_a_suggestion(animals, capsys):
+    message = error_of(capsys, animals, "--target", "knd")
+    assert "did you mean 'kind'?" in message
+    assert "weight, home, kind" in message
+
+
+def test_a_csv_needs_a_target(animals, capsys):
+    assert "--target is needed" in error_of(capsys, animals)
+
+
+def test_text_cannot_be_regressed_on(animals, capsys):
+    message = error_of(capsys, animals, "--target", "kind", "--task", "regress")
+    assert "not numeric (it has 'cat')" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--hidden", "100,x"),
+        ("--hidden", "10,0"),
+        ("--hidden", ""),
+        ("--epochs", "0"),
+        ("--seed", "-1"),
+        ("--test-size", "1"),
+        ("--task", "cluster"),
+        ("--batch-size", "1.5"),
+    ],
+)
+def test_bad_options_are_named(animals, capsys, option, value):
+    message = error_of(capsys, animals, "--target", "kind", f"{option}={value}")
+    assert f"argument {option}:" in message
+
+
+def test_what_the_network_refuses_is_one_line_too(animals, capsys):
+    arguments = (animals, "--target", "kind", "--activation", "warp")
+    assert "warp" in error_of(capsys, *arguments)
+
+
+def test_an_unusable_output_is_refused_before_training(animals, tmp_path, capsys):
+    arguments = (animals, "--target", "kind", "--out")
+    nowhere = error_of(capsys, *arguments, tmp_path / "no" / "m")
+    assert "there is no folder" in nowhere
+    assert "is a folder" in error_of(capsys, *arguments, tmp_path)
+    assert "overwrite an input" in error_of(capsys, *arguments, animals)
+
+
+def test_missing_columns_are_named(animal_model, tmp_path, capsys):
+    path = write_csv(tmp_path / "new.csv", ["weight"], [["25"]])
+    message = error_of(capsys, "predict", animal_model, path)
+    assert "missing columns: home" in message
+
+
+def test_text_among_numbers_is_named(animal_model, tmp_path, capsys):
+    rows = [["25", "indoors"], ["heavy", "indoors"]]
+    path = write_csv(tmp_path / "new.csv", ["weight", "home"], rows)
+    message = error_of(capsys, "predict", animal_model, path)
+    assert "column 'weight' must hold numbers, but row 2 has 'heavy'" in message
+
+
+def test_foreign_files_are_no_models(animals, tmp_path, capsys):
+    other = tmp_path / "other"
+    joblib.dump({"a": 1}, other)
+    for path in (other, animals):
+        assert "is not a model" in error_of(capsys, "predict", path, animals)
+    missing = error_of(capsys, "predict", tmp_path / "none", animals)
+    assert "no such file" in missing
+
+
+def test_probabilities_of_a_number_are_refused(line, tmp_path, capsys):
+    model = tmp_path / "m"
+    assert run(line, "--target", "y", "--epochs", 1, "--out", model) == 0
+    capsys.readouterr()
+    assert "--proba needs" in error_of(capsys, "predict", model, line, "--proba")
+
+
+# ---------------------------------------------------------------- progress line
+
+
+def test_a_terminal_sees_every_epoch_counted(animals, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert run(animals, "--target", "kind", "--epochs", 4) == 0
+    shown = capsys.readouterr().err
+    assert "epoch 4/4" in shown
+    assert "loss" in shown
+    assert shown.endswith("\n")
+
+
+def test_a_log_file_sees_no_progress(animals, capsys):
+    assert run(animals, "--target", "kind", "--epochs", 4) == 0
+    assert capsys.readouterr().err == ""
