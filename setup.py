@@ -29,7 +29,12 @@ if NEON:
 DEBUG = bool(os.environ.get("MLP_DEBUG"))  # assertions, bounds checks, sanitizers
 C_FLAGS = ["/O2", "/std:c11"] if MSVC else ["-O3", "-std=gnu11"]
 if not MSVC:
-    C_FLAGS += ["-Wall", "-Wno-unknown-pragmas", "-fno-math-errno", "-fvisibility=hidden"]
+    C_FLAGS += [
+        "-Wall",
+        "-Wno-unknown-pragmas",
+        "-fno-math-errno",
+        "-fvisibility=hidden",
+    ]
 if DEBUG and not MSVC:
     C_FLAGS = ["-O1", "-g", "-std=gnu11", "-fno-omit-frame-pointer"]
     C_FLAGS += os.environ.get("MLP_SANITIZE", "").split()
@@ -44,7 +49,9 @@ class BuildCore(build_ext):
         ext.define_macros = [*ext.define_macros, *macros]
         for name, (width, flags) in VARIANTS.items():
             for double in (0, 1):
-                ext.extra_objects += self._compile_kernels(ext, name, width, flags, double)
+                ext.extra_objects += self._compile_kernels(
+                    ext, name, width, flags, double
+                )
         super().build_extension(ext)
 
     def _compile_kernels(self, ext, name, width, flags, double):

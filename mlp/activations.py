@@ -149,7 +149,7 @@ def layer_activations(spec: Any, widths: Sequence[int]) -> list[LayerActivation]
 
     Parameters
     ----------
-    spec : activation, sequence of them (a layer each), or sequence of sequences (a node each)
+    spec : activation, sequence of them (one a layer), or of sequences (one a node)
     widths : sequence of int
         Units of the hidden layers.
 

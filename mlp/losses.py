@@ -64,7 +64,11 @@ class Loss:
 
 
 def resolve_loss(
-    name: str, output_activation: str, *, huber_delta: float = 1.0, quantile: float = 0.5
+    name: str,
+    output_activation: str,
+    *,
+    huber_delta: float = 1.0,
+    quantile: float = 0.5,
 ) -> Loss:
     """The loss of that name, checked against the output it is to be used with.
 

@@ -1,4 +1,4 @@
-"""The network by itself: topology, parameters, outputs, loss, gradient. NumPy in, NumPy out.
+"""The network by itself: topology, parameters, outputs, loss, gradient.
 
 Nothing here knows scikit-learn; a `Network` can be used, copied and pickled without it.
 """
@@ -207,7 +207,10 @@ class Network:
         plan = _core.Plan(
             self.params,
             self.layer_sizes,
-            [_kernel_activation(f) for f in (*self.activations, self.output_activation)],
+            [
+                _kernel_activation(f)
+                for f in (*self.activations, self.output_activation)
+            ],
             self.groups,
         )
         plan.set_loss(
@@ -217,7 +220,7 @@ class Network:
 
     def data(
         self,
-        X: ArrayLike,
+        X: Any,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Any:
@@ -262,19 +265,25 @@ class Network:
             and len(self.groups) == 1
         ):
             labels = y.astype(np.int32)
-            if (labels != y).any() or labels.min() < 0 or labels.max() >= self.n_outputs:
+            if (
+                (labels != y).any()
+                or labels.min() < 0
+                or labels.max() >= self.n_outputs
+            ):
                 raise ValueError(
                     f"class labels must be integers from 0 to {self.n_outputs - 1}"
                 )
             return None, np.ascontiguousarray(labels[:, None])
         y = y[:, None] if y.ndim == 1 else y
         if y.shape != (n, self.n_outputs):
-            raise ValueError(f"y must have shape ({n}, {self.n_outputs}), got {y.shape}")
+            raise ValueError(
+                f"y must have shape ({n}, {self.n_outputs}), got {y.shape}"
+            )
         return np.ascontiguousarray(y, dtype=self.dtype), None
 
     # -- what a network does --
 
-    def forward(self, X: ArrayLike, n_threads: int = 1) -> Array:
+    def forward(self, X: Any, n_threads: int = 1) -> Array:
         """Outputs γ̂ for each row of X [S 65.31].
 
         Parameters
@@ -286,13 +295,17 @@ class Network:
         -------
         ndarray of shape (n_samples, n_outputs)
         """
-        if type(X) is np.ndarray and X.dtype is self._plan.dtype and X.ndim == 2:
-            if X.flags.c_contiguous:
-                return self._plan.forward(_core.Data(X), n_threads)
+        if (
+            type(X) is np.ndarray
+            and X.dtype is self._plan.dtype
+            and X.ndim == 2
+            and X.flags.c_contiguous
+        ):  # nothing to convert: one row costs microseconds
+            return self._plan.forward(_core.Data(X), n_threads)
         return self._plan.forward(self.data(X), n_threads)
 
     def loss(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
         """Mean loss over the samples, weighted where weights are given [S table 65.2].
 
@@ -304,7 +317,7 @@ class Network:
         )
 
     def gradients(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, Array]:
         """The mean loss and its gradient in the parameters [S 65.80–65.81].
 
@@ -337,7 +350,7 @@ class Network:
 
 
 def as_rows(X: Any, dtype: Any) -> Any:
-    """X as the core reads it: CSR, or an array whose rows are contiguous; no needless copy."""
+    """X as the core reads it: CSR, or an array of contiguous rows; no needless copy."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
         if X.dtype != dtype:

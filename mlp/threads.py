@@ -48,7 +48,8 @@ def show_config() -> dict[str, Any]:
     -------
     dict
         ``isa``: the instruction set in use (``MLP_ISA`` in the environment forces one);
-        ``available``: those this build and processor offer; ``threads``: the default number;
+        ``available``: those this build and processor offer, ``compiled``: those in this
+        build; ``threads``: the default number;
         ``float32``, ``float64``: numbers in a vector, rows and columns of a tile;
         ``build``: compiler and flags.
     """

@@ -1,5 +1,6 @@
 """What all estimators built on a trained network share."""
 
+import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.optimize import _check_optimize_result
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from mlp.initializers import draw
 from mlp.network import Network, as_rows
@@ -27,11 +33,12 @@ __all__ = ["BaseMLP", "set_parameters"]
 Array = NDArray[Any]
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+PARAMETER_VIEWS = ("coefs_", "intercepts_")
 #: betas, one for all parameters or (weights, biases)
 BETAS: list[Any] = [Interval(Real, 0, 1, closed="left"), tuple]
 NON_FINITE = (
-    "Solver produced non-finite parameter weights at epoch {}. The input data may"
-    " contain large values and need to be preprocessed."
+    "Solver produced non-finite parameter weights. The input data may contain large"
+    " values and need to be preprocessed. (Training diverged at epoch {}.)"
 )
 
 
@@ -52,11 +59,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     network_: Network
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "activation": [str, tuple, list],
         "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "learning_rate": [StrOptions(set(SCHEDULES)), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
@@ -110,42 +123,41 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     # -- fitted attributes --
 
-    @property
-    def coefs_(self) -> list[Array]:
-        """Weight matrices, shape (n_in, n_out), a layer each: views into the network."""
-        return self._fitted_network("coefs_").coefs
+    def _expose_parameters(self) -> None:
+        """`coefs_` and `intercepts_`: lists of views into the network's parameters."""
+        self.coefs_ = list(self.network_.coefs)
+        self.intercepts_ = list(self.network_.intercepts)
 
-    @coefs_.setter
-    def coefs_(self, value: list[Array]) -> None:
-        self._assign(self._fitted_network("coefs_").coefs, value, "coefs_")
-
-    @property
-    def intercepts_(self) -> list[Array]:
-        """Offsets, shape (n_out,), a layer each: views into the network."""
-        return self._fitted_network("intercepts_").intercepts
-
-    @intercepts_.setter
-    def intercepts_(self, value: list[Array]) -> None:
-        self._assign(self._fitted_network("intercepts_").intercepts, value, "intercepts_")
-
-    def _fitted_network(self, name: str) -> Network:
-        if "network_" not in vars(self):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r} before fit"
-            )
-        return self.network_
-
-    @staticmethod
-    def _assign(views: list[Array], value: list[Array], name: str) -> None:
-        if len(value) != len(views) or any(
-            np.shape(new) != view.shape for new, view in zip(value, views, strict=True)
+    def _adopt_parameters(self) -> None:
+        """Take over what a user has put into `coefs_` or `intercepts_` by hand."""
+        network = self.network_
+        for name, views in (
+            ("coefs_", network.coefs),
+            ("intercepts_", network.intercepts),
         ):
-            raise ValueError(
-                f"{name} must have the shapes {[view.shape for view in views]}, "
-                f"got {[np.shape(new) for new in value]}"
-            )
-        for view, new in zip(views, value, strict=True):
-            view[:] = new
+            given = getattr(self, name)
+            if len(given) == len(views) and all(map(operator.is_, given, views)):
+                continue
+            shapes = [np.shape(new) for new in given]
+            if shapes != [view.shape for view in views]:
+                raise ValueError(
+                    f"{name} must have the shapes {[view.shape for view in views]}, "
+                    f"got {shapes}"
+                )
+            for view, new in zip(views, given, strict=True):
+                view[:] = new
+            setattr(self, name, list(views))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "network_" in state:  # they are in the network already
+            state = {k: v for k, v in state.items() if k not in PARAMETER_VIEWS}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in state:
+            self._expose_parameters()
 
     # -- fit --
 
@@ -161,8 +173,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             yield
         except Exception:
             running = {
-                k: v for k, v in self.__dict__.items() if k.startswith("_callback_fit")
-                or k.startswith("_skl_callbacks")
+                k: v
+                for k, v in self.__dict__.items()
+                if k.startswith("_callback_fit") or k.startswith("_skl_callbacks")
             }
             self.__dict__.clear()
             self.__dict__.update(before, **running)
@@ -174,7 +187,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _saved_training_state(self) -> Any:
         optimizer = getattr(self, "_optimizer_state", None)
         lists = {
-            k: list(v) for k, v in vars(self).items()
+            k: list(v)
+            for k, v in vars(self).items()
             if k in ("loss_curve_", "validation_scores_") and v is not None
         }
         moments = None
@@ -182,14 +196,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             moments = (
                 optimizer.steps,
                 optimizer.schedule.rate,
-                *(None if m is None else m.copy()
-                  for m in (optimizer.moment_1, optimizer.moment_2)),
+                *(
+                    None if m is None else m.copy()
+                    for m in (optimizer.moment_1, optimizer.moment_2)
+                ),
             )
         return lists, moments
 
     def _restore_training_state(self, state: Any) -> None:
         lists, moments = state
-        vars(self).update(lists)
+        self.__dict__.update(lists)
         if moments is not None:
             optimizer = self._optimizer_state
             optimizer.steps, optimizer.schedule.rate = moments[:2]
@@ -210,15 +226,20 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         with self._unchanged_on_error():
             self._validate_options(incremental)
-            first = "network_" not in vars(self) or not (self.warm_start or incremental)
+            go_on = self.warm_start or incremental
+            first = "network_" not in vars(self) or not go_on
+            by_hand = vars(self).copy() if first and go_on else {}
             targets = self._validate_targets(
                 X, y, sample_weight, first, incremental, classes
             )
             self._random_generator = check_random_state(self.random_state)
             if first:
                 self._initialize(targets)
-            else:
-                self._check_topology(targets)
+                for name in PARAMETER_VIEWS:
+                    if name in by_hand:
+                        setattr(self, name, by_hand[name])
+            self._check_topology(targets)
+            self._adopt_parameters()
             if self.solver in STOCHASTIC_SOLVERS:
                 self._fit_stochastic(targets, incremental)
             else:
@@ -281,19 +302,20 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         ):
             W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
         self.network_ = network
+        self._expose_parameters()
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_activation.name
         self.t_ = self.n_iter_ = self._no_improvement = 0
         self.loss_curve_: list[float] = []
-        self.validation_scores_: list[float] | None = None
-        self.best_validation_score_: float | None = None
-        self.best_loss_: float | None = np.inf
+        self.validation_scores_: Any = None
+        self.best_validation_score_: Any = None
+        self.best_loss_: Any = np.inf
         if self.early_stopping and self.solver in STOCHASTIC_SOLVERS:
             self.validation_scores_ = []
             self.best_validation_score_ = -np.inf
             self.best_loss_ = None
-        vars(self).pop("_optimizer_state", None)
+        self.__dict__.pop("_optimizer_state", None)
 
     def _check_topology(self, targets: "Targets") -> None:
         """A network that goes on must be the one that the parameters describe."""
@@ -389,8 +411,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         try:
             while self.n_iter_ < self.max_iter:
                 self._epoch(run, held_out, best)
-                stop = callbacks() or incremental or self._should_stop(run)
-                if stop:
+                stop = self._should_stop(run)
+                if callbacks() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
                     warnings.warn(
@@ -405,7 +427,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             self.network_.params[:] = best
         self._check_finite()
 
-    def _epoch(self, run: StochasticRun, held_out: Any, best: Array | None) -> None:
+    def _epoch(self, run: StochasticRun, held_out: Any, best: Any) -> None:
         """One epoch, its records, and the pocket [S 65.94]."""
         self.loss_ = run.epoch()
         self.n_iter_ += 1
@@ -425,7 +447,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             if score > self.best_validation_score_:
                 self.best_validation_score_ = score
                 best[:] = self.network_.params
-        if not np.isfinite(self.loss_):
+        if held_out is None and not np.isfinite(self.loss_):
             self._check_finite()
 
     def _count_progress(self, value: float, best: float, strict: bool = False) -> None:
@@ -447,7 +469,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if schedule.progress_stopped():
             small = schedule.kind == "adaptive" and rate <= schedule.smallest
             if self.verbose:
-                print(message + (" Learning rate too small." if small else "") + " Stopping.")
+                print(
+                    message
+                    + (" Learning rate too small." if small else "")
+                    + " Stopping."
+                )
             return True
         if self.verbose:
             print(f"{message} Setting learning rate to {schedule.rate:f}")
@@ -492,16 +518,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return
         self._check_finite()
         self.loss_ = float(result.fun)
-        self.n_iter_ = int(result.nit)
+        self.n_iter_ = _check_optimize_result(self.solver, result, self.max_iter)
         self.best_loss_ = min([*curve, self.loss_])
-        if result.status == 1:
-            warnings.warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s) (status=1):\n"
-                f"{result.message}\n\nIncrease the number of iterations to improve the "
-                f"convergence (max_iter={self.max_iter}).",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
     # -- callbacks --
 
@@ -534,6 +552,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        self._adopt_parameters()
         return self.network_.forward(X, resolve_threads(self.n_threads))
 
     def _check_partial_fit(self) -> bool:

@@ -53,7 +53,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {**BaseMLP._parameter_constraints}
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints
+    }
 
     def __init__(
         self,
@@ -191,6 +193,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         prediction = self._predict(X, check_input=False)
         return float(accuracy_score(y, prediction, sample_weight=sample_weight))
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     # -- labels --
 
     def _validate_targets(
@@ -265,5 +272,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             n_outputs=1 if binary else len(self.classes_),
             output_activation=self.output_activation
             or ("logistic" if binary else "softmax"),
-            strata=labels,
+            # a column: scikit-learn's errors then name the classes as its own do
+            strata=labels.astype(bool)[:, None] if binary else labels,
         )

@@ -172,8 +172,7 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
         weight = _check_sample_weight(
             sample_weight, X_, dtype=np.float64, ensure_non_negative=True
         )
-        if hasattr(self, "cv_errors_"):
-            del self.cv_errors_
+        self.__dict__.pop("cv_errors_", None)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         # The smoother's matrices are small: more BLAS threads made it 10 times slower.
         with threadpool_limits(limits=1, user_api="blas"):

@@ -14,10 +14,10 @@ E. No `cimport numpy`: addresses come through the buffer protocol, read-only arr
 """
 
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -312,7 +312,7 @@ cdef class Data:
         self.keep = []
         self.shape = X.shape
         self.dtype = X.dtype
-        cdef int is_double = is_double_of(self.dtype)
+        is_double_of(self.dtype)
         self.c.n_samples = X.shape[0]
         if hasattr(X, "indptr"):
             values = self._hold(X.data, self.dtype, "X.data")
@@ -381,7 +381,7 @@ cdef class Plan:
         self.params = params
         self.keep = [params]
         self.k = kernels_for(is_double_of(params.dtype), isa)
-        cdef size_t n = len(sizes) - 1, l, weight = 0, bias
+        cdef size_t n = len(sizes) - 1, i, weight = 0, bias
         self.c.layers = <layer_t *> calloc(n, sizeof(layer_t))
         if self.c.layers == NULL:
             raise MemoryError
@@ -390,32 +390,32 @@ cdef class Plan:
         self.c.n_outputs = sizes[n]
         self.c.n_threads = 1
         self.c.pack_size = self.k.pack_size
-        for l in range(n):
-            self.c.n_weights += <size_t> sizes[l] * <size_t> sizes[l + 1]
-            self.c.n_biases += <size_t> sizes[l + 1]
+        for i in range(n):
+            self.c.n_weights += <size_t> sizes[i] * <size_t> sizes[i + 1]
+            self.c.n_biases += <size_t> sizes[i + 1]
         bias = self.c.n_weights
-        for l in range(n):
-            self.c.layers[l].n_in = sizes[l]
-            self.c.layers[l].n_out = sizes[l + 1]
-            self.c.layers[l].ld = self.k.row_stride(sizes[l + 1])
-            self.c.layers[l].w = weight
-            self.c.layers[l].b = bias
-            self.c.layers[l].keep_probability = 1
-            weight += <size_t> sizes[l] * <size_t> sizes[l + 1]
-            bias += <size_t> sizes[l + 1]
-            self.widest = max(self.widest, self.c.layers[l].ld)
-            self.work_per_row += <double> sizes[l] * <double> sizes[l + 1]
-            self._set_activation(&self.c.layers[l], activations[l])
+        for i in range(n):
+            self.c.layers[i].n_in = sizes[i]
+            self.c.layers[i].n_out = sizes[i + 1]
+            self.c.layers[i].ld = self.k.row_stride(sizes[i + 1])
+            self.c.layers[i].w = weight
+            self.c.layers[i].b = bias
+            self.c.layers[i].keep_probability = 1
+            weight += <size_t> sizes[i] * <size_t> sizes[i + 1]
+            bias += <size_t> sizes[i + 1]
+            self.widest = max(self.widest, self.c.layers[i].ld)
+            self.work_per_row += <double> sizes[i] * <double> sizes[i + 1]
+            self._set_activation(&self.c.layers[i], activations[i])
         if params.shape != (bias,):
             raise ValueError(f"params must have shape ({bias},), got {params.shape}")
         self.c.params = address(params, 1)
         self._set_groups((sizes[n],) if groups is None else groups)
 
     def __dealloc__(self):
-        cdef size_t l
+        cdef size_t i
         if self.c.layers != NULL:
-            for l in range(self.c.n_layers):
-                free(<void *> self.c.layers[l].f.kinds)
+            for i in range(self.c.n_layers):
+                free(<void *> self.c.layers[i].f.kinds)
         free(self.c.layers)
 
     cdef object _buffer(self, size, dtype):
@@ -516,7 +516,7 @@ cdef class Plan:
     def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False,
                  bint online=False):
         """Workspace for training with up to `rows` samples at once."""
-        cdef size_t l
+        cdef size_t i
         cdef layer_t *layer
         cdef double work = 3 * self.work_per_row * <double> rows
         if sparse:
@@ -531,14 +531,14 @@ cdef class Plan:
             self.c.x = address(self._buffer(rows * self.c.ldx, self.dtype))
         self.c.t = address(self._buffer(rows * self.c.ldt, self.dtype))
         self.c.row_loss = <double *> address(self._buffer(rows, np.float64))
-        for l in range(self.c.n_layers):
-            layer = &self.c.layers[l]
+        for i in range(self.c.n_layers):
+            layer = &self.c.layers[i]
             layer.y = address(self._buffer(rows * layer.ld, self.dtype))
             layer.s = layer.y
             if layer.f.keeps_z:
                 layer.s = address(self._buffer(rows * layer.ld, self.dtype))
-        for l in range(2):
-            self.c.delta[l] = address(self._buffer(rows * self.widest, self.dtype))
+        for i in range(2):
+            self.c.delta[i] = address(self._buffer(rows * self.widest, self.dtype))
         if self.grads is None and not online:
             self.grads = self._buffer(self.params.shape[0], self.dtype)
             self.c.grads = address(self.grads)

@@ -1,0 +1,103 @@
+"""Types of the compiled core (src/core/_core.pyx)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+ACTIVATION_CODES: dict[str, tuple[int, bool]]
+LOSS_CODES: dict[str, int]
+SOLVER_CODES: dict[str, int]
+VMATH: tuple[str, ...]
+COMPILED_ISAS: tuple[str, ...]
+AVAILABLE_ISAS: tuple[str, ...]
+ISA: str
+BUILD: str
+
+def describe(isa: str | None = None) -> dict[str, dict[str, Any]]: ...
+def aligned_zeros(size: int, dtype: Any) -> Array: ...
+def vmath(name: str, x: Array, isa: str | None = None) -> Array: ...
+def gemm(
+    kind: str,
+    a: Array,
+    b: Array,
+    out: Array,
+    n_threads: int = 1,
+    isa: str | None = None,
+) -> Array: ...
+def row_stride(n: int, dtype: Any, isa: str | None = None) -> int: ...
+
+class Data:
+    dtype: Any
+    shape: tuple[int, int]
+    sample_weight: Array | None
+    def __init__(
+        self,
+        X: Any,
+        targets: Array | None = None,
+        labels: Array | None = None,
+        sample_weight: Array | None = None,
+        smoothing: float = 0.0,
+    ) -> None: ...
+
+class Plan:
+    params: Array
+    grads: Array
+    dtype: Any
+    sizes: tuple[int, ...]
+    moment_1: Array | None
+    moment_2: Array | None
+    steps: int
+    threads: int
+    def __init__(
+        self,
+        params: Array,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        groups: Sequence[int] | None = None,
+        isa: str | None = None,
+    ) -> None: ...
+    def set_loss(
+        self,
+        code: int,
+        from_logits: bool,
+        parameter: float = 0.0,
+        value_scale: float = 1.0,
+        group_weight: Any = None,
+    ) -> None: ...
+    def set_penalties(
+        self,
+        alpha: float = 0.0,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        l2_bias: bool = False,
+    ) -> None: ...
+    def set_solver(
+        self,
+        code: int,
+        *,
+        momentum: float = 0.0,
+        beta_1: tuple[float, float] = (0.9, 0.9),
+        beta_2: tuple[float, float] = (0.999, 0.999),
+        epsilon: float = 1e-8,
+        decay: float = 0.0,
+        clip_norm: float = 0.0,
+        clip_value: float = 0.0,
+        moment_1: Array | None = None,
+        moment_2: Array | None = None,
+        steps: int = 0,
+    ) -> None: ...
+    def allocate(
+        self, rows: int, n_threads: int = 1, sparse: bool = False, online: bool = False
+    ) -> None: ...
+    def forward(self, data: Data, n_threads: int = 1) -> Array: ...
+    def loss_and_gradient(self, data: Data, with_gradient: bool = True) -> float: ...
+    def epoch(
+        self,
+        data: Data,
+        batch_size: int,
+        order: Array | None = None,
+        rate: float = 0.0,
+    ) -> float: ...
