@@ -32,6 +32,12 @@ def load(path):
         return X, data["y"].astype(np.float64), names
 
 
+def heaviest(omega, X, names):
+    """Return the three parts of a direction that move the projection most."""
+    order = np.argsort(-np.abs(omega * X.std(axis=0)))[:3]
+    return [f"{names[j]} {omega[j]:+.2g}" for j in order]
+
+
 def count_or_cv(text):
     return text if text == "cv" else int(text)
 
@@ -63,14 +69,19 @@ def main():
     for m, (omega, g) in enumerate(
         zip(model.directions_, model.ridge_functions_, strict=True), start=1
     ):
-        heaviest = np.argsort(-np.abs(omega * X.std(axis=0)))[:3]
-        parts = ", ".join(f"{names[j]} {omega[j]:+.3g}" for j in heaviest)
+        parts = ", ".join(heaviest(omega, X, names))
         print(f"  g_{m}: {g.degrees_of_freedom:4.1f} degrees of freedom; {parts}")
 
+    if model.n_terms_ == 0:
+        return
     axes = model.plot_terms(X, y)
     for ax, omega in zip(axes, model.directions_, strict=True):
-        # A single far projection would otherwise squeeze the rest into a corner.
-        ax.set_xlim(*np.quantile(X @ omega, [0.002, 0.998]))
+        # A few far projections would otherwise squeeze the rest into a corner.
+        ax.set_xlim(*np.quantile(X @ omega, [0.005, 0.995]))
+        partial_residuals = ax.get_lines()[0].get_ydata()
+        ax.set_ylim(*np.quantile(partial_residuals, [0.005, 0.995]))
+        ax.set_xlabel("\n".join(heaviest(omega, X, names)))
+        ax.locator_params(axis="x", nbins=5)
     axes[0].figure.savefig(options.out, dpi=110)
     print(f"wrote {options.out}")
 

@@ -51,8 +51,9 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
     cv : int, cross-validation generator or iterable, default=5
         Folds for ``n_terms='cv'``. An int means that many shuffled folds.
     n_starts : int, default=8
-        Starting directions for each new term: the least-squares one, the two principal
-        Hessian directions, and random ones.
+        Starting directions for each new term: those with the best scores among the
+        least-squares one, the two principal Hessian directions, and 20 times as many
+        random ones.
     max_iter : int, default=20
         Most backfitting sweeps after each new term; 0 is the plain stagewise fit.
     n_knots : int, default=100
@@ -178,7 +179,7 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
         with threadpool_limits(limits=1, user_api="blas"):
             n_terms = self.n_terms
             if isinstance(n_terms, str):
-                self.cv_errors_ = self._cross_validate(X_, y_, weight, seed)
+                self.cv_errors_: FloatArray = self._cross_validate(X_, y_, weight, seed)
                 n_terms = 1 + int(np.argmin(self.cv_errors_))
             pursuit = Pursuit(self, X_, y_, weight, seed)
             terms: list[Term] = []

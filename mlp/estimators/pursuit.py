@@ -15,6 +15,9 @@ from mlp.estimators.ridge_function import FloatArray, RidgeFunction, smooth
 if TYPE_CHECKING:
     from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
 
+_RANDOM_PER_START = 20  # random directions of which one becomes a start
+_SCREEN_ROWS = 2000  # that score them
+_SCREEN_KNOTS = 50
 _SCREEN_STEPS = 3  # Gauss-Newton steps spent on each starting direction
 _POLISH_STEPS = 20  # and on the best of them
 _SETTLING_PASSES = 3  # of smoothing, after all directions were moved at once
@@ -179,16 +182,33 @@ class Pursuit:
 
     def _search(self, target: FloatArray) -> Term:
         """Return the best single term for the target, over all starting directions."""
-        starts = self._starts(target)
         screened = [
             self._improve(self._term(omega, target), target, _SCREEN_STEPS)
-            for omega in starts
+            for omega in self._starts(target)
         ]
         best = min(screened, key=lambda term: term.score)
         return self._improve(best, target, _POLISH_STEPS)
 
     def _starts(self, target: FloatArray) -> FloatArray:
-        """Return starting directions, shape (n_starts, n_varying_features).
+        """Return the most promising directions, shape (n_starts, p)."""
+        candidates = self._candidates(target)
+        rows = np.arange(self.y.size)
+        if rows.size > _SCREEN_ROWS:
+            rows = self.rng.choice(rows, _SCREEN_ROWS, replace=False)
+        scores = [
+            smooth(
+                self.Z[rows] @ omega,
+                target[rows],
+                self.weight[rows],
+                n_knots=min(self.params.n_knots, _SCREEN_KNOTS),
+                gcv_penalty=self.params.gcv_penalty,
+            )[1]
+            for omega in candidates
+        ]
+        return candidates[np.argsort(scores, kind="stable")[: self.params.n_starts]]
+
+    def _candidates(self, target: FloatArray) -> FloatArray:
+        """Return unit directions to choose the starts from, shape (n_candidates, p).
 
         The least-squares direction, which finds monotone ridge functions; the two
         principal Hessian directions, which find even ones; then random ones, by turns
@@ -204,11 +224,11 @@ class Pursuit:
         centred = target - self.share @ target
         curvature, axes = eigh((weighted * centred[:, None]).T @ self.Z, covariance)
         hessian = axes[:, np.argsort(-np.abs(curvature))[:2]].T
-        random = self.rng.normal(size=(self.params.n_starts, p))
+        random = self.rng.normal(size=(_RANDOM_PER_START * self.params.n_starts, p))
         random[::2] = random[::2] @ axes.T
-        starts = np.vstack([linear, hessian, random])
-        length = np.linalg.norm(starts, axis=1)
-        return (starts[length > 0] / length[length > 0, None])[: self.params.n_starts]
+        candidates = np.vstack([linear, hessian, random])
+        length = np.linalg.norm(candidates, axis=1)
+        return candidates[length > 0] / length[length > 0, None]
 
     def _term(self, omega: FloatArray, target: FloatArray) -> Term:
         v = self.Z @ omega

@@ -149,6 +149,7 @@ cdef extern from "dispatch.h" nogil:
         void (*epoch)(plan_t *, const data_t *, epoch_t *) noexcept nogil
 
     const char *const mlp_isa_names[]
+    double team_seconds()
     int mlp_isa_runs(const char *name)
     const kernels_t *mlp_kernels(const char *name, int is_double)
     const char *mlp_build()
@@ -163,6 +164,9 @@ cdef extern from "dispatch.h" nogil:
 
 # Seconds in the kernels between two looks at the signals.
 cdef double SLICE = 0.05
+# Seconds of a trial with the number of threads that was the slower one, and between trials.
+cdef double TRIAL = 0.004
+cdef double TRIAL_EVERY = 0.5
 # Rows that go through the layers together in prediction: their activations stay in L2.
 cdef size_t CHUNK_ROWS = 252
 # Multiply-adds a thread must get in one step before another one pays: a barrier costs about
@@ -371,6 +375,9 @@ cdef class Plan:
     cdef readonly object moment_1
     cdef readonly object moment_2
     cdef size_t widest
+    cdef size_t most_threads
+    cdef double pace[2]
+    cdef double next_trial
     cdef double work_per_row
     cdef object loss_function
 
@@ -510,8 +517,8 @@ cdef class Plan:
 
     @property
     def threads(self):
-        """Threads that the last allocation chose."""
-        return self.c.n_threads
+        """Threads that training may use, given the size of its steps."""
+        return self.most_threads
 
     def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False,
                  bint online=False):
@@ -523,7 +530,8 @@ cdef class Plan:
             work = work / 4
         n_threads = min(n_threads, 1 + <size_t> (work / WORK_PER_THREAD) if work > 0 else 1)
         n_threads = max(n_threads if work > 2 * WORK_PER_THREAD else 1, 1)
-        self.c.n_threads = n_threads
+        self.most_threads = n_threads
+        self.pace[0] = self.pace[1] = 0
         self.c.batch = rows
         self.c.ldx = self.k.row_stride(self.c.n_features)
         self.c.ldt = self.k.row_stride(self.c.n_outputs)
@@ -550,6 +558,29 @@ cdef class Plan:
         self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64))
 
     # -- work --
+
+    cdef double _choose_threads(self):
+        """One thread or all, whichever has been faster; returns the seconds to go on so.
+
+        The results are the same bits either way, so the choice may follow the clock: on a
+        machine whose cores are busy elsewhere, threads that wait for each other are slower
+        than one alone, and only measuring tells.
+        """
+        cdef int many = self.pace[1] >= self.pace[0]
+        if self.most_threads == 1:
+            self.c.n_threads = 1
+            return SLICE
+        if self.pace[0] == 0 or self.pace[1] == 0 or team_seconds() > self.next_trial:
+            self.next_trial = team_seconds() + TRIAL_EVERY
+            many = self.pace[1] < self.pace[0] or self.pace[1] == 0
+            self.c.n_threads = self.most_threads if many else 1
+            return TRIAL
+        self.c.n_threads = self.most_threads if many else 1
+        return SLICE
+
+    cdef void _note_pace(self, double samples, double seconds) noexcept:
+        if samples > 0 and seconds > 0:
+            self.pace[self.c.n_threads > 1] = samples / seconds
 
     def forward(self, Data data, size_t n_threads=1):
         """Outputs (n_samples, n_outputs) of the network; needs no workspace."""
@@ -583,7 +614,7 @@ cdef class Plan:
         """Σ of weighted losses / Σ of weights, and its gradient in `grads` (no penalties)."""
         cdef size_t n = data.c.n_samples, at = 0, stop
         cdef size_t step = max(self.c.batch, <size_t> (1e9 / (3 * self.work_per_row)))
-        cdef double total = 0, weight = n
+        cdef double total = 0, weight = n, begun
         self._check(data)
         if data.c.weights != NULL:
             weight = float(np.sum(data.sample_weight, dtype=np.float64))
@@ -591,9 +622,12 @@ cdef class Plan:
             raise ValueError("the samples' weights add up to nothing")
         while at < n:
             stop = min(n, at + step)
+            self._choose_threads()
+            begun = team_seconds()
             with nogil:
                 total += self.k.gradient(&self.c, &data.c, at, stop, 1 / weight, at > 0,
                                          with_gradient)
+            self._note_pace(stop - at, team_seconds() - begun)
             at = stop
             PyErr_CheckSignals()
         return total / weight
@@ -602,11 +636,11 @@ cdef class Plan:
         """One pass over the samples named by `order` (all of them if None), in that order;
         returns the mean loss of its batches."""
         cdef epoch_t e
-        cdef size_t n_samples = data.c.n_samples, n = n_samples
+        cdef size_t n_samples = data.c.n_samples, n = n_samples, before
+        cdef double begun
         self._check(data)
         memset(&e, 0, sizeof(epoch_t))
         e.batch_size = batch_size
-        e.seconds = SLICE
         self.c.solver.rate = rate
         if order is not None:
             if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
@@ -617,8 +651,11 @@ cdef class Plan:
         try:
             while e.position < n:
                 e.stop = 0
+                e.seconds = self._choose_threads()
+                before, begun = e.position, team_seconds()
                 with nogil:
                     self.k.epoch(&self.c, &data.c, &e)
+                self._note_pace(e.position - before, team_seconds() - begun)
                 try:
                     PyErr_CheckSignals()
                 except BaseException:

@@ -105,7 +105,9 @@ static real softmax_row(real *y, const real *z, size_t n)
     vec sum = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
-        vec e = v_exp(v_load_n(z + j, m, minus_inf) - v_set1(largest));
+        const vec logits = v_load_n(z + j, m, minus_inf);
+        const ivec valid = ~V_EQ(logits, v_set1(minus_inf));
+        const vec e = i_real(v_bits(v_exp(logits - v_set1(largest))) & valid);
         sum += e;
         v_store_n(y + j, e, m);
     }
@@ -118,6 +120,20 @@ static real softmax_row(real *y, const real *z, size_t n)
     return largest + v_lane(v_log(v_set1(total)), 0);
 }
 
+/* The same for n ≤ LANES: the row is one vector, and everything stays in it. */
+INLINE double softmax_log_loss_short(const real *z, const real *t, real *d, size_t n)
+{
+    const vec logits = v_load_n(z, n, -(real)INFINITY), target = v_load_n(t, n, 0);
+    /* e^{−∞} of the lanes beyond n would cost an underflow each; a NaN stays */
+    const ivec valid = ~V_EQ(logits, v_set1(-(real)INFINITY));
+    const vec shifted = i_real(v_bits(logits - v_set1(v_max_lane(logits))) & valid);
+    const vec e = i_real(v_bits(v_exp(shifted)) & valid);
+    const vec sum = v_set1(v_sum(e));
+    v_store_n(d, e / sum - target, n);
+    return (double)v_sum(v_select(V_EQ(target, v_zero()), v_zero(),
+                                  target * (v_log(sum) - shifted)));
+}
+
 /* δ = γ̂ − t, Q = Σ t (lse − z) */
 static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
 {
@@ -126,6 +142,8 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
             d[j] = 0;
         return 0;
     }
+    if (n <= LANES)
+        return softmax_log_loss_short(z, t, d, n);
     const vec lse = v_set1(softmax_row(d, z, n));
     vec value = v_zero();
     for (size_t j = 0; j < n; j += LANES) {

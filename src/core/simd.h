@@ -199,26 +199,56 @@ INLINE vec v_sqrt(vec a) { return sqrtf(a); }
 
 INLINE vec v_zero(void) { return v_set1(0); }
 
-/* Sum of the lanes, always as the same tree, so that equal input gives equal bits. */
+/* Sum and maximum of the lanes, always by the same tree: equal input gives equal bits.  The
+ * maximum may lose a NaN. */
+#if MLP_VBYTES == 64 && MLP_DOUBLE
+INLINE real v_sum(vec a) { return _mm512_reduce_add_pd(a); }
+INLINE real v_max_lane(vec a) { return _mm512_reduce_max_pd(a); }
+#elif MLP_VBYTES == 64
+INLINE real v_sum(vec a) { return _mm512_reduce_add_ps(a); }
+INLINE real v_max_lane(vec a) { return _mm512_reduce_max_ps(a); }
+#elif MLP_VBYTES == 32 && MLP_DOUBLE
 INLINE real v_sum(vec a)
 {
-    real t[LANES > 1 ? LANES : 1];
+    __m128d h = _mm256_castpd256_pd128(a) + _mm256_extractf128_pd(a, 1);
+    return h[0] + h[1];
+}
+INLINE real v_max_lane(vec a)
+{
+    __m128d h = _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return h[0] > h[1] ? h[0] : h[1];
+}
+#elif MLP_VBYTES == 32
+INLINE real v_sum(vec a)
+{
+    __m128 h = _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
+    h += _mm_movehl_ps(h, h);
+    return h[0] + h[1];
+}
+INLINE real v_max_lane(vec a)
+{
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    return h[0] > h[1] ? h[0] : h[1];
+}
+#else
+INLINE real v_sum(vec a)
+{
+    real t[LANES];
     memcpy(t, &a, sizeof a);
     for (size_t w = LANES / 2; w > 0; w /= 2)
         for (size_t i = 0; i < w; i++)
             t[i] += t[i + w];
     return t[0];
 }
-
 INLINE real v_max_lane(vec a)
 {
     real m = v_lane(a, 0);
-    for (size_t i = 1; i < LANES; i++) {
-        real x = v_lane(a, i);
-        m = x > m || x != x ? x : m;
-    }
+    for (size_t i = 1; i < LANES; i++)
+        m = v_lane(a, i) > m ? v_lane(a, i) : m;
     return m;
 }
+#endif
 
 INLINE size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
