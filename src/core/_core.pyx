@@ -17,9 +17,9 @@ from cpython.buffer cimport (
     PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import os
 
@@ -35,8 +35,8 @@ cdef extern from "dispatch.h" nogil:
         const activation_t *kinds
         const void *node
 
-    ctypedef int loss_callback(void *context, size_t rows, size_t ld, void *y, const void *t,
-                               double *losses)
+    ctypedef int loss_callback(void *context, size_t rows, size_t ld, const void *y, size_t ldt,
+                               const void *t, void *gradient, double *losses)
     ctypedef int batch_callback(void *context, size_t rows, size_t ld, void *x)
 
     ctypedef struct loss_t:
@@ -50,6 +50,14 @@ cdef extern from "dispatch.h" nogil:
         loss_callback *callback
         void *context
 
+    ctypedef struct norm_t:
+        size_t scale
+        void *z_norm
+        void *inv_std
+        double *mean
+        double *var
+        double *seen
+
     ctypedef struct layer_t:
         size_t n_in
         size_t n_out
@@ -57,10 +65,15 @@ cdef extern from "dispatch.h" nogil:
         size_t w
         size_t b
         activation_t f
-        int residual
         void *y
         void *s
-        double keep_probability
+        int residual
+        double skip_scale
+        const int32_t *skip
+        int has_norm
+        norm_t norm
+        double drop
+        const int32_t *unit
 
     ctypedef struct solver_t:
         int code
@@ -87,6 +100,8 @@ cdef extern from "dispatch.h" nogil:
         double smoothing
         const void *weights
         const int64_t *order
+
+    struct thin_plan
 
     ctypedef struct plan_t:
         size_t n_layers
@@ -118,7 +133,32 @@ cdef extern from "dispatch.h" nogil:
         double l2
         double l1
         int l2_bias
+        int has_norm
+        norm_t norm
+        double norm_momentum
+        double norm_epsilon
+        int norm_diagonal
+        int joins_last
+        int norm_frozen
+        void *diagonal
+        void *skip_delta[2]
+        double drop
+        int drop_per_sample
+        int drop_inverted
+        uint64_t seed
+        thin_plan *thin
+        batch_callback *augment
+        void *augment_context
         size_t n_threads
+
+    struct thin_plan:
+        plan_t plan
+        int32_t **unit
+        int32_t **place
+        void **awake
+        double *row_sums
+        void *row
+        size_t row_size
 
     ctypedef struct epoch_t:
         size_t batch_size
@@ -126,6 +166,7 @@ cdef extern from "dispatch.h" nogil:
         double loss
         double gradient_norm
         double seconds
+        int failed
         int stop
         int abandon
 
@@ -142,6 +183,8 @@ cdef extern from "dispatch.h" nogil:
                      const void *b, size_t ldb, void *c, size_t ldc, void *pack,
                      size_t n_threads) noexcept nogil
         void (*vmath)(int which, void *y, const void *x, size_t n) noexcept nogil
+        void (*mask)(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
+                     double drop) noexcept nogil
         void (*forward)(const plan_t *, const data_t *, size_t begin, size_t end, void *out,
                         void *scratch, size_t chunk, void *pack, size_t n_threads) noexcept nogil
         double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
@@ -349,6 +392,55 @@ cdef class Data:
         return array
 
 
+# ---- Python in the loop ----------------------------------------------------------------------
+
+cdef object view_of(const void *p, size_t rows, size_t columns, size_t ld, dtype):
+    """A writable array over kernel memory, valid during the callback."""
+    cdef char[::1] raw
+    if rows == 0 or columns == 0:
+        return np.empty((rows, columns), dtype)
+    raw = <char[:rows * ld * <size_t> dtype.itemsize]> <char *> p
+    return np.frombuffer(raw, dtype=dtype).reshape(rows, ld)[:, :columns]
+
+
+cdef int call_loss(void *context, size_t rows, size_t ld, const void *y, size_t ldt,
+                   const void *t, void *gradient, double *losses) noexcept with gil:
+    cdef Plan plan = <Plan> context
+    cdef size_t i
+    try:
+        n = plan.c.n_outputs
+        y_out = view_of(y, rows, n, ld, plan.dtype).copy()
+        y_true = view_of(t, rows, n, ldt, plan.dtype).copy()
+        values, slope = plan.loss_function(y_true, y_out)
+        values = np.asarray(values, dtype=np.float64)
+        slope = np.asarray(slope)
+        if values.shape != (rows,) or slope.shape != (rows, n):
+            raise ValueError(
+                f"loss returned values of shape {values.shape} and a gradient of shape "
+                f"{slope.shape}; they must be ({rows},) and ({rows}, {n})")
+        view_of(gradient, rows, n, ld, plan.dtype)[:] = slope
+        for i in range(rows):
+            losses[i] = values[i]
+        return 0
+    except BaseException as failure:
+        plan.failure = failure
+        return 1
+
+
+cdef int call_augment(void *context, size_t rows, size_t ld, void *x) noexcept with gil:
+    cdef Plan plan = <Plan> context
+    try:
+        batch = view_of(x, rows, plan.c.n_features, ld, plan.dtype)
+        changed = np.asarray(plan.augment_function(batch.copy()))
+        if changed.shape != batch.shape:
+            raise ValueError(f"augment returned shape {changed.shape}, not {batch.shape}")
+        batch[:] = changed
+        return 0
+    except BaseException as failure:
+        plan.failure = failure
+        return 1
+
+
 # ---- the network and its training -----------------------------------------------------------
 
 cdef class Plan:
@@ -357,12 +449,19 @@ cdef class Plan:
     Parameters
     ----------
     params : ndarray of shape (n_params,)
-        ``W_0 | W_1 | … | b_0 | b_1 | …``; used in place.
+        ``W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …``; used in place.
     sizes : sequence of int
         Units per layer, inputs and outputs included.
     activations : sequence of tuple
         One per weight layer: (code, keeps_z, a, b), or (kinds, node) where nodes differ:
         a list of such tuples and each node's index in it.
+    groups : sequence of int, optional
+        Outputs of each task of a softmax.
+    normed : sequence of bool, optional
+        Weight layers with batch norm; each has a scale a of n_out parameters.
+    residual : sequence of float, optional
+        Per weight layer what its input is multiplied by before it is added to its output
+        in prediction; 0: not added.
     """
 
     cdef plan_t c
@@ -380,8 +479,12 @@ cdef class Plan:
     cdef double next_trial
     cdef double work_per_row
     cdef object loss_function
+    cdef object augment_function
+    cdef object failure
+    cdef readonly object dropout
 
-    def __cinit__(self, params, sizes, activations, groups=None, isa=None):
+    def __cinit__(self, params, sizes, activations, groups=None, normed=None,
+                  residual=None, isa=None):
         memset(&self.c, 0, sizeof(plan_t))
         self.dtype = params.dtype
         self.sizes = tuple(sizes)
@@ -407,12 +510,20 @@ cdef class Plan:
             self.c.layers[i].ld = self.k.row_stride(sizes[i + 1])
             self.c.layers[i].w = weight
             self.c.layers[i].b = bias
-            self.c.layers[i].keep_probability = 1
+            if residual is not None and residual[i]:
+                self.c.layers[i].residual = 1
+                self.c.layers[i].skip_scale = residual[i]
             weight += <size_t> sizes[i] * <size_t> sizes[i + 1]
             bias += <size_t> sizes[i + 1]
             self.widest = max(self.widest, self.c.layers[i].ld)
             self.work_per_row += <double> sizes[i] * <double> sizes[i + 1]
             self._set_activation(&self.c.layers[i], activations[i])
+        for i in range(n):
+            if normed is not None and normed[i]:
+                self.c.layers[i].has_norm = 1
+                self.c.layers[i].norm.scale = bias
+                bias += <size_t> sizes[i + 1]
+                self.c.n_scales += <size_t> sizes[i + 1]
         if params.shape != (bias,):
             raise ValueError(f"params must have shape ({bias},), got {params.shape}")
         self.c.params = address(params, 1)
@@ -424,6 +535,12 @@ cdef class Plan:
             for i in range(self.c.n_layers):
                 free(<void *> self.c.layers[i].f.kinds)
         free(self.c.layers)
+        if self.c.thin != NULL:
+            free(self.c.thin.plan.layers)
+            free(self.c.thin.unit)
+            free(self.c.thin.place)
+            free(self.c.thin.awake)
+            free(self.c.thin)
 
     cdef object _buffer(self, size, dtype):
         array = aligned_zeros(size, dtype)
@@ -472,6 +589,57 @@ cdef class Plan:
             weights = np.ascontiguousarray(group_weight, np.float64)
             self.keep.append(weights)
             self.c.loss.group_weight = <const double *> address(weights)
+
+    def set_norm(self, statistics, input_statistics=None, double momentum=0.95,
+                 double epsilon=1e-5, bint diagonal=False, bint frozen=False):
+        """Batch norm's running statistics, updated in place unless `frozen`.
+
+        Parameters
+        ----------
+        statistics : sequence of float64 ndarray of shape (3, n_out), or None
+            Per weight layer: sums of means, of variances, batches seen.
+        input_statistics : float64 ndarray of shape (3, n_features), optional
+            Normalise the inputs too.
+        """
+        cdef size_t i
+        self.c.norm_momentum, self.c.norm_epsilon = momentum, epsilon
+        self.c.norm_diagonal, self.c.norm_frozen, self.c.joins_last = diagonal, frozen, 1
+        for i in range(self.c.n_layers):
+            if self.c.layers[i].has_norm:
+                self._set_statistics(&self.c.layers[i].norm, statistics[i],
+                                     self.c.layers[i].n_out)
+        self.c.has_norm = input_statistics is not None
+        if self.c.has_norm:
+            self._set_statistics(&self.c.norm, input_statistics, self.c.n_features)
+
+    cdef int _set_statistics(self, norm_t *norm, array, size_t n) except -1:
+        if array.shape != (3, n) or array.dtype != np.float64:
+            raise ValueError(f"statistics must be float64 of shape (3, {n})")
+        self.keep.append(array)
+        norm.mean = <double *> address(array, 1)
+        norm.var = norm.mean + n
+        norm.seen = norm.var + n
+        return 0
+
+    def set_dropout(self, rates, bint per_sample=False, bint inverted=True):
+        """Rates p of inputs and each hidden layer; to be called before `allocate`."""
+        cdef size_t i
+        self.dropout = tuple(rates)
+        self.c.drop = rates[0]
+        for i in range(self.c.n_layers - 1):
+            self.c.layers[i].drop = rates[i + 1]
+        self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
+
+    def set_callbacks(self, loss=None, augment=None):
+        """Python in the loop: a loss ``(y_true, y_out) -> (values, gradient)``, and what
+        changes a batch's inputs, ``X_batch -> X_batch``.  They ask for one thread."""
+        self.loss_function, self.augment_function = loss, augment
+        if loss is not None:
+            self.c.loss.callback = call_loss
+            self.c.loss.context = <void *> self
+        if augment is not None:
+            self.c.augment = call_augment
+            self.c.augment_context = <void *> self
 
     def set_penalties(self, double alpha=0.0, double l2=0.0, double l1=0.0,
                       bint l2_bias=False):
@@ -524,12 +692,14 @@ cdef class Plan:
                  bint online=False):
         """Workspace for training with up to `rows` samples at once."""
         cdef size_t i
-        cdef layer_t *layer
         cdef double work = 3 * self.work_per_row * <double> rows
         if sparse:
             work = work / 4
         n_threads = min(n_threads, 1 + <size_t> (work / WORK_PER_THREAD) if work > 0 else 1)
         n_threads = max(n_threads if work > 2 * WORK_PER_THREAD else 1, 1)
+        if self.loss_function is not None or self.augment_function is not None:
+            n_threads = 1
+        any_residual = any(self.c.layers[i].residual for i in range(self.c.n_layers))
         self.most_threads = n_threads
         self.pace[0] = self.pace[1] = 0
         self.c.batch = rows
@@ -540,13 +710,13 @@ cdef class Plan:
         self.c.t = address(self._buffer(rows * self.c.ldt, self.dtype))
         self.c.row_loss = <double *> address(self._buffer(rows, np.float64))
         for i in range(self.c.n_layers):
-            layer = &self.c.layers[i]
-            layer.y = address(self._buffer(rows * layer.ld, self.dtype))
-            layer.s = layer.y
-            if layer.f.keeps_z:
-                layer.s = address(self._buffer(rows * layer.ld, self.dtype))
+            self._allocate_layer(&self.c.layers[i], rows)
         for i in range(2):
-            self.c.delta[i] = address(self._buffer(rows * self.widest, self.dtype))
+            self.c.delta[i] = self._room(rows * self.widest)
+            if any_residual:
+                self.c.skip_delta[i] = self._room(rows * self.widest)
+        if self.c.norm_diagonal:
+            self.c.diagonal = self._room(rows * self.widest)
         if self.grads is None and not online:
             self.grads = self._buffer(self.params.shape[0], self.dtype)
             self.c.grads = address(self.grads)
@@ -556,6 +726,56 @@ cdef class Plan:
             self.c.pack = address(self._buffer(n_threads * self.c.pack_size, self.dtype))
         blocks = self.params.shape[0] // 4096 + 3
         self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64))
+        if self.dropout is not None and not self.c.drop_per_sample:
+            self._allocate_thin(n_threads)
+
+    cdef void *_room(self, size) except NULL:
+        return address(self._buffer(max(size, 1), self.dtype), 1)
+
+    cdef int _allocate_layer(self, layer_t *layer, size_t rows) except -1:
+        layer.y = layer.s = self._room(rows * layer.ld)
+        if (layer.f.keeps_z or layer.residual
+                or (self.c.drop_per_sample and layer.drop > 0)):
+            layer.s = self._room(rows * layer.ld)
+        if layer.has_norm:
+            layer.norm.z_norm = self._room(rows * layer.ld)
+            layer.norm.inv_std = self._room(layer.ld)
+        return 0
+
+    cdef int _allocate_thin(self, size_t n_threads) except -1:
+        """The thinned network: the same workspace, parameters and index lists of its own."""
+        cdef size_t i, n = self.c.n_layers, rows = 0
+        cdef thin_plan *t = <thin_plan *> calloc(1, sizeof(thin_plan))
+        if t == NULL:
+            raise MemoryError
+        self.c.thin = t
+        t.unit = <int32_t **> calloc(n + 1, sizeof(void *))
+        t.place = <int32_t **> calloc(n + 1, sizeof(void *))
+        t.awake = <void **> calloc(n + 1, sizeof(void *))
+        t.plan.layers = NULL
+        memcpy(&t.plan, &self.c, sizeof(plan_t))
+        t.plan.thin = NULL
+        t.plan.layers = <layer_t *> calloc(n, sizeof(layer_t))
+        if not (t.unit and t.place and t.awake and t.plan.layers):
+            raise MemoryError
+        memcpy(t.plan.layers, self.c.layers, n * sizeof(layer_t))
+        t.plan.params = self._room(self.params.shape[0])
+        for i in range(n + 1):
+            width = self.sizes[i]
+            t.unit[i] = <int32_t *> address(self._buffer(width, np.int32))
+            t.place[i] = <int32_t *> address(self._buffer(width, np.int32))
+            t.awake[i] = self._room(self.k.row_stride(width))
+        for i in range(n):
+            rows += self.c.layers[i].n_in + 2
+            if self.c.layers[i].residual:
+                t.plan.layers[i].skip = <const int32_t *> address(
+                    self._buffer(self.c.layers[i].n_out, np.int32))
+            if self.c.layers[i].f.n_kinds:
+                t.plan.layers[i].f.node = self._room(self.c.layers[i].ld)
+        t.row_sums = <double *> address(self._buffer(2 * rows, np.float64))
+        t.row_size = self.widest
+        t.row = self._room(n_threads * self.widest)
+        return 0
 
     # -- work --
 
@@ -614,6 +834,10 @@ cdef class Plan:
         """Σ of weighted losses / Σ of weights, and its gradient in `grads` (no penalties)."""
         cdef size_t n = data.c.n_samples, at = 0, stop
         cdef size_t step = max(self.c.batch, <size_t> (1e9 / (3 * self.work_per_row)))
+        if self.c.n_scales or self.c.has_norm:
+            step = n  # the statistics are those of all rows
+            if n > self.c.batch:
+                raise ValueError(f"{n} rows at once, the workspace holds {self.c.batch}")
         cdef double total = 0, weight = n, begun
         self._check(data)
         if data.c.weights != NULL:
@@ -628,11 +852,14 @@ cdef class Plan:
                 total += self.k.gradient(&self.c, &data.c, at, stop, 1 / weight, at > 0,
                                          with_gradient)
             self._note_pace(stop - at, team_seconds() - begun)
+            if self.failure is not None:
+                self._raise_failure()
             at = stop
             PyErr_CheckSignals()
         return total / weight
 
-    def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0):
+    def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0,
+              uint64_t seed=0):
         """One pass over the samples named by `order` (all of them if None), in that order;
         returns the mean loss of its batches."""
         cdef epoch_t e
@@ -642,6 +869,7 @@ cdef class Plan:
         memset(&e, 0, sizeof(epoch_t))
         e.batch_size = batch_size
         self.c.solver.rate = rate
+        self.c.seed = seed
         if order is not None:
             if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
                 raise ValueError("order must be a contiguous int64 vector")
@@ -656,6 +884,8 @@ cdef class Plan:
                 with nogil:
                     self.k.epoch(&self.c, &data.c, &e)
                 self._note_pace(e.position - before, team_seconds() - begun)
+                if e.failed:
+                    self._raise_failure()
                 try:
                     PyErr_CheckSignals()
                 except BaseException:
@@ -667,6 +897,10 @@ cdef class Plan:
             data.c.order = NULL
             data.c.n_samples = n_samples
         return e.loss / n
+
+    cdef int _raise_failure(self) except -1:
+        failure, self.failure = self.failure, None
+        raise failure
 
     cdef int _check(self, Data data) except -1:
         if data.dtype != self.dtype:
@@ -715,6 +949,15 @@ def gemm(kind, a, b, out, n_threads=1, isa=None):
     with nogil:
         k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
     return out
+
+
+def dropout_mask(seed, batch, layer, n, double drop):
+    """Which of n units of a layer (0: inputs) are awake in the batch that begins at sample
+    `batch` of an epoch; for a mask per sample, n counts rows × units."""
+    kept = np.empty(n, np.uint8)
+    cdef uint8_t *p = <uint8_t *> address(kept, 1)
+    kernels_for(1).mask(p, seed, batch, layer, n, drop)
+    return kept.astype(bool)
 
 
 def row_stride(n, dtype, isa=None):

@@ -50,7 +50,7 @@ enum epilogue {
 typedef struct {
     enum epilogue kind;
     const struct activation *f;
-    const real *bias; /* (N,), forward only                                             */
+    const real *bias; /* (N,), forward only, or NULL                                    */
     real *aux;        /* (M×N) with leading dimension ldc: what f′ is computed from      */
 } epilogue_t;
 
@@ -92,8 +92,11 @@ INLINE void tile(const size_t m, const size_t nv, size_t k_len, const real *REST
      * on the tile where it then lies, in L1 (activation.h). */
     if (epi && epi->kind == EPI_FORWARD) {
         vec bias[NV];
-        LOOP_V bias[v] = v_load_n(epi->bias + col0 + v * LANES, v + 1 < nv ? LANES : last, 0);
-        LOOP_M LOOP_V acc[i][v] += bias[v];
+        if (epi->bias) {
+            LOOP_V bias[v] =
+                v_load_n(epi->bias + col0 + v * LANES, v + 1 < nv ? LANES : last, 0);
+            LOOP_M LOOP_V acc[i][v] += bias[v];
+        }
         if (relu)
             LOOP_M LOOP_V acc[i][v] = v_max(v_zero(), acc[i][v]);
     } else if (epi && epi->kind == EPI_BACKWARD && relu) {
@@ -266,6 +269,8 @@ typedef struct {
  * panel, of nearly equal work.  `pack` holds KC·NR reals and belongs to the thread. */
 static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
 {
+    if (g->m == 0 || g->n == 0)
+        return;
     const size_t row_tiles = (g->m + MR - 1) / MR;
     const size_t rows = g->m / row_tiles, larger = g->m % row_tiles;
     const size_t n_vec = (g->n + LANES - 1) / LANES;

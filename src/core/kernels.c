@@ -5,7 +5,8 @@
  *   activation.h  loss.h   one entry a thing
  *   gemm.h  rows.h         products with many rows, with one
  *   optimizer.h            the update
- *   network.h              a batch, an epoch
+ *   batch_norm.h  dropout.h  what may stand around a layer
+ *   network.h  epoch.h     a batch, an epoch
  *   online.h               an epoch of single samples
  */
 #include "online.h"
@@ -37,6 +38,15 @@ static void gemm_entry(int kind, size_t m, size_t n, size_t k, const void *a, si
 }
 
 #define VMATH_LIST(X) X(exp) X(expm1) X(log) X(log1p) X(tanh) X(logistic) X(softplus) X(erf) X(erfc)
+
+/* which of n units of a layer are kept, as bytes (tests, and whoever must know the masks) */
+static void mask_entry(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
+                       double drop)
+{
+    const uint64_t key = mask_key(seed, batch, layer);
+    for (size_t j = 0; j < n; j++)
+        kept[j] = (uint8_t)(drop == 0 || is_kept(key, j, drop));
+}
 
 static void vmath_entry(int which, void *out, const void *in, size_t n)
 {
@@ -82,8 +92,14 @@ static void forward_thread(void *arg, size_t tid, size_t n_threads)
         size_t lda = d->ldx;
         for (size_t l = 0; l < p->n_layers; l++) {
             real *y = buffer[l & 1];
-            forward_layer(p, l, a, lda, l == 0 && d->indptr ? d : NULL, first, rows, y, y,
-                          job->ld, 0, job->pack + tid * p->pack_size, 0, 1);
+            const activation_t f = layer_activation(p, l, 0);
+            layer_product(p, l, &f, (const real *)p->params + p->layers[l].b, a, lda,
+                          l == 0 && d->indptr ? d : NULL, first, rows, y, y, job->ld,
+                          job->pack + tid * p->pack_size, 0, 1);
+            if (p->layers[l].residual)
+                for (size_t i = 0; i < rows; i++)
+                    add_scaled(y + i * job->ld, (real)p->layers[l].skip_scale, a + i * lda,
+                               p->layers[l].n_out);
             a = y;
             lda = job->ld;
         }
@@ -115,7 +131,7 @@ typedef struct {
     const data_t *d;
     size_t begin, end;
     double weight, loss;
-    int accumulate, with_gradient;
+    int accumulate, with_gradient, failed;
 } gradient_job;
 
 static void gradient_thread(void *arg, size_t tid, size_t n_threads)
@@ -123,15 +139,14 @@ static void gradient_thread(void *arg, size_t tid, size_t n_threads)
     gradient_job *job = arg;
     const plan_t *p = job->p;
     (void)n_threads;
-    for (size_t at = job->begin; at < job->end;) {
+    for (size_t at = job->begin; at < job->end && !job->failed;) {
         const size_t rows = min_size(p->batch, job->end - at);
-        gather(p, job->d, at, rows, tid);
-        wait_all(p);
-        forward_batch(p, job->d, at, rows, tid);
-        loss_batch(p, job->d, at, rows, job->weight, tid);
-        if (job->with_gradient)
-            backward_batch(p, job->d, at, rows, job->accumulate || at > job->begin, tid);
-        if (tid == 0)
+        const int failed = batch_gradient(p, job->d, job->begin, at, rows, job->weight,
+                                          job->accumulate || at > job->begin,
+                                          job->with_gradient, tid);
+        if (tid == 0 && failed)
+            job->failed = 1;
+        else if (tid == 0)
             job->loss += sum_losses(p, rows);
         at += rows;
         wait_all(p);
@@ -141,14 +156,14 @@ static void gradient_thread(void *arg, size_t tid, size_t n_threads)
 static double gradient_entry(plan_t *p, const data_t *d, size_t begin, size_t end, double weight,
                              int accumulate, int with_gradient)
 {
-    gradient_job job = {p, d, begin, end, weight, 0, accumulate, with_gradient};
+    gradient_job job = {p, d, begin, end, weight, 0, accumulate, with_gradient, 0};
     const size_t wanted = p->n_threads;
     p->n_threads = team_begin(wanted);
     p->barrier = team_barrier_of_pool();
     team_run(gradient_thread, &job, p->n_threads);
     team_end(p->n_threads);
     p->n_threads = wanted;
-    return job.loss;
+    return job.failed ? NAN : job.loss;
 }
 
 /* ---- the epoch ------------------------------------------------------------------------ */
@@ -179,6 +194,7 @@ const kernels_t MLP_TABLE = {
     .online_size = online_size,
     .gemm = gemm_entry,
     .vmath = vmath_entry,
+    .mask = mask_entry,
     .forward = forward_entry,
     .gradient = gradient_entry,
     .epoch = epoch_entry,

@@ -107,7 +107,8 @@ static real softmax_row(real *y, const real *z, size_t n)
         const size_t m = min_size(LANES, n - j);
         const vec logits = v_load_n(z + j, m, minus_inf);
         const ivec valid = ~V_EQ(logits, v_set1(minus_inf));
-        const vec e = i_real(v_bits(v_exp(logits - v_set1(largest))) & valid);
+        const vec shifted = i_real(v_bits(logits - v_set1(largest)) & valid);
+        const vec e = i_real(v_bits(v_exp(shifted)) & valid);
         sum += e;
         v_store_n(y + j, e, m);
     }
@@ -211,8 +212,25 @@ static double grouped_log_loss(const loss_t *loss, const real *z, const real *t,
 
 /* ---- a row: Q returned, d ← δ_L before the sample's weight ---------------------------- */
 
+/* ∂Q/∂y at d becomes δ_L = ∂Q/∂z */
+static void output_backward(const loss_t *loss, const activation_t *f, const real *y,
+                            const real *s, real *d, size_t n)
+{
+    if (f->code != ACT_SOFTMAX) {
+        activation_backward(f, d, s, 0, 1, round_up(n, LANES), 0);
+        return;
+    }
+    for (size_t g = 0; g < loss->n_groups; g++) {
+        const size_t from = loss->group[g], width = loss->group[g + 1] - from;
+        if (width == 1)
+            d[from] *= y[from] * (1 - y[from]);
+        else
+            softmax_backward(y + from, d + from, width);
+    }
+}
+
 /* y holds z_L from logits, else f(z_L) (softmax not yet taken); s what f′ is computed from */
-static double loss_row(const loss_t *loss, const activation_t *f, real *y, real *s,
+static double loss_row(const loss_t *loss, const activation_t *f, real *y, const real *s,
                        const real *t, real *d, size_t n)
 {
     const int softmax = f->code == ACT_SOFTMAX;
@@ -225,14 +243,8 @@ static double loss_row(const loss_t *loss, const activation_t *f, real *y, real 
         q = huber_loss((real)loss->parameter, y, t, d, n);
     else
         q = elementwise_loss(loss->code, (real)loss->parameter, y, t, d, n);
-    if (loss->from_logits)
-        return q;
-    if (softmax)
-        for (size_t g = 0; g < loss->n_groups; g++)
-            softmax_backward(y + loss->group[g], d + loss->group[g],
-                             loss->group[g + 1] - loss->group[g]);
-    else
-        activation_backward(f, d, s, 0, 1, round_up(n, LANES), 0);
+    if (!loss->from_logits)
+        output_backward(loss, f, y, s, d, n);
     return q;
 }
 

@@ -7,7 +7,7 @@
  *
  * Parameters lie in one flat buffer, the gradient and each moment of the optimiser in another
  * of the same layout:
- *     W_0 | W_1 | … | W_{L-2} | b_0 | b_1 | … | b_{L-2} | a_0 | a_1 | …
+ *     W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …
  * W_l is (n_in × n_out) row-major, b_l = −θ_l, a_l the scales of batch norm where there are any.
  * Workspace matrices hold one sample a row, rows `ld` apart, padded with lanes that may be
  * read and written but whose values never reach an unpadded one.
@@ -48,11 +48,11 @@ enum loss_code {
 enum solver_code { SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM,
                    SOLVER_ADAMW };
 
-/* The caller's loss on a batch: y (rows × n_outputs) outputs, t targets of the same layout,
- * rows ld apart; writes ∂Q/∂y over y and each row's loss to `losses`.  Takes the GIL itself.
- * Returns nonzero to stop. */
-typedef int loss_callback(void *context, size_t rows, size_t ld, void *y, const void *t,
-                          double *losses);
+/* The caller's loss on a batch: outputs y (rows × n_outputs, rows ld apart) and targets t
+ * (rows ldt apart); writes ∂Q/∂y to `gradient` (as y) and each row's loss to `losses`.  Takes
+ * the GIL itself.  Returns nonzero to stop. */
+typedef int loss_callback(void *context, size_t rows, size_t ld, const void *y, size_t ldt,
+                          const void *t, void *gradient, double *losses);
 /* Augmentation: may change the batch's inputs (rows × n_features) in place. */
 typedef int batch_callback(void *context, size_t rows, size_t ld, void *x);
 
@@ -68,25 +68,28 @@ typedef struct {
     void *context;
 } loss_t;
 
+/* Batch norm of one layer's pre-activations [S 65.168–65.176].  Statistics are sums that began
+ * at 0; `seen` batches give the bias of that start, 1 − λ^seen.  A sleeping unit's stand still. */
+typedef struct {
+    size_t scale;            /* offset of a in the flat buffers                          */
+    void *z_norm;            /* (B × ld) z′                                              */
+    void *inv_std;           /* (ld,) ξ of the batch                                     */
+    double *mean, *var, *seen; /* (n_out,)                                               */
+} norm_t;
+
 typedef struct {
     size_t n_in, n_out, ld;
     size_t w, b;             /* offsets into the flat buffers                            */
     activation_t f;
-    int residual;            /* y = f(z) + y of the layer below                          */
     void *y;                 /* (B × ld) outputs                                         */
     void *s;                 /* (B × ld) what f′ is computed from; may be y itself       */
-    /* batch norm of z [S 65.168–65.176]; bn == 0: none */
-    int bn;
-    size_t scale;            /* offset of a                                              */
-    void *z_norm;            /* (B × ld) z′                                              */
-    void *inv_std;           /* (ld,) ξ of the batch                                     */
-    double *running_mean, *running_var; /* (n_out,) biased sums of [S 65.176]            */
-    /* dropout of y: the units kept in this batch, or a mask per sample */
-    double keep_probability; /* 1: none                                                  */
-    void *mask;              /* (B × ld), entries 0 or the scale of what is kept         */
-    /* sparse connectivity: CSR of W_l; NULL: dense */
-    const int64_t *row_ptr;
-    const int32_t *col;
+    int residual;            /* y = f(z) + y of the layer below                          */
+    double skip_scale;       /* in prediction: y += skip_scale · y of the layer below     */
+    const int32_t *skip;     /* in a thinned network: the unit below, −1 asleep; or NULL */
+    int has_norm;
+    norm_t norm;
+    double drop;             /* probability that a unit of y sleeps                      */
+    const int32_t *unit;     /* in a thinned network: each unit's place in the full one  */
 } layer_t;
 
 typedef struct {
@@ -117,6 +120,7 @@ typedef struct {
 } data_t;
 
 struct team_barrier;
+struct thin_plan;
 
 typedef struct {
     size_t n_layers;         /* weight layers                                            */
@@ -134,21 +138,44 @@ typedef struct {
     size_t pack_size;        /* in reals                                                 */
     void *online;            /* online_size reals, or NULL                               */
     double *block_sums;      /* partial sums over blocks of the parameters               */
-    const uint8_t *frozen;   /* (n_params,) or NULL                                      */
     size_t first_trained;    /* layers below are frozen and never differentiated         */
     loss_t loss;
     solver_t solver;
     double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
     double l2, l1;           /* l2‖W‖² + l1‖W‖₁                                          */
     int l2_bias;
-    double bn_momentum, bn_epsilon;
-    int bn_diagonal;         /* [S 65.229]–[65.232] instead of the gradient              */
-    int64_t bn_batches;      /* batches in the running statistics                        */
+    /* batch norm: of hidden and output layers as they say, of the inputs if has_norm */
+    int has_norm;
+    norm_t norm;             /* the inputs'; no scale                                    */
+    double norm_momentum, norm_epsilon;
+    int norm_diagonal;       /* [S 65.229]–[65.232] instead of the gradient              */
+    int joins_last;          /* a last batch of one joins the one before it              */
+    int norm_frozen;         /* leave the running statistics alone                       */
+    void *diagonal;          /* (B × widest) room for it                                 */
+    void *skip_delta[2];     /* (B × widest) ∂Q/∂y across residual connections           */
+    /* dropout [S 65.120–65.124] */
+    double drop;             /* of the inputs                                            */
+    int drop_per_sample;     /* a mask a sample instead of one a batch                   */
+    int drop_inverted;       /* what is kept is divided by 1 − p                         */
+    uint64_t seed;           /* of this epoch's masks                                    */
+    const int32_t *unit;     /* in a thinned network: the inputs that are awake          */
+    struct thin_plan *thin;       /* the thinned network of a batch-shared mask, or NULL      */
     batch_callback *augment;
     void *augment_context;
     size_t n_threads;
     struct team_barrier *barrier;
 } plan_t;
+
+/* The network of the units that are awake in a batch: smaller, dense, gathered. */
+struct thin_plan {
+    plan_t plan;             /* its params and grads are compact                         */
+    int32_t **unit;          /* per layer, inputs first: the units awake                 */
+    int32_t **place;         /* per layer: each unit's place among them, or −1           */
+    void **awake;            /* per layer: (ld,) reals, 1 awake, 0 asleep                */
+    double *row_sums;        /* Σw², Σ∣w∣ per row of each W, then per b and a            */
+    void *row;               /* per thread: a row of gradients, spread out               */
+    size_t row_size;
+};
 
 /* An epoch that is under way; it may be left and entered again between two batches. */
 typedef struct {
@@ -157,6 +184,7 @@ typedef struct {
     double loss;             /* Σ over batches of (batch loss × batch length)            */
     double gradient_norm;    /* of the last batch, where asked for                       */
     double seconds;          /* leave after this long                                    */
+    int failed;              /* a callback did                                           */
     volatile int stop;       /* set when it is time to leave, or a callback failed       */
     int abandon;             /* the rest will not be done: only bring the parameters home */
 } epoch_t;
@@ -176,6 +204,9 @@ typedef struct {
                  const void *b, size_t ldb, void *c, size_t ldc, void *pack, size_t n_threads);
     /* y = f(x) elementwise, f one of vmath's functions (tests) */
     void (*vmath)(int which, void *y, const void *x, size_t n);
+    /* which of n units of a layer (inputs: 0) are awake in the batch that begins at `batch` */
+    void (*mask)(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
+                 double drop);
     /* outputs (n × n_outputs, contiguous) of inputs of `data`; scratch of 2·chunk·widest */
     void (*forward)(const plan_t *, const data_t *, size_t begin, size_t end, void *out,
                     void *scratch, size_t chunk, void *pack, size_t n_threads);

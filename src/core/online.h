@@ -23,7 +23,7 @@
 #ifndef MLP_ONLINE_H
 #define MLP_ONLINE_H
 
-#include "network.h"
+#include "epoch.h"
 
 /* Outputs up to which a layer is held transposed. */
 #define NARROW (2 * LANES)
@@ -37,10 +37,11 @@ static int online_possible(const plan_t *p, const epoch_t *e)
 {
     int plain = e->batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD && p->l1 == 0 &&
                 !p->l2_bias && p->solver.clip_norm == 0 && p->solver.clip_value == 0 &&
-                !p->loss.callback && !p->augment && !p->frozen && p->first_trained == 0;
+                !p->loss.callback && !p->augment && !p->has_norm && p->drop == 0 &&
+                p->first_trained == 0;
     for (size_t l = 0; l < p->n_layers; l++)
-        plain = plain && !p->layers[l].bn && !p->layers[l].residual &&
-                p->layers[l].keep_probability == 1 && !p->layers[l].row_ptr;
+        plain = plain && !p->layers[l].has_norm && !p->layers[l].residual &&
+                p->layers[l].drop == 0;
     return plain;
 }
 
@@ -355,7 +356,7 @@ static void online_end(online_t *o)
 static void online_activate(const online_t *o, size_t l)
 {
     const layer_t *layer = &o->p->layers[l];
-    const activation_t f = product_activation(o->p, l, 1);
+    const activation_t f = layer_activation(o->p, l, 1);
     const real *b = (const real *)o->p->params + layer->b;
     real *y = layer->y;
     const vec s = v_set1((real)o->s);

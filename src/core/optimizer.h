@@ -113,14 +113,66 @@ static void update(int code, const step_t *s, real *w, const real *g, real *m1, 
     }
 }
 
-/* Σ (g + penalties)² over a block, for clipping by the global norm */
-static double squared_norm(const step_t *s, const real *w, const real *g, size_t n)
+/* The same for the lanes that are awake (1, else 0); the others keep w and their moments. */
+INLINE void update_awake_case(const int code, const step_t *s, real *w, const real *g, real *m1,
+                              real *m2, const real *awake, size_t n)
+{
+    vec a = v_zero(), b = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const size_t r = min_size(LANES, n - j);
+        const ivec on = V_LT(v_zero(), v_load_n(awake + j, r, 0));
+        const vec old = v_load_n(w + j, r, 0);
+        vec old_a = v_zero(), old_b = v_zero();
+        if (code >= SOLVER_MOMENTUM)
+            a = old_a = v_load_n(m1 + j, r, 0);
+        if (code >= SOLVER_ADAM)
+            b = old_b = v_load_n(m2 + j, r, 0);
+        const vec new = update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b);
+        v_store_n(w + j, v_select(on, new, old), r);
+        if (code >= SOLVER_MOMENTUM)
+            v_store_n(m1 + j, v_select(on, a, old_a), r);
+        if (code >= SOLVER_ADAM)
+            v_store_n(m2 + j, v_select(on, b, old_b), r);
+    }
+}
+
+static void update_awake(int code, const step_t *s, real *w, const real *g, real *m1, real *m2,
+                         const real *awake, size_t n)
+{
+    switch (code) {
+#define AWAKE_CASE(c) case c: update_awake_case(c, s, w, g, m1, m2, awake, n); break;
+        AWAKE_CASE(SOLVER_SGD)
+        AWAKE_CASE(SOLVER_MOMENTUM)
+        AWAKE_CASE(SOLVER_NESTEROV)
+        AWAKE_CASE(SOLVER_ADAM)
+        AWAKE_CASE(SOLVER_ADAMW)
+    default: break;
+    }
+}
+
+static void row_sums(const real *w, size_t n, double *l2, double *l1)
+{
+    vec squares = v_zero(), sizes = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const vec x = v_load_n(w + j, min_size(LANES, n - j), 0);
+        squares += x * x;
+        sizes += v_abs(x);
+    }
+    *l2 = (double)v_sum(squares);
+    *l1 = (double)v_sum(sizes);
+}
+
+/* Σ (g + penalties)² for clipping by the global norm; awake: NULL or the lanes to count */
+static double squared_norm(const step_t *s, const real *w, const real *g, const real *awake,
+                           size_t n)
 {
     vec total = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const size_t r = min_size(LANES, n - j);
         const vec wj = v_load_n(w + j, r, 0);
-        const vec gj = v_load_n(g + j, r, 0) + s->l2 * wj + s->l1 * sign_of(wj);
+        vec gj = v_load_n(g + j, r, 0) + s->l2 * wj + s->l1 * sign_of(wj);
+        if (awake)
+            gj = i_real(v_bits(gj) & V_LT(v_zero(), v_load_n(awake + j, r, 0)));
         total += gj * gj;
     }
     return (double)v_sum(total);

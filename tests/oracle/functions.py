@@ -137,7 +137,7 @@ def _by_spec(function_of, spec, z):
 
 
 def activate(spec, z):
-    if isinstance(spec, tuple) and spec[0] == "softmax" or spec == "softmax":
+    if (isinstance(spec, tuple) and spec[0] == "softmax") or spec == "softmax":
         return softmax(z, *spec[1:] if isinstance(spec, tuple) else ())
     return _by_spec(lambda name: ACTIVATIONS[name][0], spec, z)
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,7 +68,7 @@ class Net:
 
 def make_net(rng, sizes, hidden="tanh", output="identity", norm="none", **options):
     """A random network; ``norm`` is 'none', 'hidden' or 'all', + '+input'."""
-    shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+    shapes = list(pairwise(sizes))
     W = [rng.normal(size=shape) / np.sqrt(shape[0]) for shape in shapes]
     b = [rng.normal(size=n) / 2 for n in sizes[1:]]
     activation = list(hidden) if isinstance(hidden, list) else [hidden] * (len(W) - 1)

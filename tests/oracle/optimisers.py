@@ -5,6 +5,8 @@ over lists of arrays; ``state`` is a dict, empty at the start, that the rule kee
 Where ``awake`` is False a parameter and its moments stay as they are [S 65.6].
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from oracle.network import (
@@ -95,7 +97,7 @@ def awake(net, masks):
     for k, mask in enumerate(masks or []):
         if mask is not None and np.ndim(mask) == 1:
             nodes[k] = np.asarray(mask) != 0
-    W = [np.outer(a, b) for a, b in zip(nodes[:-1], nodes[1:], strict=True)]
+    W = [np.outer(a, b) for a, b in pairwise(nodes)]
     scaled = [
         a
         for a, norm in zip(nodes, net.norm, strict=True)

@@ -1,0 +1,246 @@
+/* epoch.h — the update of every parameter, and the epoch around the batches.
+ *
+ * A batch larger than the workspace goes through it in pieces whose gradients add up; a step
+ * is one call of update_parameters, or of update_thin where units sleep.
+ */
+#ifndef MLP_EPOCH_H
+#define MLP_EPOCH_H
+
+#include "network.h"
+
+/* ---- update -------------------------------------------------------------------------- */
+
+/* The flat buffers in two segments (weights | biases and scales), each in blocks. */
+INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
+
+static step_t step_of(const plan_t *p, int64_t t, int biases, double weight_sum)
+{
+    const solver_t *o = &p->solver;
+    const int penalised = !biases, with_l2 = penalised || p->l2_bias;
+    double rate = o->rate;
+    if (o->code >= SOLVER_ADAM)
+        rate *= sqrt(1 - pow(o->beta_2[biases], (double)t)) /
+                (1 - pow(o->beta_1[biases], (double)t));
+    step_t s;
+    s.rate = v_set1((real)rate);
+    s.momentum = v_set1((real)o->momentum);
+    s.b1 = v_set1((real)o->beta_1[biases]);
+    s.b2 = v_set1((real)o->beta_2[biases]);
+    s.eps = v_set1((real)o->epsilon);
+    s.l2 = v_set1((real)((penalised ? p->alpha / weight_sum : 0) + (with_l2 ? 2 * p->l2 : 0)));
+    s.with_l1 = penalised && p->l1 != 0;
+    s.l1 = v_set1((real)(s.with_l1 ? p->l1 : 0));
+    s.keep = v_set1((real)(penalised ? 1 - o->rate * o->decay : 1));
+    s.with_clip = o->clip_value != 0;
+    s.clip = v_set1((real)o->clip_value);
+    s.scale = v_set1(1);
+    s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
+    s.sum_l1 = s.with_l1;
+    return s;
+}
+
+/* Blocks [from, to) of a segment: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */
+static void update_segment(const plan_t *p, const step_t *s, size_t offset, size_t n,
+                           size_t first_block, size_t tid)
+{
+    size_t from, to;
+    share(n_blocks(n), 1, tid, p->n_threads, &from, &to);
+    for (size_t block = from; block < to; block++) {
+        const size_t at = offset + block * BLOCK, len = min_size(BLOCK, n - block * BLOCK);
+        double *sums = p->block_sums + 2 * (first_block + block);
+        real *m1 = p->moment_1 ? (real *)p->moment_1 + at : NULL;
+        real *m2 = p->moment_2 ? (real *)p->moment_2 + at : NULL;
+        update(p->solver.code, s, (real *)p->params + at, (const real *)p->grads + at, m1, m2,
+               len, &sums[0], &sums[1]);
+    }
+}
+
+/* The factor that brings the gradient's norm down to clip_norm. */
+INLINE double clip_factor(const plan_t *p, double squares)
+{
+    const double norm = sqrt(squares);
+    return norm > p->solver.clip_norm ? p->solver.clip_norm / norm : 1;
+}
+
+static void scale_gradient(step_t s[2], double factor)
+{
+    for (int k = 0; k < 2; k++) {
+        const vec f = v_set1((real)factor);
+        s[k].scale = f;
+        s[k].l2 *= f;
+        s[k].l1 *= f;
+    }
+}
+
+/* Σ gradient² by blocks; every thread adds up all of them and gets the same. */
+static double gradient_squares(const plan_t *p, const step_t s[2], size_t tid)
+{
+    const size_t n[2] = {p->n_weights, p->n_biases + p->n_scales};
+    size_t offset = 0, first = 0;
+    for (int k = 0; k < 2; k++) {
+        size_t from, to;
+        share(n_blocks(n[k]), 1, tid, p->n_threads, &from, &to);
+        for (size_t block = from; block < to; block++)
+            p->block_sums[2 * (first + block)] =
+                squared_norm(&s[k], (const real *)p->params + offset + block * BLOCK,
+                             (const real *)p->grads + offset + block * BLOCK, NULL,
+                             min_size(BLOCK, n[k] - block * BLOCK));
+        offset += n[k];
+        first += n_blocks(n[k]);
+    }
+    wait_all(p);
+    double total = 0;
+    for (size_t block = 0; block < first; block++)
+        total += p->block_sums[2 * block];
+    wait_all(p);
+    return total;
+}
+
+static void update_parameters(const plan_t *p, int64_t t, double weight_sum, size_t tid)
+{
+    step_t s[2] = {step_of(p, t, 0, weight_sum), step_of(p, t, 1, weight_sum)};
+    if (p->solver.clip_norm != 0)
+        scale_gradient(s, clip_factor(p, gradient_squares(p, s, tid)));
+    update_segment(p, &s[0], 0, p->n_weights, 0, tid);
+    update_segment(p, &s[1], p->n_weights, p->n_biases + p->n_scales, n_blocks(p->n_weights),
+                   tid);
+}
+
+/* The same for the parameters of units that are awake, from the thinned network's gradient. */
+static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t tid)
+{
+    step_t s[2] = {step_of(p, t, 0, weight_sum), step_of(p, t, 1, weight_sum)};
+    if (p->solver.clip_norm != 0) {
+        /* every thread sums all rows: the same order, the same bits */
+        const double squares = for_rows_awake(p, row_norm, s, 0, 1, tid);
+        wait_all(p);
+        scale_gradient(s, clip_factor(p, squares));
+    }
+    for_rows_awake(p, row_update, s, tid, p->n_threads, tid);
+}
+
+INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, double l1,
+                            double l2_rest)
+{
+    return (p->alpha != 0 ? p->alpha / 2 / weight_sum * l2 : 0) + (p->l1 != 0 ? p->l1 * l1 : 0) +
+           (p->l2 != 0 ? p->l2 * (l2 + (p->l2_bias ? l2_rest : 0)) : 0);
+}
+
+/* Penalties of the parameters as they were before the update, from its block sums. */
+static double penalty(const plan_t *p, double weight_sum)
+{
+    double l2 = 0, l1 = 0, l2_rest = 0;
+    const size_t nw = n_blocks(p->n_weights), nb = n_blocks(p->n_biases + p->n_scales);
+    for (size_t block = 0; block < nw; block++) {
+        l2 += p->block_sums[2 * block];
+        l1 += p->block_sums[2 * block + 1];
+    }
+    for (size_t block = nw; block < nw + nb; block++)
+        l2_rest += p->block_sums[2 * block];
+    return penalty_value(p, weight_sum, l2, l1, l2_rest);
+}
+
+/* The same from the sums of rows, taken before update_thin changes them. */
+static double thin_penalty(const plan_t *p, double weight_sum)
+{
+    double l2, l1, l2_rest;
+    if (p->alpha == 0 && p->l2 == 0 && p->l1 == 0)
+        return 0;
+    thin_total(p, &l2, &l1, &l2_rest);
+    return penalty_value(p, weight_sum, l2, l1, l2_rest);
+}
+
+/* ---- the epoch ----------------------------------------------------------------------- */
+
+typedef struct {
+    plan_t *plan;
+    const data_t *data;
+    epoch_t *epoch;
+} epoch_job;
+
+static double batch_weight(const data_t *d, size_t position, size_t length)
+{
+    double sum = 0;
+    if (!d->weights)
+        return (double)length;
+    for (size_t i = 0; i < length; i++)
+        sum += weight_of(d, sample_at(d, position + i));
+    return sum;
+}
+
+/* Samples of the batch at `position`.  Batch norm has no variance of one: a last batch of one
+ * joins the one before it. */
+INLINE size_t batch_length(const plan_t *p, const data_t *d, const epoch_t *e, size_t position)
+{
+    const size_t rest = d->n_samples - position;
+    const size_t length = min_size(e->batch_size, rest);
+    return p->joins_last && rest == length + 1 ? rest : length;
+}
+
+static void epoch_thread(void *arg, size_t tid, size_t n_threads)
+{
+    const epoch_job *job = arg;
+    plan_t *p = job->plan, *q = p->thin ? &p->thin->plan : p;
+    const data_t *d = job->data;
+    epoch_t *e = job->epoch;
+    const double deadline = team_seconds() + e->seconds;
+    size_t position = e->position;
+    int64_t t = p->solver.t;
+
+    if (tid == 0 && p->thin) {
+        q->n_threads = n_threads;
+        q->barrier = p->barrier;
+        q->seed = p->seed;
+        thin_row_sums(p);
+    }
+    wait_all(p);
+    while (position < d->n_samples && !e->stop && !e->abandon) {
+        const size_t length = batch_length(p, d, e, position);
+        const double weight_sum = batch_weight(d, position, length);
+        const double scale = weight_sum > 0 ? 1 / weight_sum : 0;
+        double loss = 0;
+        int failed = 0;
+        if (p->thin) {
+            if (tid == 0)
+                thin_draw(p, position, d->indptr != NULL);
+            wait_all(p);
+            thin_gather(p, tid);
+            wait_all(p);
+        }
+        for (size_t done = 0; done < length && !failed;) {
+            const size_t rows = min_size(p->batch, length - done);
+            failed = batch_gradient(q, d, position, position + done, rows, scale, done > 0, 1,
+                                    tid);
+            if (tid == 0)
+                loss += sum_losses(p, rows);
+            done += rows;
+        }
+        if (failed) { /* only with one thread */
+            e->failed = e->stop = 1;
+            break;
+        }
+        const double thin_value =
+            tid == 0 && p->thin && weight_sum > 0 ? thin_penalty(p, weight_sum) : 0;
+        if (p->thin)
+            wait_all(p);
+        if (weight_sum > 0 && p->thin)
+            update_thin(p, ++t, weight_sum, tid);
+        else if (weight_sum > 0)
+            update_parameters(p, ++t, weight_sum, tid);
+        position += length;
+        if (tid == 0 && team_seconds() > deadline)
+            e->stop = 1;
+        wait_all(p);
+        if (tid == 0 && weight_sum > 0)
+            e->loss += (p->loss.value_scale * loss / weight_sum +
+                        (p->thin ? thin_value : penalty(p, weight_sum))) *
+                       (double)length;
+    }
+    wait_all(p);
+    if (tid == 0) {
+        e->position = position;
+        p->solver.t = t;
+    }
+}
+
+#endif

@@ -1,0 +1,289 @@
+"""Epochs of single samples: the plain order of operations, to rounding."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from functools import cache, partial
+
+import numpy as np
+import oracle
+import pytest
+import scipy.sparse
+from numpy.testing import assert_array_equal
+from oracle.network import penalty as penalty_of
+from twins import either_dtype, on_every_isa, rounded, run_of, twin_of, vector
+
+from mlp.training import Penalties
+
+EPOCHS = 3
+
+
+@cache
+def case(
+    sizes, hidden="relu", output="identity", n=25, zeros=0.5, steps=32, **penalties
+):
+    """Network, inputs with many exact zeros, targets, and an order that repeats some."""
+    rng = oracle.rng_of(*sizes, n)
+    loss = "log_loss" if output == "softmax" else "squared_error"
+    net = oracle.make_net(rng, list(sizes), hidden, output, loss=loss, **penalties)
+    X, T = oracle.random_data(rng, net, n)
+    X[rng.random(X.shape) < zeros] = 0
+    return (*rounded(net, X, T), rng.integers(0, n, steps))
+
+
+@cache
+def plainly(rate, sizes, weighted=False, **options):
+    """Parameters and mean losses of the twin, a sample a step [S 65.87]."""
+    net, X, T, order = case(sizes, **options)
+    w = weights(len(X)) if weighted else np.ones(len(X))
+    n_outputs = sizes[-1] if net.loss == "squared_error" else 1
+    losses = np.zeros(EPOCHS)
+    for epoch in range(EPOCHS):
+        for i in [[i] for i in order if w[i] > 0]:
+            penalty = penalty_of(net, w[i].sum())
+            # the squared error is reported as its mean over the outputs
+            error = oracle.loss(net, X[i], T[i], w[i]) - penalty
+            losses[epoch] += (error / n_outputs + penalty) / len(order)
+            params = oracle.parameters(net)
+            grads = oracle.flat(oracle.gradients(net, X[i], T[i], w[i]))
+            net = oracle.with_parameters(net, oracle.sgd(params, grads, {}, lr=rate))
+    return vector(oracle.parameters(net)), losses
+
+
+def weights(n):
+    w = np.random.default_rng(3).uniform(0.25, 2, n).astype(np.float32)
+    w[::4] = 0
+    return w.astype(np.float64)
+
+
+def online(rate, sizes, dtype, weighted=False, sparse=False, **options):
+    """The same of the core, from dense or CSR rows."""
+    net, X, T, order = case(sizes, **options)
+    twin = twin_of(net, dtype)
+    run = run_of(
+        twin,
+        scipy.sparse.csr_array(X) if sparse else X,
+        T,
+        rate=rate,
+        samples=order,
+        sample_weight=weights(len(X)) if weighted else None,
+        penalties=vars(Penalties(net.alpha, net.l2)),
+    )
+    return twin.params, [run.epoch() for _ in range(EPOCHS)]
+
+
+def assert_plain(rate, sizes, dtype, *, sparse=False, bound=None, **options):
+    expected = plainly(rate, sizes, **options)
+    actual = online(rate, sizes, dtype, sparse=sparse, **options)
+    # EPOCHS × 32 steps, each with a few roundings that the next ones carry on
+    bound = bound or 200 * float(np.finfo(dtype).eps)
+    for a, b in zip(actual, expected, strict=True):
+        assert np.all(np.isfinite(a))
+        assert oracle.relative_error([a], [b]) < bound
+
+
+either_container = pytest.mark.parametrize(
+    "sparse", [False, True], ids=["dense", "csr"]
+)
+
+
+# ---- shapes and activations -------------------------------------------------------------
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("width", [1, 2, 10, 16, 17, 33, 100])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_layers_of_any_width(width, depth, sparse, dtype, isa):
+    sizes = (13, *[width] * depth, 3)
+    assert_plain(0.02, sizes, dtype, sparse=sparse)
+    assert_plain(0.02, sizes, dtype, sparse=sparse, alpha=0.3)
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 1), (40, 2), (5, 33), (70, 100)])
+def test_without_hidden_layers(sizes, sparse, dtype, isa):
+    assert_plain(0.01, sizes, dtype, sparse=sparse, alpha=0.3)
+
+
+@on_every_isa
+@either_dtype
+@pytest.mark.parametrize("sizes", [(6, 50, 3, 40, 2), (6, 3, 50, 1), (30, 40, 64, 20)])
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "leaky_relu", "softplus", "gelu"])
+def test_narrow_and_wide_layers_by_turns(hidden, sizes, dtype, isa):
+    assert_plain(0.02, sizes, dtype, hidden=hidden)
+    assert_plain(0.02, sizes, dtype, hidden=hidden, l2=0.05)
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("output", ["softmax", "tanh"])
+def test_other_outputs(output, sparse, dtype, isa):
+    options = {"output": output, "hidden": "tanh", "sparse": sparse}
+    assert_plain(0.1, (9, 20, 4), dtype, **options)
+    assert_plain(0.1, (9, 20, 4), dtype, **options, alpha=0.1)
+
+
+@on_every_isa
+@either_dtype
+def test_layers_and_nodes_that_differ(isa, dtype):
+    hidden = [["relu", "tanh", "gelu", "relu", ("elu", 0.5)], "relu", "softplus"]
+    net = oracle.make_net(oracle.rng_of(1), [4, 5, 30, 6, 2], hidden)
+    X, T = oracle.random_data(oracle.rng_of(2), net, 30)
+    net, X, T = rounded(net, X, T)
+    twin = twin_of(net, dtype)
+    run_of(twin, X, T, rate=0.02).epoch()
+    update = partial(oracle.sgd, lr=0.02)
+    net, _ = oracle.train_epoch(net, X, T, [[i] for i in range(30)], update, {})
+    expected = vector(oracle.parameters(net))
+    bound = 200 * float(np.finfo(dtype).eps)
+    assert oracle.relative_error([twin.params], [expected]) < bound
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("zeros", [0, 0.9, 1])
+def test_exact_zeros_among_the_inputs(zeros, sparse, dtype, isa):
+    for sizes in [(50, 20, 2), (50, 2)]:
+        assert_plain(0.02, sizes, dtype, sparse=sparse, zeros=zeros, alpha=0.2)
+
+
+@on_every_isa
+@either_dtype
+def test_a_layer_of_dead_units(dtype, isa):
+    net, X, T, _ = case((5, 20, 20, 1))
+    net = oracle.with_parameters(net, oracle.parameters(net))
+    net.b[0][:] = -100
+    twin = twin_of(net, dtype)
+    run_of(twin, X, T, rate=0.02).epoch()
+    assert_array_equal(twin.coefs[0], net.W[0].astype(dtype))
+    assert twin.intercepts[2] != net.b[2].astype(dtype)
+
+
+@on_every_isa
+@either_dtype
+def test_repeated_entries_of_a_sparse_row_add_up(dtype, isa):
+    net, _, T, order = case((6, 20, 1), n=3, alpha=0.5)
+    indices, indptr = [0, 3, 0, 2, 2, 5, 1], [0, 3, 5, 7]
+    values = np.array([1.0, 2, 3, 1, 1, 4, -1], dtype)
+    X = scipy.sparse.csr_array((values, indices, indptr), (3, 6))
+    results = []
+    for rows in (X, X.toarray()):
+        twin = twin_of(net, dtype)
+        run = run_of(twin, rows, T, rate=0.02, samples=order, penalties={"alpha": 0.5})
+        results.append([twin.params, [run.epoch()]])
+    bound = 50 * float(np.finfo(dtype).eps)
+    for repeated, dense in zip(*results, strict=True):
+        assert oracle.relative_error([repeated], [dense]) < bound
+
+
+# ---- decay ------------------------------------------------------------------------------
+
+# at −1 every perturbation grows, whatever the order of operations
+FACTORS = [0.999, 0.5, 0.05, 1e-6, 1e-13, 0.0, -0.01, -0.5]
+RATE = 1 / 64  # a power of two: the factor 0 is exact
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("sizes", [(6, 20, 3), (6, 50, 2, 40, 1), (6, 1)])
+def test_decay_by_any_factor(sizes, factor, sparse, dtype, isa):
+    """The scale leaves its range after a few samples and is multiplied into the weights."""
+    l2 = (1 - factor) / (2 * RATE)
+    assert_plain(RATE, sizes, dtype, hidden="tanh", sparse=sparse, l2=l2)
+
+
+@on_every_isa
+@either_dtype
+def test_decay_over_many_samples(dtype, isa):
+    # 0.96^1500 = 1e-27, the scale is folded twice; old roundings decay like the weights
+    options = {"hidden": "tanh", "l2": 1.28, "steps": 500}
+    assert_plain(RATE, (6, 20, 2), dtype, **options)
+
+
+# ---- weights ----------------------------------------------------------------------------
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("sizes", [(6, 3), (13, 33, 10, 2)])
+def test_samples_weigh_on_the_penalty_and_zero_weight_is_no_step(
+    sizes, sparse, dtype, isa
+):
+    assert_plain(0.02, sizes, dtype, sparse=sparse, weighted=True, alpha=0.2, l2=0.01)
+
+
+@on_every_isa
+@either_dtype
+def test_the_way_of_a_batch_of_one_agrees(dtype, isa):
+    """What the single-sample path can't do goes another way to the same end."""
+    net, X, T, order = case((13, 33, 10, 2), alpha=0.2)
+    results = []
+    for other_way in ({}, {"clip_norm": 1e9}):
+        twin = twin_of(net, dtype)
+        options = {"rate": 0.02, "samples": order, "penalties": {"alpha": 0.2}}
+        run = run_of(twin, X, T, **options, **other_way)
+        results.append([twin.params, [run.epoch()]])
+    bound = 100 * float(np.finfo(dtype).eps)
+    for single, batch in zip(*results, strict=True):
+        assert oracle.relative_error([single], [batch]) < bound
+
+
+def test_a_network_too_deep_for_it_is_trained_all_the_same():
+    code = """
+        import numpy as np
+        from mlp import MLPRegressor
+        X = np.random.default_rng(0).normal(size=(20, 2))
+        MLPRegressor((3,) * 70, solver="sgd", momentum=0, batch_size=1).partial_fit(X, X)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+# ---- interruption by the clock ----------------------------------------------------------
+
+
+def long_epoch(dtype, order, **penalties):
+    """Train a network of a million weights over `order`, in one epoch for each list."""
+    net, X, T, _ = case((1000, 1000, 3), hidden="tanh", zeros=0)
+    twin = twin_of(net, dtype)
+    losses = []
+    for samples in order:
+        run = run_of(twin, X, T, rate=1e-3, samples=samples, penalties=penalties)
+        losses.append(run.epoch())
+    return twin.params, np.mean(losses)
+
+
+@either_dtype
+def test_epoch_in_slices_of_time_has_the_bits_of_epochs_without(dtype):
+    order = np.random.default_rng(0).integers(0, 25, 3000)
+    begun = time.perf_counter()
+    sliced, loss = long_epoch(dtype, [order])
+    assert time.perf_counter() - begun > 0.15  # three slices
+    whole, losses = long_epoch(dtype, np.split(order, 300))
+    assert_array_equal(sliced, whole)
+    assert loss == pytest.approx(losses, rel=1e-12)
+
+
+@either_dtype
+def test_slices_do_not_change_a_bit_of_decay_either(dtype):
+    order = np.random.default_rng(0).integers(0, 25, 3000)
+    first, second = (long_epoch(dtype, [order], alpha=5.0) for _ in range(2))
+    assert_array_equal(first[0], second[0])
+    assert first[1] == second[1]
