@@ -27,12 +27,16 @@ def gemm(
     n_threads: int = 1,
     isa: str | None = None,
 ) -> Array: ...
+def dropout_mask(
+    seed: int, batch: int, layer: int, n: int, drop: float
+) -> NDArray[Any]: ...
 def row_stride(n: int, dtype: Any, isa: str | None = None) -> int: ...
 
 class Data:
     dtype: Any
     shape: tuple[int, int]
     sample_weight: Array | None
+    sparse: bool
     def __init__(
         self,
         X: Any,
@@ -57,6 +61,8 @@ class Plan:
         sizes: Sequence[int],
         activations: Sequence[Any],
         groups: Sequence[int] | None = None,
+        normed: Sequence[bool] | None = None,
+        residual: Sequence[float] | None = None,
         isa: str | None = None,
     ) -> None: ...
     def set_loss(
@@ -67,6 +73,19 @@ class Plan:
         value_scale: float = 1.0,
         group_weight: Any = None,
     ) -> None: ...
+    def set_norm(
+        self,
+        statistics: Sequence[Array | None],
+        input_statistics: Array | None = None,
+        momentum: float = 0.95,
+        epsilon: float = 1e-5,
+        diagonal: bool = False,
+        frozen: bool = False,
+    ) -> None: ...
+    def set_dropout(
+        self, rates: Sequence[float], per_sample: bool = False, inverted: bool = True
+    ) -> None: ...
+    def set_callbacks(self, loss: Any = None, augment: Any = None) -> None: ...
     def set_penalties(
         self,
         alpha: float = 0.0,
@@ -100,4 +119,5 @@ class Plan:
         batch_size: int,
         order: Array | None = None,
         rate: float = 0.0,
+        seed: int = 0,
     ) -> float: ...

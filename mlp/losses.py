@@ -1,11 +1,15 @@
 """The table of losses [S table 65.2] and the outputs they go with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlp._core import LOSS_CODES
 
-__all__ = ["LOSSES", "Loss", "resolve_loss"]
+__all__ = ["LOSSES", "Loss", "check_callable", "resolve_loss"]
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,23 @@ class Loss:
         A key of `LOSSES`.
     parameter : float
         Huber's Δ > 0, the quantile in (0, 1); else 0.
+    function : callable or None
+        A user's own loss.
     """
 
     name: str
     parameter: float = 0.0
+    function: Callable[..., Any] | None = None
+
+    def argument(self) -> dict[str, Any]:
+        """The keyword that gives the parameter to `Network`."""
+        name = LOSSES[self.name].parameter if self.name in LOSSES else None
+        return {name: self.parameter} if name else {}
+
+    @property
+    def specification(self) -> Any:
+        """What `resolve_loss` makes this loss from."""
+        return self.function or self.name
 
     def core(self, output_activation: str, n_outputs: int) -> dict[str, Any]:
         """Arguments of ``Plan.set_loss``.
@@ -54,6 +71,8 @@ class Loss:
         The reported squared error is averaged over the outputs, as scikit-learn's; its
         gradient is that of ½‖γ̂ − γ‖².
         """
+        if self.function is not None:
+            return {"code": LOSS_CODES["callable"], "from_logits": False}
         entry = LOSSES[self.name]
         return {
             "code": entry.code,
@@ -64,7 +83,7 @@ class Loss:
 
 
 def resolve_loss(
-    name: str,
+    name: Any,
     output_activation: str,
     *,
     huber_delta: float = 1.0,
@@ -77,8 +96,13 @@ def resolve_loss(
     ValueError
         For an unknown name, an output the loss is not defined on, a parameter out of range.
     """
+    if callable(name):
+        return Loss("callable", function=name)
     if name not in LOSSES:
-        raise ValueError(f"loss={name!r} is not a loss; there are {', '.join(LOSSES)}")
+        raise ValueError(
+            f"loss={name!r} is not a loss; there are {', '.join(LOSSES)}, or give a "
+            "callable"
+        )
     entry = LOSSES[name]
     if entry.outputs and output_activation not in entry.outputs:
         raise ValueError(
@@ -94,3 +118,44 @@ def resolve_loss(
             raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
         return Loss(name, float(quantile))
     return Loss(name)
+
+
+def check_callable(
+    function: Callable[..., Any], y_true: NDArray[Any], y_out: NDArray[Any]
+) -> None:
+    """Compare a user's gradient with central differences at these outputs.
+
+    Parameters
+    ----------
+    function : callable ``(y_true, y_out) -> (values, gradient)``
+    y_true, y_out : ndarray of shape (n_samples, n_outputs)
+
+    Raises
+    ------
+    ValueError
+        If shapes are wrong or the gradient is not that of the values.
+    """
+    y_true, y_out = y_true.astype(np.float64), y_out.astype(np.float64)
+    values, gradient = (
+        np.asarray(a, dtype=np.float64) for a in function(y_true, y_out)
+    )
+    if values.shape != y_out.shape[:1] or gradient.shape != y_out.shape:
+        raise ValueError(
+            f"loss returned values of shape {values.shape} and a gradient of shape "
+            f"{gradient.shape}; they must be {y_out.shape[:1]} and {y_out.shape}"
+        )
+    step = 1e-5 * np.maximum(1, np.abs(y_out))
+    for k in range(y_out.shape[1]):
+        move = np.zeros_like(y_out)
+        move[:, k] = step[:, k]
+        above, below = (
+            np.asarray(function(y_true, y_out + sign * move)[0]) for sign in (1, -1)
+        )
+        slope = (above - below) / (2 * step[:, k])
+        error = np.abs(slope - gradient[:, k])
+        # a sample at a kink may differ; a wrong gradient differs nearly everywhere
+        if np.median(error / np.maximum(1e-3, np.abs(slope))) > 1e-3:
+            raise ValueError(
+                "loss: the gradient is not the derivative of the values: for output "
+                f"{k} it gives {gradient[:3, k]}, central differences {slope[:3]}"
+            )

@@ -1,14 +1,12 @@
-"""Training a `Network`: epochs of a stochastic solver, and full-batch solvers.
+"""Training a `Network` by mini-batches: a solver's memory, and epochs.
 
 One epoch is one call into the core; between two of them the caller may look, score, stop.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
@@ -16,12 +14,10 @@ from mlp import _core
 from mlp.network import Network
 from mlp.schedules import Schedule
 
-__all__ = ["Optimizer", "Penalties", "StochasticRun", "minimize_full_batch"]
+__all__ = ["Optimizer", "Penalties", "StochasticRun"]
 
 Array = NDArray[Any]
 
-#: rows that a full-batch solver sends through the network at once
-FULL_BATCH_ROWS = 1024
 #: rows of a mini-batch that are in the workspace at once; larger batches go in pieces
 LARGEST_PIECE = 4096
 
@@ -126,6 +122,10 @@ class StochasticRun:
     rng : RandomState
         Draws each epoch's order as scikit-learn does.
     n_threads : int
+    sparse : bool
+        Whether the inputs are CSR.
+    augment : callable, optional
+        ``X_batch -> X_batch``, called for every batch.
     """
 
     def __init__(
@@ -141,29 +141,42 @@ class StochasticRun:
         rng: RandomState,
         n_threads: int,
         sparse: bool,
+        augment: Any = None,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
         self.samples, self.shuffle, self.rng = samples, shuffle, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
-        self.plan = network.plan()
+        self.network = network
+        self.plan = network.training_plan(augment=augment)
         self.plan.set_penalties(
             penalties.alpha, penalties.l2, penalties.l1, penalties.l2_bias
         )
         optimizer.attach(self.plan)
-        plain_steps = (
-            optimizer.kernel == "sgd"
-            and not (optimizer.clip_norm or optimizer.clip_value or penalties.l1)
-            and not penalties.l2_bias
-        )
+        rows = min(batch_size, LARGEST_PIECE)
+        if network.batch_norm:  # all of a batch at once, and one that joins the last
+            rows = batch_size + 1
         self.plan.allocate(
-            min(batch_size, LARGEST_PIECE),
+            rows,
             n_threads,
             sparse=sparse,
-            online=batch_size == 1 and plain_steps,
+            online=batch_size == 1 and self._is_plain(penalties, augment),
         )
         self._order: Array | None = None
         if shuffle:
             self._order = np.arange(self.n_samples, dtype=np.int64)
+
+    def _is_plain(self, penalties: Penalties, augment: Any) -> bool:
+        """Whether single samples can go the core's own way for them (online.h)."""
+        network, optimizer = self.network, self.optimizer
+        return (
+            optimizer.kernel == "sgd"
+            and not (optimizer.clip_norm or optimizer.clip_value)
+            and not (penalties.l1 or penalties.l2_bias)
+            and not (network.batch_norm or network.residual or augment)
+            and not (network.dropout and any(network.dropout))
+            and network.loss_function.function is None
+            and len(network.layer_sizes) <= 65
+        )
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""
@@ -174,76 +187,11 @@ class StochasticRun:
             self.rng.shuffle(permutation)
             self._order = self._order[permutation]
             order = self._order if self.samples is None else self.samples[self._order]
+        seed = 0
+        if self.network.dropout and any(self.network.dropout):
+            seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
+        rate = self.optimizer.schedule.rate
         try:
-            return float(
-                self.plan.epoch(
-                    self.data, self.batch_size, order, self.optimizer.schedule.rate
-                )
-            )
+            return float(self.plan.epoch(self.data, self.batch_size, order, rate, seed))
         finally:
             self.optimizer.steps = self.plan.steps
-
-
-def minimize_full_batch(
-    network: Network,
-    data: Any,
-    solver: str,
-    penalties: Penalties,
-    *,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
-    n_threads: int,
-    sparse: bool,
-    verbose: bool,
-    on_iteration: Callable[[float], bool],
-) -> scipy.optimize.OptimizeResult:
-    """Minimise the reported risk over all samples at once; `network` ends at the minimum.
-
-    The objective is the loss as it is reported plus penalties, so that the gradient is the
-    gradient of what is reported also where the squared error has several outputs.
-
-    Parameters
-    ----------
-    solver : {"lbfgs"}
-    max_iter, max_fun : int
-        Most iterations, most evaluations of the risk.
-    tol : float
-        Largest entry of the gradient at which the search ends.
-    on_iteration : callable
-        Called after each iteration with the risk; returns True to stop.
-    """
-    plan = network.plan()
-    n = data.shape[0]
-    plan.allocate(min(n, FULL_BATCH_ROWS), n_threads, sparse=sparse)
-    scale = network.loss_function.core(
-        network.output_activation.name, network.n_outputs
-    )["value_scale"]
-    weight_sum = (
-        float(n)
-        if data.sample_weight is None
-        else float(np.sum(data.sample_weight, dtype=np.float64))
-    )
-
-    def risk(vector: Array) -> tuple[float, Array]:
-        network.params[:] = vector
-        loss = scale * plan.loss_and_gradient(data)
-        penalty, gradient = penalties.full_batch(network, weight_sum)
-        gradient = gradient.astype(np.float64) + scale * plan.grads
-        return loss + penalty, gradient
-
-    def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        if on_iteration(float(intermediate_result.fun)):
-            raise StopIteration
-
-    start = network.params.astype(np.float64)
-    result = scipy.optimize.minimize(
-        risk,
-        start,
-        method="L-BFGS-B",
-        jac=True,
-        callback=callback,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-    )
-    network.params[:] = result.x
-    return result

@@ -169,6 +169,23 @@ def test_a_layer_of_dead_units(dtype, isa):
 
 @on_every_isa
 @either_dtype
+@pytest.mark.parametrize("hidden", ["tanh", "leaky_relu", "identity"])
+@pytest.mark.parametrize("sizes", [(5, 20, 2), (5, 6, 40, 40, 1)])
+def test_a_unit_at_zero_learns_where_its_slope_is_not_zero(sizes, hidden, dtype, isa):
+    net, X, T, _ = case(sizes, hidden=hidden)
+    W, b = [0 * net.W[0], *net.W[1:]], [0 * net.b[0], *net.b[1:]]
+    net = oracle.with_parameters(net, [*W, *b])
+    twin = twin_of(net, dtype)
+    run_of(twin, X, T, rate=0.05).epoch()
+    steps = [[i] for i in range(len(X))]
+    net, _ = oracle.train_epoch(net, X, T, steps, partial(oracle.sgd, lr=0.05), {})
+    bound = 100 * float(np.finfo(dtype).eps)
+    expected = vector(oracle.parameters(net))
+    assert oracle.relative_error([twin.params], [expected]) < bound
+
+
+@on_every_isa
+@either_dtype
 def test_repeated_entries_of_a_sparse_row_add_up(dtype, isa):
     net, _, T, order = case((6, 20, 1), n=3, alpha=0.5)
     indices, indptr = [0, 3, 0, 2, 2, 5, 1], [0, 3, 5, 7]

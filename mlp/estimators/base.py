@@ -1,41 +1,48 @@
-"""What all estimators built on a trained network share."""
+"""What all estimators built on a trained network share: the course of a fit."""
 
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.optimize import _check_optimize_result
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mlp.estimators.constraints import (
+    CONSTRAINTS,
+    STOCHASTIC_SOLVERS,
+    check_combination,
+    dropout_rates,
+    hidden_sizes,
+    pair_of_betas,
+)
+from mlp.estimators.targets import Targets
 from mlp.initializers import draw
+from mlp.losses import check_callable
 from mlp.network import Network, as_rows
-from mlp.schedules import SCHEDULES, Schedule
+from mlp.schedules import Schedule
+from mlp.solvers import Risk, minimize
+from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
-from mlp.training import Optimizer, Penalties, StochasticRun, minimize_full_batch
+from mlp.training import Optimizer, Penalties, StochasticRun
 
 __all__ = ["BaseMLP", "set_parameters"]
 
 Array = NDArray[Any]
 
-STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+#: lists of views into the network's parameters: not pickled, made again from it
 PARAMETER_VIEWS = ("coefs_", "intercepts_")
-#: betas, one for all parameters or (weights, biases)
-BETAS: list[Any] = [Interval(Real, 0, 1, closed="left"), tuple]
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large"
     " values and need to be preprocessed. (Training diverged at epoch {}.)"
@@ -57,53 +64,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     """
 
     network_: Network
+    loss_curve_: list[float]
+    validation_scores_: Any
+    validation_loss_curve_: Any
+    best_validation_score_: Any
+    best_loss_: Any
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "hidden_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "activation": [str, tuple, list],
-        "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "learning_rate": [StrOptions(set(SCHEDULES)), callable],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": BETAS,
-        "beta_2": BETAS,
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "loss": [str],
-        "output_activation": [str, tuple, None],
-        "huber_delta": [Interval(Real, 0, None, closed="neither")],
-        "l1": [Interval(Real, 0, None, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "l2_bias": ["boolean"],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "clip_value": [Interval(Real, 0, None, closed="neither"), None],
-        "init": [str, callable],
-        "dtype": [None, str, type, np.dtype],
-        "n_threads": [None, Interval(Integral, 1, None, closed="left")],
-    }
+    _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+    _validates = False  # samples to validate on were given to `fit`
 
     # -- what a subclass says --
 
@@ -112,16 +80,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         X: Any,
         y: Any,
         sample_weight: Any,
+        *,
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> "Targets":
+    ) -> Targets:
+        """Checked samples; may set what describes y, such as ``classes_``."""
         raise NotImplementedError
 
-    def _score_epoch(self, X: Any, y: Any, sample_weight: Any) -> float:
+    def _score_epoch(self, held_out: Targets) -> float:
+        """The score that early stopping watches unless told otherwise."""
         raise NotImplementedError
 
-    # -- fitted attributes --
+    # -- state --
 
     def _expose_parameters(self) -> None:
         """`coefs_` and `intercepts_`: lists of views into the network's parameters."""
@@ -147,6 +118,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             for view, new in zip(views, given, strict=True):
                 view[:] = new
             setattr(self, name, list(views))
+            network.refold()
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -159,61 +131,31 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if "network_" in state:
             self._expose_parameters()
 
-    # -- fit --
-
     @contextmanager
-    def _unchanged_on_error(self) -> Iterator[None]:
+    def _unchanged_on_error(self, goes_on: bool) -> Iterator[None]:
         """Put everything back if fitting fails: bad input or divergence loses nothing."""
         before = self.__dict__.copy()
-        params = state = None
-        if "network_" in before:
-            params = self.network_.params.copy()
-            state = self._saved_training_state()
+        if goes_on:  # what is fitted will be changed in place
+            before.update(
+                (k, deepcopy(v))
+                for k, v in before.items()
+                if k.endswith("_") or k in ("_optimizer", "_progress")
+            )
         try:
             yield
         except Exception:
             running = {
                 k: v
                 for k, v in self.__dict__.items()
-                if k.startswith("_callback_fit") or k.startswith("_skl_callbacks")
+                if k.startswith(("_callback_fit", "_skl_callbacks"))
             }
             self.__dict__.clear()
             self.__dict__.update(before, **running)
-            if params is not None:
-                self.network_.params[:] = params
-                self._restore_training_state(state)
+            if goes_on and "network_" in before:
+                self._expose_parameters()
             raise
 
-    def _saved_training_state(self) -> Any:
-        optimizer = getattr(self, "_optimizer_state", None)
-        lists = {
-            k: list(v)
-            for k, v in vars(self).items()
-            if k in ("loss_curve_", "validation_scores_") and v is not None
-        }
-        moments = None
-        if optimizer is not None:
-            moments = (
-                optimizer.steps,
-                optimizer.schedule.rate,
-                *(
-                    None if m is None else m.copy()
-                    for m in (optimizer.moment_1, optimizer.moment_2)
-                ),
-            )
-        return lists, moments
-
-    def _restore_training_state(self, state: Any) -> None:
-        lists, moments = state
-        self.__dict__.update(lists)
-        if moments is not None:
-            optimizer = self._optimizer_state
-            optimizer.steps, optimizer.schedule.rate = moments[:2]
-            for kept, saved in zip(
-                (optimizer.moment_1, optimizer.moment_2), moments[2:], strict=True
-            ):
-                if kept is not None:
-                    kept[:] = saved
+    # -- fit --
 
     def _fit(
         self,
@@ -223,15 +165,26 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         *,
         incremental: bool = False,
         classes: Any = None,
+        validation: tuple[Any, Any, Any] | None = None,
     ) -> Self:
-        with self._unchanged_on_error():
-            self._validate_options(incremental)
-            go_on = self.warm_start or incremental
+        go_on = self.warm_start or incremental
+        with self._unchanged_on_error(go_on):
+            self._validate_params()
+            self._validates = validation is not None
+            check_combination(self, incremental=incremental, sparse=hasattr(X, "tocsr"))
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
             targets = self._validate_targets(
-                X, y, sample_weight, first, incremental, classes
+                X,
+                y,
+                sample_weight,
+                first=first,
+                incremental=incremental,
+                classes=classes,
             )
+            held_out = None
+            if validation is not None:
+                held_out = self._validation_targets(*validation)
             self._random_generator = check_random_state(self.random_state)
             if first:
                 self._initialize(targets)
@@ -240,37 +193,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                         setattr(self, name, by_hand[name])
             self._check_topology(targets)
             self._adopt_parameters()
+            if callable(self.loss):
+                self._check_loss(targets)
             if self.solver in STOCHASTIC_SOLVERS:
-                self._fit_stochastic(targets, incremental)
+                self._fit_stochastic(targets, held_out, incremental)
             else:
                 self._fit_full_batch(targets)
-        del self._random_generator
+        del self._random_generator, self._validates
         return self
 
-    def _validate_options(self, incremental: bool) -> None:
-        self._validate_params()
-        sizes = self._hidden_sizes()
-        if any(n <= 0 for n in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        resolve_threads(self.n_threads)
-        for name in ("beta_1", "beta_2"):
-            self._betas(name)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
-
-    def _hidden_sizes(self) -> list[int]:
-        sizes = self.hidden_layer_sizes
-        return [int(n) for n in (sizes if np.iterable(sizes) else [sizes])]
-
-    def _betas(self, name: str) -> tuple[float, float]:
-        value = getattr(self, name)
-        pair = value if isinstance(value, tuple) else (value, value)
-        if len(pair) != 2 or not all(0 <= b < 1 for b in pair):
-            raise ValueError(
-                f"{name} must lie in [0, 1), one number or a pair (weights, biases); "
-                f"got {value!r}"
-            )
-        return float(pair[0]), float(pair[1])
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together")
+        # the labels must be known ones, the features those of X: as in partial_fit
+        return self._validate_targets(
+            X, y, sample_weight, first=False, incremental=True
+        )
 
     def _working_dtype(self) -> Any:
         if self.dtype is None:
@@ -282,10 +220,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             )
         return dtype.type
 
-    def _initialize(self, targets: "Targets") -> None:
+    def _initialize(self, targets: Targets) -> None:
         """A new network, drawn as scikit-learn draws it for the same random_state."""
-        n_features = targets.X.shape[1]
-        sizes = [n_features, *self._hidden_sizes(), targets.n_outputs]
+        sizes = [targets.X.shape[1], *hidden_sizes(self), targets.n_outputs]
         network = Network(
             sizes,
             self.activation,
@@ -293,31 +230,45 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             loss=self.loss,
             huber_delta=self.huber_delta,
             quantile=getattr(self, "quantile", 0.5),
+            groups=targets.groups,
+            batch_norm=self.batch_norm,
+            batch_norm_momentum=self.batch_norm_momentum,
+            batch_norm_epsilon=self.batch_norm_epsilon,
+            batch_norm_gradient=self.batch_norm_gradient,
+            residual=self.residual,
             dtype=targets.X.dtype,
         )
         network.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
-        for W, b, n_in, n_out in zip(
-            network.coefs, network.intercepts, sizes, sizes[1:], strict=False
+        for W, b, (n_in, n_out) in zip(
+            network.coefs, network.intercepts, pairwise(sizes), strict=True
         ):
             W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
+        for scale in network.scales:
+            if scale is not None:
+                scale[:] = self.batch_norm_scale_init
+        network.dropout = dropout_rates(self)
+        network.dropout_mask = self.dropout_mask
+        network.dropout_scaling = self.dropout_scaling
         self.network_ = network
+        if self.standardize:
+            self._measure(targets)
         self._expose_parameters()
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_activation.name
-        self.t_ = self.n_iter_ = self._no_improvement = 0
-        self.loss_curve_: list[float] = []
-        self.validation_scores_: Any = None
-        self.best_validation_score_: Any = None
-        self.best_loss_: Any = np.inf
-        if self.early_stopping and self.solver in STOCHASTIC_SOLVERS:
-            self.validation_scores_ = []
-            self.best_validation_score_ = -np.inf
-            self.best_loss_ = None
-        self.__dict__.pop("_optimizer_state", None)
+        self.t_ = self.n_iter_ = 0
+        self.loss_curve_ = []
+        validates = self.early_stopping or self._validates
+        validates = validates and self.solver in STOCHASTIC_SOLVERS
+        self.validation_scores_ = [] if validates else None
+        self.validation_loss_curve_ = [] if validates else None
+        self.best_validation_score_ = -np.inf if validates else None
+        self.best_loss_ = None if self.early_stopping and validates else np.inf
+        self._progress = Progress(self.tol)
+        self.__dict__.pop("_optimizer", None)
 
-    def _check_topology(self, targets: "Targets") -> None:
+    def _check_topology(self, targets: Targets) -> None:
         """A network that goes on must be the one that the parameters describe."""
         network = self.network_
         if targets.n_outputs != network.n_outputs:
@@ -325,7 +276,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"y has {targets.n_outputs} outputs, the fitted network has "
                 f"{network.n_outputs} outputs"
             )
-        if tuple(self._hidden_sizes()) != network.layer_sizes[1:-1]:
+        if tuple(hidden_sizes(self)) != network.layer_sizes[1:-1]:
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the fitted "
                 f"network's {network.layer_sizes[1:-1]}; refit with warm_start=False"
@@ -334,10 +285,66 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             targets.X = as_rows(targets.X, network.dtype)
             targets.cast(network.dtype)
 
-    def _penalties(self) -> Penalties:
-        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias)
+    def _check_loss(self, targets: Targets) -> None:
+        """The user's gradient, against differences at the first samples."""
+        few = targets.take(np.arange(min(8, targets.X.shape[0])))
+        y_out = self.network_.forward(few.X)
+        y_true = few.values
+        if y_true is None:
+            y_true = np.zeros_like(y_out)
+            labels = few.labels[:, 0]
+            if y_out.shape[1] == 1:
+                y_true[:, 0] = labels
+            else:
+                y_true[np.arange(len(labels)), labels] = 1
+        check_callable(self.loss, y_true, y_out)
+
+    # -- standardisation --
+
+    def _measure(self, targets: Targets) -> None:
+        """Means and deviations of inputs and targets; sparse inputs are only scaled."""
+        network = self.network_
+        X = targets.X
+        if targets.sparse:
+            mean_square = np.asarray(
+                X.multiply(X).mean(axis=0), dtype=np.float64
+            ).ravel()
+            mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+            deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
+        else:
+            network.input_shift = X.mean(axis=0, dtype=np.float64)
+            deviation = X.std(axis=0, dtype=np.float64)
+        network.input_scale = np.where(deviation > 0, deviation, 1.0)
+        values = targets.values
+        if self._scales_targets() and values is not None:
+            network.output_shift = np.nanmean(values, axis=0, dtype=np.float64)
+            deviation = np.nanstd(values, axis=0, dtype=np.float64)
+            network.output_scale = np.where(deviation > 0, deviation, 1.0)
+
+    def _scales_targets(self) -> bool:
+        return False
+
+    def _standardized(self, targets: Targets) -> Targets:
+        """The samples as the network is trained on them."""
+        network = self.network_
+        if network.input_scale is None:
+            return targets
+        whole = targets.take(slice(None))  # type: ignore[arg-type]
+        whole.smoothing = targets.smoothing
+        factor = (1 / network.input_scale).astype(network.dtype)
+        if targets.sparse:
+            whole.X = targets.X.multiply(factor).tocsr()
+        else:
+            whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
+        if network.output_scale is not None and targets.values is not None:
+            values = (targets.values - network.output_shift) / network.output_scale
+            whole.values = np.ascontiguousarray(values, dtype=network.dtype)
+        return whole
 
     # -- stochastic solvers --
+
+    def _penalties(self) -> Penalties:
+        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias)
 
     def _new_optimizer(self) -> Optimizer:
         schedule = Schedule(
@@ -351,18 +358,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             schedule,
             momentum=self.momentum if self.solver == "sgd" else 0.0,
             nesterov=self.nesterovs_momentum,
-            beta_1=self._betas("beta_1"),
-            beta_2=self._betas("beta_2"),
+            beta_1=pair_of_betas(self, "beta_1"),
+            beta_2=pair_of_betas(self, "beta_2"),
             epsilon=self.epsilon,
             weight_decay=self.weight_decay if self.solver == "adamw" else 0.0,
             clip_norm=self.clip_norm or 0.0,
             clip_value=self.clip_value or 0.0,
         )
 
-    def _split(self, targets: "Targets") -> tuple[Array | None, Array | None]:
+    def _split(self, targets: Targets) -> tuple[Array, Array]:
         """Training and validation samples as indices; stratified for single labels."""
-        if not self.early_stopping:
-            return None, None
         training, validation = train_test_split(
             np.arange(targets.X.shape[0], dtype=np.int64),
             random_state=self._random_generator,
@@ -387,30 +392,47 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             )
         return int(np.clip(self.batch_size, 1, n_samples))
 
-    def _fit_stochastic(self, targets: "Targets", incremental: bool) -> None:
-        if not incremental or "_optimizer_state" not in vars(self):
-            self._optimizer_state = self._new_optimizer()
-        training, validation = self._split(targets)
+    def _start_run(self, targets: Targets, training: Array | None) -> StochasticRun:
         n_samples = targets.X.shape[0] if training is None else len(training)
-        run = StochasticRun(
+        if n_samples == 1 and self.batch_norm:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} needs at least 2 samples, got 1"
+            )
+        rng = self._random_generator
+        augment = self.augment
+        return StochasticRun(
             self.network_,
-            targets.data(),
-            self._optimizer_state,
+            self._standardized(targets).data(),
+            self._optimizer,
             self._penalties(),
             batch_size=self._batch_size(n_samples),
             samples=training,
             shuffle=self.shuffle,
-            rng=self._random_generator,
+            rng=rng,
             n_threads=resolve_threads(self.n_threads),
-            sparse=hasattr(targets.X, "indptr"),
+            sparse=targets.sparse,
+            augment=None if augment is None else lambda batch: augment(batch, rng),
         )
-        held_out = None if validation is None else targets.held_out(validation)
-        best = None if validation is None else self.network_.params.copy()
+
+    def _fit_stochastic(
+        self, targets: Targets, held_out: Targets | None, incremental: bool
+    ) -> None:
+        if not incremental or "_optimizer" not in vars(self):
+            self._optimizer = self._new_optimizer()
+        training = None
+        if self.early_stopping and held_out is None:
+            training, validation = self._split(targets)
+            held_out = targets.take(validation)
+        run = self._start_run(targets, training)
+        pocket = None
+        if self.early_stopping and self.restore_best:
+            pocket = Pocket(self.network_)
+        self._progress.tol = self.tol
         callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
         self.n_iter_ = 0
         try:
             while self.n_iter_ < self.max_iter:
-                self._epoch(run, held_out, best)
+                self._epoch(run, held_out, pocket)
                 stop = self._should_stop(run)
                 if callbacks() or stop or incremental:
                     break
@@ -423,11 +445,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        if best is not None:
-            self.network_.params[:] = best
+        if pocket is not None:
+            pocket.take_out()
         self._check_finite()
+        self.network_.refold()
 
-    def _epoch(self, run: StochasticRun, held_out: Any, best: Any) -> None:
+    def _epoch(
+        self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
+    ) -> None:
         """One epoch, its records, and the pocket [S 65.94]."""
         self.loss_ = run.epoch()
         self.n_iter_ += 1
@@ -435,30 +460,41 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-        if held_out is None:
-            self._count_progress(-self.loss_, -self.best_loss_)
+        value = -self.loss_
+        if held_out is not None:
+            value = self._validate_epoch(held_out, value)
+        if self._progress.update(value) and pocket is not None:
+            pocket.keep()
+        if self.best_loss_ is not None:
             self.best_loss_ = min(self.best_loss_, self.loss_)
-        else:
-            score = self._score_epoch(*held_out)
-            self.validation_scores_.append(score)
-            if self.verbose:
-                print(f"Validation score: {score:f}")
-            self._count_progress(score, self.best_validation_score_, strict=True)
-            if score > self.best_validation_score_:
-                self.best_validation_score_ = score
-                best[:] = self.network_.params
-        if held_out is None and not np.isfinite(self.loss_):
-            self._check_finite()
+            if not np.isfinite(self.loss_):
+                self._check_finite()
 
-    def _count_progress(self, value: float, best: float, strict: bool = False) -> None:
-        """Epochs in a row that improved on the best by less than tol."""
-        stalled = value < best + self.tol
-        self._no_improvement = self._no_improvement + 1 if stalled else 0
+    def _validate_epoch(self, held_out: Targets, value: float) -> float:
+        """Score and loss on the validation samples; what early stopping is to watch."""
+        self.network_.refold()
+        n_threads = resolve_threads(self.n_threads)
+        loss = self.network_.prediction_loss(held_out.data(), n_threads)
+        self.validation_loss_curve_.append(loss)
+        if self.scoring == "loss":
+            score = -loss
+        elif self.scoring is None:
+            score = self._score_epoch(held_out)
+        else:
+            scorer = get_scorer(self.scoring)
+            weight = held_out.sample_weight
+            routed = {} if weight is None else {"sample_weight": weight}
+            score = float(scorer(self, held_out.X, held_out.y, **routed))
+        self.validation_scores_.append(score)
+        self.best_validation_score_ = max(self.best_validation_score_, score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        return score if self.early_stopping else value
 
     def _should_stop(self, run: StochasticRun) -> bool:
         schedule = run.optimizer.schedule
         schedule.epoch_ends(self.n_iter_, self.t_)
-        if self._no_improvement <= self.n_iter_no_change:
+        if self._progress.stalled <= self.n_iter_no_change:
             return False
         what = "Validation score" if self.early_stopping else "Training loss"
         message = (
@@ -469,15 +505,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if schedule.progress_stopped():
             small = schedule.kind == "adaptive" and rate <= schedule.smallest
             if self.verbose:
-                print(
-                    message
-                    + (" Learning rate too small." if small else "")
-                    + " Stopping."
-                )
+                reason = " Learning rate too small." if small else ""
+                print(f"{message}{reason} Stopping.")
             return True
         if self.verbose:
             print(f"{message} Setting learning rate to {schedule.rate:f}")
-        self._no_improvement = 0
+        self._progress.stalled = 0
         return False
 
     def _check_finite(self) -> None:
@@ -486,7 +519,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     # -- full-batch solvers --
 
-    def _fit_full_batch(self, targets: "Targets") -> None:
+    def _fit_full_batch(self, targets: Targets) -> None:
         callbacks = self._begin_callbacks(self.max_iter)
         curve = self.loss_curve_
 
@@ -498,48 +531,53 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             return callbacks()
 
         self.n_iter_ = 0
+        risk = Risk(
+            self.network_,
+            self._standardized(targets).data(),
+            self._penalties(),
+            resolve_threads(self.n_threads),
+            targets.sparse,
+        )
         try:
-            result = minimize_full_batch(
-                self.network_,
-                targets.data(),
+            result = minimize(
+                risk,
                 self.solver,
-                self._penalties(),
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
                 tol=self.tol,
-                n_threads=resolve_threads(self.n_threads),
-                sparse=hasattr(targets.X, "indptr"),
-                verbose=bool(self.verbose),
                 on_iteration=on_iteration,
             )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-            self._check_finite()
-            return
+        else:
+            self.loss_ = float(result.fun)
+            self.n_iter_ = _check_optimize_result(self.solver, result, self.max_iter)
+            self.best_loss_ = min([*curve, self.loss_])
         self._check_finite()
-        self.loss_ = float(result.fun)
-        self.n_iter_ = _check_optimize_result(self.solver, result, self.max_iter)
-        self.best_loss_ = min([*curve, self.loss_])
+        self.network_.refold()
 
     # -- callbacks --
 
-    def _begin_callbacks(self, max_epochs: int) -> Any:
+    def _begin_callbacks(self, max_epochs: int) -> Callable[[], bool]:
         """A function to call after each epoch; True if a callback wants to stop."""
         if not getattr(self, "_skl_callbacks", None):
             return lambda: False
         context = self._init_callback_context(max_subtasks=max_epochs)
         context.call_on_fit_task_begin(estimator=self)
 
+        def fitted_so_far() -> dict[str, Any]:
+            self.network_.refold()
+            return {
+                **{k: v for k, v in vars(self).items() if k.endswith("_")},
+                "network_": self.network_.copy(),
+            }
+
         def epoch_ended() -> bool:
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self)
             return bool(
                 epoch.call_on_fit_task_end(
-                    estimator=self,
-                    reconstruction_attributes=lambda: {
-                        **{k: v for k, v in vars(self).items() if k.endswith("_")},
-                        "network_": self.network_.copy(),
-                    },
+                    estimator=self, reconstruction_attributes=fitted_so_far
                 )
             )
 
@@ -567,68 +605,3 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-class Targets:
-    """Validated samples: inputs, and what the network is to learn from them.
-
-    Attributes
-    ----------
-    X : ndarray or CSR array of shape (n_samples, n_features)
-    y : ndarray
-        As the user gave it, for scoring held-out samples.
-    values : ndarray of shape (n_samples, n_outputs) or None
-    labels : int32 ndarray of shape (n_samples, n_tasks) or None
-    sample_weight : ndarray of shape (n_samples,) or None
-    n_outputs : int
-    output_activation : str or tuple
-    strata : ndarray of shape (n_samples,) or None
-        Labels by which a validation set is stratified.
-    """
-
-    def __init__(
-        self,
-        X: Any,
-        y: Array,
-        *,
-        n_outputs: int,
-        output_activation: Any,
-        values: Array | None = None,
-        labels: Array | None = None,
-        sample_weight: Array | None = None,
-        strata: Array | None = None,
-    ) -> None:
-        self.X, self.y, self.values, self.labels = X, y, values, labels
-        self.sample_weight, self.strata = sample_weight, strata
-        self.n_outputs, self.output_activation = n_outputs, output_activation
-
-    def data(self) -> Any:
-        """What the core trains on."""
-        from mlp import _core
-
-        return _core.Data(self.X, self.values, self.labels, self.sample_weight)
-
-    def cast(self, dtype: Any) -> None:
-        """Bring values and weights to the network's dtype."""
-        if self.values is not None:
-            self.values = self.values.astype(dtype)
-        if self.sample_weight is not None:
-            self.sample_weight = self.sample_weight.astype(dtype)
-
-    def held_out(self, samples: Array) -> tuple[Any, Array, Array | None]:
-        """Inputs, targets and weights of the validation samples."""
-        weights = None if self.sample_weight is None else self.sample_weight[samples]
-        return self.X[samples], self.y[samples], weights
-
-
-def check_weights(sample_weight: Any, X: Any) -> Array | None:
-    """Sample weights as a vector of X's dtype, or None."""
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-    if not np.sum(weights) > 0:
-        raise ValueError("sample_weight must add up to a positive number")
-    return np.ascontiguousarray(weights)
-
-
-__all__ += ["Targets", "check_weights", "is_classifier"]

@@ -4,23 +4,33 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    column_or_1d,
+    validate_data,
+)
 
-from mlp.estimators.base import BaseMLP, Targets, check_weights, set_parameters
+from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.parameters import document
+from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
 
 __all__ = ["MLPClassifier"]
+
+#: outputs around 0, trained towards −1 and 1
+SIGNED_OUTPUTS = ("tanh", "scaled_tanh", "erf", "sign")
 
 
 @document
@@ -33,9 +43,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Parameters
     ----------
     {parameters}
-    loss : str, default="log_loss"
-        'log_loss' (cross-entropy, computed from logits), or 'squared_error', 'huber',
-        'absolute_error' on the output's probabilities [S table 65.2].
+    loss : str or callable, default="log_loss"
+        'log_loss' (cross-entropy, computed from logits); 'squared_error', 'huber' or
+        'absolute_error' of the outputs; 'logistic' with targets ±1 [S table 65.2]; or a
+        callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, multiplied with sample weights.
+    label_smoothing : float, default=0.0
+        Part of every label that is given to all classes alike.
 
     Attributes
     ----------
@@ -83,7 +98,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
-        loss: str = "log_loss",
+        loss: Any = "log_loss",
         output_activation: Any = None,
         huber_delta: float = 1.0,
         l1: float = 0.0,
@@ -92,6 +107,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight_decay: float = 0.01,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        dropout: Any = 0.0,
+        input_dropout: float = 0.0,
+        dropout_mask: str = "batch",
+        dropout_scaling: str = "train",
+        batch_norm: str | None = None,
+        batch_norm_momentum: float = 0.95,
+        batch_norm_epsilon: float = 1e-5,
+        batch_norm_scale_init: float = 1.0,
+        batch_norm_gradient: str = "exact",
+        residual: bool = False,
+        standardize: bool = False,
+        augment: Any = None,
+        scoring: Any = None,
+        restore_best: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -99,7 +130,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         set_parameters(self, locals())
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Fit the network to the samples.
 
         Parameters
@@ -108,6 +148,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels of any kind, or a 0/1 matrix where a sample may have several.
         sample_weight : array-like of shape (n_samples,), optional
+        X_val, y_val, sample_weight_val : optional
+            Samples to validate on, instead of a part of X.
 
         Returns
         -------
@@ -118,7 +160,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        return self._fit(X, y, sample_weight)
+        validation = None
+        if X_val is not None or y_val is not None:
+            validation = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, validation=validation)
 
     @available_if(lambda est: est._check_partial_fit())
     def partial_fit(
@@ -158,16 +203,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _predict(self, X: Any, check_input: bool = True) -> NDArray[Any]:
         out = self._forward(X, check_input)
         if self._multilabel:
-            return (out > self._threshold()).astype(int)
+            return (out > self._middle()).astype(int)
         if len(self.classes_) == 1:
             return np.repeat(self.classes_, len(out))
         if self.n_outputs_ == 1:
-            return self.classes_[(out.ravel() > self._threshold()).astype(int)]
+            return self.classes_[(out.ravel() > self._middle()).astype(int)]
         return self.classes_[out.argmax(axis=1)]
 
-    def _threshold(self) -> float:
-        """Between the two values that an output is trained towards."""
-        return 0.5
+    def _low(self) -> float:
+        """What an output is trained towards for the other class: 0, or −1 where outputs or
+        loss have both signs [S P65.18]."""
+        signed = self.out_activation_ in SIGNED_OUTPUTS or self.loss == "logistic"
+        return -1.0 if signed else 0.0
+
+    def _middle(self) -> float:
+        return (1 + self._low()) / 2
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Probabilities of the classes, in the order of ``classes_``.
@@ -181,17 +231,36 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
         """
         out = self._forward(X)
+        if self.out_activation_ not in ("softmax", "logistic"):
+            out = self._probabilities(out)
         if self.n_outputs_ == 1:
             out = out.ravel()
-        return np.vstack([1 - out, out]).T if out.ndim == 1 else out
+            return np.vstack([1 - out, out]).T
+        return out
+
+    def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
+        """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
+        if self.loss == "logistic":  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
+            out = expit(out)
+        else:
+            low = self._low()
+            out = np.clip((out - low) / (1 - low), 0, 1)
+        if self.n_outputs_ == 1 or self._multilabel:
+            return out
+        total = out.sum(axis=1, keepdims=True)
+        return np.where(
+            total > 0, out / np.where(total > 0, total, 1), 1 / out.shape[1]
+        )
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Logarithms of `predict_proba`."""
         return np.log(self.predict_proba(X))
 
-    def _score_epoch(self, X: Any, y: Any, sample_weight: Any) -> float:
-        prediction = self._predict(X, check_input=False)
-        return float(accuracy_score(y, prediction, sample_weight=sample_weight))
+    def _score_epoch(self, held_out: Targets) -> float:
+        prediction = self._predict(held_out.X, check_input=False)
+        return float(
+            accuracy_score(held_out.y, prediction, sample_weight=held_out.sample_weight)
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -205,6 +274,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X: Any,
         y: Any,
         sample_weight: Any,
+        *,
         first: bool,
         incremental: bool = False,
         classes: Any = None,
@@ -230,10 +300,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self._check_classes(y)
         X = as_rows(X, X.dtype)
-        weights = check_weights(sample_weight, X)
+        weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         if self._multilabel:
             return self._multilabel_targets(X, y, weights)
         return self._label_targets(X, y, weights)
+
+    def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
+        """Sample weights times those of the classes."""
+        if self.class_weight is None:
+            return sample_weight
+        if isinstance(self.class_weight, dict):
+            unknown = sorted(
+                set(self.class_weight) - set(self.classes_.tolist()), key=str
+            )
+            if unknown:
+                raise ValueError(
+                    f"class_weight names {unknown}, the classes are {self.classes_}"
+                )
+        factors = compute_sample_weight(self.class_weight, y)
+        if sample_weight is None:
+            return factors
+        return _check_sample_weight(sample_weight, X) * factors
 
     def _check_classes(self, y: Any) -> None:
         """Labels of a later call must be known ones."""
@@ -251,27 +338,50 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
+    def _output(self, default: str) -> Any:
+        if self.output_activation is not None:
+            return self.output_activation
+        return "tanh" if self.loss == "logistic" else default
+
+    def _signed(self, values: NDArray[Any], output: Any) -> NDArray[Any]:
+        """Targets 0/1, or −1/1 where the outputs have both signs, smoothed."""
+        name = output if isinstance(output, str) else output[0]
+        values = values * (1 - self.label_smoothing) + self.label_smoothing / 2
+        if name in SIGNED_OUTPUTS or self.loss == "logistic":
+            values = 2 * values - 1
+        return np.ascontiguousarray(values)
+
     def _multilabel_targets(self, X: Any, y: Any, weights: Any) -> Targets:
+        output = self._output("logistic")
         return Targets(
             X,
             y,
-            values=np.ascontiguousarray(y, dtype=X.dtype),
+            y.shape[1],
+            output,
+            values=self._signed(y.astype(X.dtype), output),
             sample_weight=weights,
-            n_outputs=y.shape[1],
-            output_activation=self.output_activation or "logistic",
         )
 
     def _label_targets(self, X: Any, y: Any, weights: Any) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
-        binary = len(self.classes_) <= 2
-        return Targets(
+        n_classes = len(self.classes_)
+        binary = n_classes <= 2 and self.output_activation != "softmax"
+        output = self._output("logistic" if binary else "softmax")
+        targets = Targets(
             X,
             y,
-            labels=np.ascontiguousarray(labels[:, None]),
+            1 if binary else n_classes,
+            output,
             sample_weight=weights,
-            n_outputs=1 if binary else len(self.classes_),
-            output_activation=self.output_activation
-            or ("logistic" if binary else "softmax"),
             # a column: scikit-learn's errors then name the classes as its own do
-            strata=labels.astype(bool)[:, None] if binary else labels,
+            strata=labels.astype(bool)[:, None] if n_classes <= 2 else labels,
+            smoothing=self.label_smoothing,
         )
+        name = output if isinstance(output, str) else output[0]
+        if name in SIGNED_OUTPUTS or self.loss == "logistic":
+            chosen = labels[:, None] == (1 if binary else np.arange(n_classes))
+            targets.values = self._signed(chosen.astype(X.dtype), output)
+            targets.smoothing = 0.0
+        else:
+            targets.labels = np.ascontiguousarray(labels[:, None])
+        return targets

@@ -16,9 +16,10 @@ activation : str, tuple or sequence, default="relu"
     'two_sided_relu', 'scaled_tanh', 'elu', 'selu', 'softplus', 'erf', 'gaussian', 'gelu',
     'silu', 'mish' [S table 65.1]; with parameters as ``("leaky_relu", 0.1)``; a sequence
     with one per layer; a sequence of sequences with one per node [S P65.6].
-solver : {'adam', 'adamw', 'sgd', 'lbfgs'}, default="adam"
+solver : {'adam', 'adamw', 'sgd', 'lbfgs', 'cg', 'gd'}, default="adam"
     'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
-    weights apart from the gradient; 'lbfgs' uses all samples at once.
+    weights apart from the gradient.  'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
+    descent with exact line search [B]) use all samples at once.
 alpha : float, default=0.0001
     L2 penalty (alpha/2)‖W‖² divided by the number (or weight) of the batch's samples.
 batch_size : int or 'auto', default="auto"
@@ -62,7 +63,7 @@ epsilon : float, default=1e-8
 n_iter_no_change : int, default=10
     Epochs without progress before training stops.
 max_fun : int, default=15000
-    Most evaluations of the loss by 'lbfgs'.
+    Most evaluations of the loss by a full-batch solver.
 output_activation : str, tuple or None, default=None
     Of the outputs; None takes what suits the loss and the targets.
 huber_delta : float, default=1.0
@@ -79,6 +80,40 @@ clip_norm : float or None, default=None
     Largest norm of a step's gradient; longer ones are shortened to it.
 clip_value : float or None, default=None
     Largest entry of a step's gradient, after `clip_norm`.
+dropout : float or sequence of float, default=0.0
+    Probability that a hidden unit sleeps in a batch; one for all layers or one a layer
+    [S 65.120–65.124].
+input_dropout : float, default=0.0
+    The same of the inputs.
+dropout_mask : {'batch', 'sample'}, default="batch"
+    'batch': one mask for all samples of a batch, trained as the smaller network of the
+    units awake, whose sleeping parameters stand still; 'sample': a mask for each sample.
+dropout_scaling : {'train', 'test'}, default="train"
+    'train': what is kept is divided by 1−p, and ``coefs_`` are the weights that predict;
+    'test': as the listing, predictions multiply the weights by 1−p.
+batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
+    Which pre-activations are normalised over the batch, and whether the inputs are
+    [S 65.168–65.188]; folded into weights and offsets for predictions.
+batch_norm_momentum : float, default=0.95
+    λ of the running statistics [S 65.176].
+batch_norm_epsilon : float, default=1e-5
+    Added to the variances.
+batch_norm_scale_init : float, default=1.0
+    Where the scales a start; 0 reproduces the listing [S 65.187].
+batch_norm_gradient : {'exact', 'diagonal'}, default="exact"
+    'diagonal' propagates what the listing does [S 65.229], which is not the gradient.
+residual : bool, default=False
+    Add each hidden layer's input to its output where two in a row have equal widths.
+standardize : bool, default=False
+    Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
+    into the first weights and the output for predictions.  Sparse inputs are only scaled.
+augment : callable or None, default=None
+    ``(X_batch, rng) -> X_batch``, called for every batch in training.
+scoring : str, callable or None, default=None
+    What early stopping watches: None for accuracy (R² of a regressor), 'loss', or any
+    scorer of scikit-learn.
+restore_best : bool, default=True
+    Whether early stopping ends with the parameters that scored best.
 init : str or callable, default="sklearn"
     'sklearn', 'normal', 'uniform', 'glorot', 'glorot_sigmoid', 'he', 'zeros'
     [S 65.88–65.93c], or a callable ``(rng, n_in, n_out) -> (W, b)``.
@@ -106,6 +141,8 @@ validation_scores_ : list of float or None
     Score on the held-out samples after every epoch, with early stopping.
 best_validation_score_ : float or None
     The best of them.
+validation_loss_curve_ : list of float or None
+    Loss on the validation samples after every epoch, where there are any.
 t_ : int
     Samples seen in training.
 n_iter_ : int

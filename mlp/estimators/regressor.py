@@ -12,8 +12,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from mlp.estimators.base import BaseMLP, Targets, check_weights, set_parameters
+from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.parameters import document
+from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
 
 __all__ = ["MLPRegressor"]
@@ -29,9 +30,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Parameters
     ----------
     {parameters}
-    loss : str, default="squared_error"
+    loss : str or callable, default="squared_error"
         'squared_error', 'poisson' (outputs are exponentials), 'huber', 'absolute_error' or
-        'quantile' [S table 65.2].
+        'quantile' [S table 65.2]; or a callable ``(y_true, y_out) -> (values, gradient)``
+        [S P65.11].
     quantile : float, default=0.5
         The quantile that ``loss="quantile"`` estimates.
 
@@ -59,7 +61,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
-        loss: str = "squared_error",
+        loss: Any = "squared_error",
         solver: str = "adam",
         alpha: float = 0.0001,
         batch_size: Any = "auto",
@@ -90,6 +92,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         weight_decay: float = 0.01,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        dropout: Any = 0.0,
+        input_dropout: float = 0.0,
+        dropout_mask: str = "batch",
+        dropout_scaling: str = "train",
+        batch_norm: str | None = None,
+        batch_norm_momentum: float = 0.95,
+        batch_norm_epsilon: float = 1e-5,
+        batch_norm_scale_init: float = 1.0,
+        batch_norm_gradient: str = "exact",
+        residual: bool = False,
+        standardize: bool = False,
+        augment: Any = None,
+        scoring: Any = None,
+        restore_best: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -97,7 +113,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         set_parameters(self, locals())
 
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Fit the network to the samples.
 
         Parameters
@@ -105,6 +130,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
+        X_val, y_val, sample_weight_val : optional
+            Samples to validate on, instead of a part of X.
 
         Returns
         -------
@@ -115,7 +142,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        return self._fit(X, y, sample_weight)
+        validation = None
+        if X_val is not None or y_val is not None:
+            validation = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, validation=validation)
 
     @available_if(lambda est: est._check_partial_fit())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -150,17 +180,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         out = self._forward(X, check_input)
         return out.ravel() if out.shape[1] == 1 else out
 
-    def _score_epoch(self, X: Any, y: Any, sample_weight: Any) -> float:
-        prediction = self._predict(X, check_input=False)
+    def _score_epoch(self, held_out: Targets) -> float:
+        prediction = self._predict(held_out.X, check_input=False)
         if not np.isfinite(prediction).all():
             return float("nan")
-        return float(r2_score(y, prediction, sample_weight=sample_weight))
+        return float(
+            r2_score(held_out.y, prediction, sample_weight=held_out.sample_weight)
+        )
+
+    def _scales_targets(self) -> bool:
+        return self.network_.output_activation.name == "identity"
 
     def _validate_targets(
         self,
         X: Any,
         y: Any,
         sample_weight: Any,
+        *,
         first: bool,
         incremental: bool = False,
         classes: Any = None,
@@ -187,8 +223,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return Targets(
             X,
             y,
+            values.shape[1],
+            output,
             values=values,
             sample_weight=check_weights(sample_weight, X),
-            n_outputs=values.shape[1],
-            output_activation=output,
         )

@@ -352,6 +352,7 @@ cdef class Data:
     cdef readonly object dtype
     cdef readonly tuple shape
     cdef readonly object sample_weight
+    cdef readonly bint sparse
 
     def __cinit__(self, X, targets=None, labels=None, sample_weight=None,
                   double smoothing=0.0):
@@ -383,6 +384,7 @@ cdef class Data:
         if sample_weight is not None:
             self.c.weights = address(self._hold(sample_weight, self.dtype, "sample_weight"))
         self.sample_weight = sample_weight
+        self.sparse = self.c.indptr != NULL
         self.c.smoothing = smoothing
 
     cdef object _hold(self, array, dtype, name):

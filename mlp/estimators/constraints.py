@@ -1,0 +1,156 @@
+"""What parameters may be, each alone and together."""
+
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+
+from mlp.schedules import SCHEDULES
+from mlp.solvers import FULL_BATCH_SOLVERS
+from mlp.threads import resolve_threads
+
+__all__ = ["CONSTRAINTS", "STOCHASTIC_SOLVERS", "check_combination", "pair_of_betas"]
+
+STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+COUNT = Interval(Integral, 1, None, closed="left")
+RATE = Interval(Real, 0, 1, closed="left")
+
+CONSTRAINTS: dict[str, Any] = {
+    "hidden_layer_sizes": ["array-like", COUNT],
+    "activation": [str, tuple, list],
+    "solver": [StrOptions({*FULL_BATCH_SOLVERS, *STOCHASTIC_SOLVERS})],
+    "alpha": [NOT_NEGATIVE],
+    "batch_size": [StrOptions({"auto"}), COUNT],
+    "learning_rate": [StrOptions(set(SCHEDULES)), callable],
+    "learning_rate_init": [POSITIVE],
+    "power_t": [NOT_NEGATIVE],
+    "max_iter": [COUNT],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [NOT_NEGATIVE],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [RATE],
+    "beta_1": [RATE, tuple],
+    "beta_2": [RATE, tuple],
+    "epsilon": [POSITIVE],
+    "n_iter_no_change": [COUNT, Options(Real, {np.inf})],
+    "max_fun": [COUNT],
+    "loss": [str, callable],
+    "output_activation": [str, tuple, None],
+    "huber_delta": [POSITIVE],
+    "l1": [NOT_NEGATIVE],
+    "l2": [NOT_NEGATIVE],
+    "l2_bias": ["boolean"],
+    "weight_decay": [NOT_NEGATIVE],
+    "clip_norm": [POSITIVE, None],
+    "clip_value": [POSITIVE, None],
+    "dropout": [RATE, "array-like"],
+    "input_dropout": [RATE],
+    "dropout_mask": [StrOptions({"batch", "sample"})],
+    "dropout_scaling": [StrOptions({"train", "test"})],
+    "batch_norm": [
+        StrOptions({"hidden", "all", "hidden+input", "all+input"}),
+        None,
+    ],
+    "batch_norm_momentum": [RATE],
+    "batch_norm_epsilon": [POSITIVE],
+    "batch_norm_scale_init": [Real],
+    "batch_norm_gradient": [StrOptions({"exact", "diagonal"})],
+    "residual": ["boolean"],
+    "standardize": ["boolean"],
+    "augment": [callable, None],
+    "init": [str, callable],
+    "scoring": [str, callable, None, HasMethods("__call__")],
+    "restore_best": ["boolean"],
+    "dtype": [None, str, type, np.dtype],
+    "n_threads": [None, COUNT],
+}
+
+
+def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
+    """Adam's beta for weights and for offsets."""
+    value = getattr(estimator, name)
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or not all(0 <= b < 1 for b in pair):
+        raise ValueError(
+            f"{name} must lie in [0, 1), one number or a pair (weights, offsets); "
+            f"got {value!r}"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def hidden_sizes(estimator: Any) -> list[int]:
+    """Units of the hidden layers."""
+    sizes = estimator.hidden_layer_sizes
+    sizes = [int(n) for n in (sizes if np.iterable(sizes) else [sizes])]
+    if any(n <= 0 for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return sizes
+
+
+def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
+    """Rates of inputs and hidden layers, or None if all are zero."""
+    widths = hidden_sizes(estimator)
+    rates = estimator.dropout
+    rates = list(rates) if np.iterable(rates) else [rates] * len(widths)
+    if len(rates) != len(widths):
+        raise ValueError(
+            f"dropout={estimator.dropout!r} names {len(rates)} layers, "
+            f"hidden_layer_sizes has {len(widths)}"
+        )
+    rates = [float(p) for p in (estimator.input_dropout, *rates)]
+    if not all(0 <= p < 1 for p in rates):
+        raise ValueError(f"dropout={estimator.dropout!r} must lie in [0, 1)")
+    return tuple(rates) if any(rates) else None
+
+
+def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> None:
+    """Refuse what makes no sense together, naming both parameters.
+
+    Raises
+    ------
+    ValueError
+    """
+    e = estimator
+    widths = hidden_sizes(e)
+    rates = dropout_rates(e)
+    resolve_threads(e.n_threads)
+    pair_of_betas(e, "beta_1")
+    pair_of_betas(e, "beta_2")
+    full_batch = e.solver in FULL_BATCH_SOLVERS
+    pairs = pairwise(widths)
+    refusals = [
+        (incremental and e.early_stopping, "partial_fit does not support "
+         "early_stopping=True"),
+        (full_batch and rates, f"dropout is random from batch to batch; solver="
+         f"{e.solver!r} needs the same risk at every evaluation"),
+        (full_batch and e.augment, f"augment changes every batch; solver={e.solver!r} "
+         "needs the same risk at every evaluation"),
+        (full_batch and (e.clip_norm or e.clip_value), "clip_norm and clip_value change "
+         f"the gradient; solver={e.solver!r} needs the risk's own"),
+        (e.batch_norm and not full_batch and e.batch_size == 1,
+         f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
+         "variance"),
+        (sparse and e.batch_norm and "input" in e.batch_norm,
+         f"batch_norm={e.batch_norm!r} would centre the inputs, but X is sparse"),
+        (sparse and e.augment, "augment wants dense batches, but X is sparse"),
+        (sparse and e.input_dropout and e.dropout_mask == "sample",
+         "input_dropout with dropout_mask='sample' wants dense inputs, but X is sparse"),
+        (e.residual and not any(a == b for a, b in pairs),
+         "residual=True needs two hidden layers in a row of equal width, "
+         f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
+        (e.scoring is not None and not e.early_stopping and not e._validates,
+         f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
+    ]  # fmt: skip
+    for refused, message in refusals:
+        if refused:
+            raise ValueError(message)

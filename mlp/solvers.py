@@ -1,0 +1,195 @@
+"""Full-batch solvers, on the core's loss and gradient: 'lbfgs', 'cg', 'gd' [B; O]."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from mlp.network import Network
+from mlp.training import Penalties
+
+__all__ = ["FULL_BATCH_SOLVERS", "Risk", "minimize"]
+
+Array = NDArray[Any]
+
+#: rows that go through the network at once
+ROWS = 1024
+
+
+@dataclass
+class Risk:
+    """The reported risk of a network over all samples, and its gradient.
+
+    The value is the loss as it is reported plus penalties; the gradient is that of the
+    value, also where the squared error has several outputs.
+    """
+
+    network: Network
+    data: Any
+    penalties: Penalties
+    n_threads: int
+    sparse: bool
+
+    def __post_init__(self) -> None:
+        network, n = self.network, self.data.shape[0]
+        self.plan = network.training_plan(frozen_statistics=True)
+        self.plan.allocate(
+            n if network.batch_norm else min(n, ROWS), self.n_threads, self.sparse
+        )
+        self.scale = network.loss_function.core(
+            network.output_activation.name, network.n_outputs
+        ).get("value_scale", 1.0)
+        weights = self.data.sample_weight
+        self.weight_sum = (
+            float(n) if weights is None else float(np.sum(weights, dtype=np.float64))
+        )
+        self.evaluations = 0
+
+    def __call__(self, vector: Array) -> tuple[float, Array]:
+        """Value and gradient (float64) at these parameters."""
+        self.evaluations += 1
+        self.network.params[:] = vector
+        loss = self.scale * self.plan.loss_and_gradient(self.data)
+        penalty, gradient = self.penalties.full_batch(self.network, self.weight_sum)
+        return loss + penalty, gradient.astype(
+            np.float64
+        ) + self.scale * self.plan.grads
+
+
+OnIteration = Callable[[float], bool]
+
+
+def _lbfgs(
+    risk: Risk,
+    start: Array,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        if on_iteration(float(intermediate_result.fun)):
+            raise StopIteration
+
+    return scipy.optimize.minimize(
+        risk,
+        start,
+        method="L-BFGS-B",
+        jac=True,
+        callback=callback,
+        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+    )
+
+
+def _cg(
+    risk: Risk,
+    start: Array,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    """Nonlinear conjugate gradient (Polak–Ribière) [O]."""
+
+    def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        enough = risk.evaluations >= max_fun
+        if on_iteration(float(intermediate_result.fun)) or enough:
+            raise StopIteration
+
+    return scipy.optimize.minimize(
+        risk,
+        start,
+        method="CG",
+        jac=True,
+        callback=callback,
+        options={"maxiter": max_iter, "gtol": tol},
+    )
+
+
+def _gd(
+    risk: Risk,
+    start: Array,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    """Steepest descent to the minimum along each direction [B]."""
+    x = start.copy()
+    value, gradient = risk(x)
+    step, status, message = 1.0, 1, "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
+    iterations = 0
+    while iterations < max_iter:
+        if np.abs(gradient).max() <= tol:
+            status, message = 0, "CONVERGENCE: NORM OF GRADIENT <= TOL"
+            break
+        if risk.evaluations >= max_fun:
+            message = "STOP: TOTAL NO. OF EVALUATIONS REACHED LIMIT"
+            break
+        line = scipy.optimize.minimize_scalar(
+            lambda a, x=x, g=gradient: risk(x - a * g)[0],
+            bracket=(0.0, step),
+            method="brent",
+            options={"xtol": 1e-4, "maxiter": 50},
+        )
+        if not (line.fun < value and line.x > 0):
+            status, message = 0, "CONVERGENCE: NO DESCENT ALONG THE GRADIENT"
+            break
+        step = float(line.x)
+        x = x - step * gradient
+        value, gradient = risk(x)
+        iterations += 1
+        if on_iteration(value):
+            status, message = 0, "STOPPED BY A CALLBACK"
+            break
+    return scipy.optimize.OptimizeResult(
+        x=x, fun=value, nit=iterations, status=status, message=message
+    )
+
+
+#: name -> function of (risk, start, max_iter, max_fun, tol, on_iteration)
+FULL_BATCH_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
+    "lbfgs": _lbfgs,
+    "cg": _cg,
+    "gd": _gd,
+}
+
+
+def minimize(
+    risk: Risk,
+    solver: str,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    """Minimise the risk; the network ends at the minimum.
+
+    Parameters
+    ----------
+    risk : Risk
+    solver : key of `FULL_BATCH_SOLVERS`
+    max_iter, max_fun : int
+        Most iterations, most evaluations of the risk.
+    tol : float
+        Largest entry of the gradient at which the search ends.
+    on_iteration : callable
+        Called with the risk after each iteration; returns True to stop.
+    """
+    network = risk.network
+    result = FULL_BATCH_SOLVERS[solver](
+        risk, network.params.astype(np.float64), max_iter, max_fun, tol, on_iteration
+    )
+    network.params[:] = result.x
+    if network.batch_norm:  # the statistics of all samples, at the minimum
+        plan = network.training_plan()
+        for array in (*network.statistics, network.input_statistics):
+            if array is not None:
+                array[:] = 0
+        plan.allocate(risk.data.shape[0], risk.n_threads, risk.sparse)
+        plan.loss_and_gradient(risk.data, with_gradient=False)
+    return result
