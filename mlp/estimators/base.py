@@ -551,10 +551,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn("Training interrupted by user.", stacklevel=4)
         else:
             self.loss_ = float(result.fun)
-            self.n_iter_ = _check_optimize_result(self.solver, result, self.max_iter)
             self.best_loss_ = min([*curve, self.loss_])
+            self._check_converged(result)
         self._check_finite()
         self.network_.refold()
+
+    def _check_converged(self, result: Any) -> None:
+        if self.solver == "lbfgs":  # scikit-learn's own words
+            self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        elif result.status == 1:
+            warnings.warn(
+                f"{self.solver} failed to converge after {self.n_iter_} iterations: "
+                f"{result.message}. Increase max_iter={self.max_iter} or "
+                f"max_fun={self.max_fun}.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     # -- callbacks --
 
