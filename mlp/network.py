@@ -170,6 +170,8 @@ class Network:
                 f"params must be {self.dtype} of shape ({n_params},), "
                 f"got {params.dtype} of shape {params.shape}"
             )
+        elif not params.flags.c_contiguous or not params.flags.writeable:
+            raise ValueError("params must be contiguous and writeable")
         fresh = not params.any()
         self.params = params
         self.coefs, self.intercepts, self.scales = self.unpack(params)
@@ -573,9 +575,10 @@ def as_rows(X: Any, dtype: Any) -> Any:
     """X as the core reads it: CSR, or an array of contiguous rows; no needless copy."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-        if X.dtype != dtype:
-            X = X.astype(dtype)
-        return X
+        if not X.has_canonical_format:  # repeated entries mean their sum
+            X = X.copy()
+            X.sum_duplicates()
+        return X if X.dtype == dtype else X.astype(dtype)
     X = np.asarray(X, dtype=dtype)
     if X.ndim == 2 and X.shape[1] > 1 and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)

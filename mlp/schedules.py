@@ -23,6 +23,8 @@ class Schedule:
     ----------
     rate : float
         The step size in force.
+    epochs : int
+        Epochs done.
     """
 
     kind: str | Callable[[int], float]
@@ -32,16 +34,22 @@ class Schedule:
     step_drop: float = 0.5
     horizon: int = 200
     rate: float = field(default=0.0)
+    epochs: int = 0
 
     #: 'adaptive' stops instead of going below this
     smallest = 1e-6
 
     def __post_init__(self) -> None:
         self.rate = self.initial
-        self.epoch_ends(0, 0)
+        self._set_rate(0)
 
-    def epoch_ends(self, epochs: int, samples: int) -> None:
-        """Set the rate of the next epoch, after so many epochs and samples."""
+    def epoch_ends(self, samples: int) -> None:
+        """Set the rate of the next epoch, after so many samples in all."""
+        self.epochs += 1
+        self._set_rate(samples)
+
+    def _set_rate(self, samples: int) -> None:
+        epochs = self.epochs
         if callable(self.kind):
             rate = float(self.kind(epochs))
             if not (isfinite(rate) and rate >= 0):

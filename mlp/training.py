@@ -44,8 +44,9 @@ class Penalties:
             value += self.l1 * float(np.abs(weights).sum())
             gradient[:n] += self.l1 * np.sign(weights)
         if self.l2_bias:
-            value += self.l2 * float(params[n:] @ params[n:])
-            gradient[n:] = 2 * self.l2 * params[n:]
+            offsets = params[n : n + sum(network.layer_sizes[1:])]
+            value += self.l2 * float(offsets @ offsets)
+            gradient[n : n + len(offsets)] = 2 * self.l2 * offsets
         return value, gradient
 
 
@@ -155,28 +156,10 @@ class StochasticRun:
         rows = min(batch_size, LARGEST_PIECE)
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
-        self.plan.allocate(
-            rows,
-            n_threads,
-            sparse=sparse,
-            online=batch_size == 1 and self._is_plain(penalties, augment),
-        )
+        self.plan.allocate(rows, n_threads, sparse)
         self._order: Array | None = None
         if shuffle:
             self._order = np.arange(self.n_samples, dtype=np.int64)
-
-    def _is_plain(self, penalties: Penalties, augment: Any) -> bool:
-        """Whether single samples can go the core's own way for them (online.h)."""
-        network, optimizer = self.network, self.optimizer
-        return (
-            optimizer.kernel == "sgd"
-            and not (optimizer.clip_norm or optimizer.clip_value)
-            and not (penalties.l1 or penalties.l2_bias)
-            and not (network.batch_norm or network.residual or augment)
-            and not (network.dropout and any(network.dropout))
-            and network.loss_function.function is None
-            and len(network.layer_sizes) <= 65
-        )
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""

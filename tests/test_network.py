@@ -127,9 +127,10 @@ def test_few_rows_are_computed_as_among_many(n, dtype):
         assert relative(np.mean(alone, axis=0), among) < bound
 
 
-def test_more_rows_than_the_workspace_go_through_in_pieces():
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_more_rows_than_the_workspace_go_through_in_pieces(make):
     net, X, T, w = case("relu", "identity", "squared_error", 2500)
-    _, gradient = twin_of(net).gradients(X, T, w)
+    _, gradient = twin_of(net).gradients(make(X), T, w)
     expected = vector(oracle.flat(oracle.gradients(net, X, T, w)))
     assert relative(gradient, expected) < 1e-12
 

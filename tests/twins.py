@@ -33,17 +33,82 @@ def layer_spec(spec):
     return spec
 
 
-def twin_of(net, dtype=np.float64):
-    """`mlp.Network` of the same topology, loss and parameters."""
+def normalisation(net):
+    """Keywords of batch norm; the oracle keeps its constants with each layer."""
+    norm = net.norm[1] or net.norm[0]
+    if norm is None:
+        return {}
+    layers = "all" if net.norm[-1] is not None else "hidden"
+    return {
+        "batch_norm": layers + ("+input" if net.norm[0] is not None else ""),
+        "batch_norm_momentum": norm.momentum,
+        "batch_norm_epsilon": norm.eps,
+        "batch_norm_gradient": net.bn_gradient,
+    }
+
+
+def twin_of(net, dtype=np.float64, mask="batch"):
+    """`mlp.Network` of the same topology, loss, parameters and running statistics."""
     *hidden, output = [layer_spec(spec) for spec in net.activation]
-    loss, *parameter = (net.loss,) if isinstance(net.loss, str) else net.loss
+    loss, *parameter = net.loss if isinstance(net.loss, tuple) else (net.loss,)
     options = {"huber": "huber_delta", "quantile": "quantile"}
     keywords = {options[loss]: parameter[0]} if parameter else {}
     if isinstance(output, tuple) and output[0] == "softmax":
         keywords["groups"], output = output[1], "softmax"
-    twin = Network(net.sizes, hidden, output, loss=loss, dtype=dtype, **keywords)
+    keywords |= {"residual": net.residual, "dtype": dtype, **normalisation(net)}
+    twin = Network(net.sizes, hidden, output, loss=loss, **keywords)
     twin.params[:] = vector(oracle.parameters(net))
+    for ours, norm in zip(
+        [twin.input_statistics, *twin.statistics], net.norm, strict=True
+    ):
+        if norm is not None:
+            ours[:] = norm.mean, norm.var, norm.count
+    twin.dropout = tuple(net.dropout) if any(net.dropout) else None
+    twin.dropout_mask, twin.dropout_scaling = mask, net.scaling
+    twin.refold()
     return twin
+
+
+def plan_of(
+    twin, rows, *, penalties=(), solver="sgd", augment=None, sparse=False, **options
+):
+    """A plan that trains batches of up to so many rows; `options` are the optimiser's."""
+    plan = twin.training_plan(augment=augment)
+    plan.set_penalties(**dict(penalties))
+    Optimizer(solver, Schedule("constant", 1.0), **options).attach(plan)
+    plan.allocate(rows, sparse=sparse)
+    return plan
+
+
+def batches_of(order, batch_size, joins_last=False):
+    """The order cut into batches; a last one of one sample may join the one before."""
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if joins_last and len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
+
+
+def masks_of(twin, seed, batches):
+    """Masks of each batch of an epoch as the oracle wants them; None without dropout."""
+    if twin.dropout is None:
+        return None
+    starts = np.cumsum([0, *map(len, batches[:-1])])
+    return [
+        [
+            None if not p else _mask(twin, seed, start, k, n, p, len(rows))
+            for k, (n, p) in enumerate(
+                zip(twin.layer_sizes[:-1], twin.dropout, strict=True)
+            )
+        ]
+        for start, rows in zip(starts, batches, strict=True)
+    ]
+
+
+def _mask(twin, seed, start, layer, n, rate, rows):
+    if twin.dropout_mask == "batch":
+        return 1.0 * _core.dropout_mask(seed, start, layer, n, rate)
+    mask = _core.dropout_mask(seed, start, layer, rows * n, rate)
+    return 1.0 * mask.reshape(rows, n)
 
 
 def run_of(

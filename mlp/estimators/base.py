@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from inspect import signature
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -30,7 +31,7 @@ from mlp.estimators.constraints import (
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
 from mlp.losses import check_callable
-from mlp.network import Network, as_rows
+from mlp.network import Network
 from mlp.schedules import Schedule
 from mlp.solvers import Risk, minimize
 from mlp.stopping import Pocket, Progress
@@ -54,6 +55,11 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
+
+
+def _takes_weights(scorer: Any) -> bool:
+    metric = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in signature(metric).parameters
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -192,6 +198,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                     if name in by_hand:
                         setattr(self, name, by_hand[name])
             self._check_topology(targets)
+            for samples in (targets, held_out):
+                if samples is not None:
+                    samples.cast(self.network_.dtype)
             self._adopt_parameters()
             if callable(self.loss):
                 self._check_loss(targets)
@@ -206,9 +215,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
         # the labels must be known ones, the features those of X: as in partial_fit
-        return self._validate_targets(
+        targets = self._validate_targets(
             X, y, sample_weight, first=False, incremental=True
         )
+        targets.smoothing = 0.0
+        return targets
 
     def _working_dtype(self) -> Any:
         if self.dtype is None:
@@ -281,9 +292,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the fitted "
                 f"network's {network.layer_sizes[1:-1]}; refit with warm_start=False"
             )
-        if targets.X.dtype != network.dtype:
-            targets.X = as_rows(targets.X, network.dtype)
-            targets.cast(network.dtype)
 
     def _check_loss(self, targets: Targets) -> None:
         """The user's gradient, against differences at the first samples."""
@@ -483,7 +491,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         else:
             scorer = get_scorer(self.scoring)
             weight = held_out.sample_weight
-            routed = {} if weight is None else {"sample_weight": weight}
+            weighted = weight is not None and _takes_weights(scorer)
+            routed = {"sample_weight": weight} if weighted else {}
             score = float(scorer(self, held_out.X, held_out.y, **routed))
         self.validation_scores_.append(score)
         self.best_validation_score_ = max(self.best_validation_score_, score)
@@ -493,7 +502,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _should_stop(self, run: StochasticRun) -> bool:
         schedule = run.optimizer.schedule
-        schedule.epoch_ends(self.n_iter_, self.t_)
+        schedule.epoch_ends(self.t_)
         if self._progress.stalled <= self.n_iter_no_change:
             return False
         what = "Validation score" if self.early_stopping else "Training loss"

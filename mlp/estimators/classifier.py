@@ -1,5 +1,6 @@
 """`MLPClassifier`."""
 
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
@@ -69,7 +71,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -298,7 +302,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
         else:
-            self._check_classes(y)
+            self._check_classes(y, incremental)
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         if self._multilabel:
@@ -322,10 +326,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return factors
         return _check_sample_weight(sample_weight, X) * factors
 
-    def _check_classes(self, y: Any) -> None:
+    def _check_classes(self, y: Any, incremental: bool) -> None:
         """Labels of a later call must be known ones."""
         classes = unique_labels(y)
-        if self.warm_start:
+        if self.warm_start and not incremental:
             if set(classes) != set(self.classes_):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in "
@@ -343,24 +347,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return self.output_activation
         return "tanh" if self.loss == "logistic" else default
 
-    def _signed(self, values: NDArray[Any], output: Any) -> NDArray[Any]:
-        """Targets 0/1, or −1/1 where the outputs have both signs, smoothed."""
+    def _is_signed(self, output: Any) -> bool:
         name = output if isinstance(output, str) else output[0]
-        values = values * (1 - self.label_smoothing) + self.label_smoothing / 2
-        if name in SIGNED_OUTPUTS or self.loss == "logistic":
-            values = 2 * values - 1
-        return np.ascontiguousarray(values)
+        return name in SIGNED_OUTPUTS or self.loss == "logistic"
+
+    def _set_values(self, targets: Targets, chosen: NDArray[Any]) -> None:
+        """Values 0/1, or −1/1 where the outputs have both signs."""
+        targets.values = np.ascontiguousarray(chosen.astype(targets.X.dtype))
+        if self._is_signed(targets.output_activation):
+            targets.values = 2 * targets.values - 1
+            targets.middle = 0.0
 
     def _multilabel_targets(self, X: Any, y: Any, weights: Any) -> Targets:
-        output = self._output("logistic")
-        return Targets(
+        targets = Targets(
             X,
             y,
             y.shape[1],
-            output,
-            values=self._signed(y.astype(X.dtype), output),
+            self._output("logistic"),
             sample_weight=weights,
+            smoothing=self.label_smoothing,
         )
+        self._set_values(targets, y)
+        return targets
 
     def _label_targets(self, X: Any, y: Any, weights: Any) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
@@ -377,11 +385,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             strata=labels.astype(bool)[:, None] if n_classes <= 2 else labels,
             smoothing=self.label_smoothing,
         )
-        name = output if isinstance(output, str) else output[0]
-        if name in SIGNED_OUTPUTS or self.loss == "logistic":
+        if self._is_signed(output):
             chosen = labels[:, None] == (1 if binary else np.arange(n_classes))
-            targets.values = self._signed(chosen.astype(X.dtype), output)
-            targets.smoothing = 0.0
+            self._set_values(targets, chosen)
         else:
             targets.labels = np.ascontiguousarray(labels[:, None])
         return targets

@@ -148,6 +148,8 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (e.residual and not any(a == b for a, b in pairs),
          "residual=True needs two hidden layers in a row of equal width, "
          f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
+        (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
+         "has none"),
         (e.scoring is not None and not e.early_stopping and not e._validates,
          f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
     ]  # fmt: skip

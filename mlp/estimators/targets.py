@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _check_sample_weight
 
 from mlp import _core
+from mlp.network import as_rows
 
 __all__ = ["Targets", "check_weights"]
 
@@ -33,7 +34,9 @@ class Targets:
     groups : tuple of int or None
         Outputs of each task.
     smoothing : float
-        Of labels.
+        Of labels, or of values towards `middle`.
+    middle : float
+        Between the values of the two classes.
     """
 
     X: Any
@@ -46,6 +49,7 @@ class Targets:
     strata: Array | None = None
     groups: tuple[int, ...] | None = None
     smoothing: float = 0.0
+    middle: float = 0.5
 
     @property
     def sparse(self) -> bool:
@@ -54,16 +58,20 @@ class Targets:
 
     def data(self) -> Any:
         """What the core works on."""
+        values = self.values
+        if values is not None and self.smoothing:
+            values = values * (1 - self.smoothing) + self.smoothing * self.middle
         return _core.Data(
-            self.X, self.values, self.labels, self.sample_weight, self.smoothing
+            self.X, values, self.labels, self.sample_weight, self.smoothing
         )
 
     def cast(self, dtype: Any) -> None:
-        """Bring values and weights to the network's dtype."""
+        """Bring inputs, values and weights to the network's dtype."""
+        self.X = as_rows(self.X, dtype)
         if self.values is not None:
-            self.values = self.values.astype(dtype)
+            self.values = self.values.astype(dtype, copy=False)
         if self.sample_weight is not None:
-            self.sample_weight = self.sample_weight.astype(dtype)
+            self.sample_weight = self.sample_weight.astype(dtype, copy=False)
 
     def take(self, samples: Array) -> "Targets":
         """Some of the samples, labels unsmoothed: for validation."""

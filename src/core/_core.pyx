@@ -108,6 +108,7 @@ cdef extern from "dispatch.h" nogil:
         layer_t *layers
         size_t n_features
         size_t n_outputs
+        size_t n_inputs
         size_t ldx
         size_t ldt
         size_t batch
@@ -178,6 +179,7 @@ cdef extern from "dispatch.h" nogil:
         size_t tile_cols
         size_t pack_size
         size_t (*row_stride)(size_t n) noexcept nogil
+        int (*online_possible)(const plan_t *, const data_t *, size_t batch_size) noexcept nogil
         size_t (*online_size)(const plan_t *) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
                      const void *b, size_t ldb, void *c, size_t ldc, void *pack,
@@ -477,6 +479,8 @@ cdef class Plan:
     cdef readonly object moment_2
     cdef size_t widest
     cdef size_t most_threads
+    cdef size_t rows
+    cdef bint sparse
     cdef double pace[2]
     cdef double next_trial
     cdef double work_per_row
@@ -498,7 +502,7 @@ cdef class Plan:
         if self.c.layers == NULL:
             raise MemoryError
         self.c.n_layers = n
-        self.c.n_features = sizes[0]
+        self.c.n_features = self.c.n_inputs = sizes[0]
         self.c.n_outputs = sizes[n]
         self.c.n_threads = 1
         self.c.pack_size = self.k.pack_size
@@ -690,46 +694,52 @@ cdef class Plan:
         """Threads that training may use, given the size of its steps."""
         return self.most_threads
 
-    def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False,
-                 bint online=False):
-        """Workspace for training with up to `rows` samples at once."""
+    def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False):
+        """Workspace for training with up to `rows` samples at once.
+
+        With `rows` of 1 an epoch takes what it needs for the way that it goes.
+        """
         cdef size_t i
         cdef double work = 3 * self.work_per_row * <double> rows
         if sparse:
             work = work / 4
-        n_threads = min(n_threads, 1 + <size_t> (work / WORK_PER_THREAD) if work > 0 else 1)
-        n_threads = max(n_threads if work > 2 * WORK_PER_THREAD else 1, 1)
-        if self.loss_function is not None or self.augment_function is not None:
+        if work < 2 * WORK_PER_THREAD or self.loss_function or self.augment_function:
             n_threads = 1
-        any_residual = any(self.c.layers[i].residual for i in range(self.c.n_layers))
-        self.most_threads = n_threads
+        self.most_threads = max(1, min(n_threads, <size_t> (work / WORK_PER_THREAD)))
         self.pace[0] = self.pace[1] = 0
+        self.rows, self.sparse = rows, sparse
         self.c.batch = rows
-        self.c.ldx = self.k.row_stride(self.c.n_features)
         self.c.ldt = self.k.row_stride(self.c.n_outputs)
-        if not sparse and not online:
-            self.c.x = address(self._buffer(rows * self.c.ldx, self.dtype))
-        self.c.t = address(self._buffer(rows * self.c.ldt, self.dtype))
-        self.c.row_loss = <double *> address(self._buffer(rows, np.float64))
+        self.c.t = self._room(rows * self.c.ldt)
+        self.c.row_loss = <double *> address(self._buffer(rows, np.float64), 1)
         for i in range(self.c.n_layers):
             self._allocate_layer(&self.c.layers[i], rows)
         for i in range(2):
             self.c.delta[i] = self._room(rows * self.widest)
+        self.c.n_threads = self.most_threads
+        if rows > 1:
+            self._allocate_batch()
+
+    cdef int _allocate_batch(self) except -1:
+        """What batches need beside what single samples need too: gradients above all."""
+        cdef size_t i
+        any_residual = any(self.c.layers[i].residual for i in range(self.c.n_layers))
+        self.c.ldx = self.k.row_stride(self.c.n_features)
+        if not self.sparse:
+            self.c.x = self._room(self.rows * self.c.ldx)
+        for i in range(2):
             if any_residual:
-                self.c.skip_delta[i] = self._room(rows * self.widest)
+                self.c.skip_delta[i] = self._room(self.rows * self.widest)
         if self.c.norm_diagonal:
-            self.c.diagonal = self._room(rows * self.widest)
-        if self.grads is None and not online:
-            self.grads = self._buffer(self.params.shape[0], self.dtype)
-            self.c.grads = address(self.grads)
-        if online:
-            self.c.online = address(self._buffer(self.k.online_size(&self.c), self.dtype))
-        else:
-            self.c.pack = address(self._buffer(n_threads * self.c.pack_size, self.dtype))
+            self.c.diagonal = self._room(self.rows * self.widest)
+        self.grads = self._buffer(self.params.shape[0], self.dtype)
+        self.c.grads = address(self.grads, 1)
+        self.c.pack = self._room(self.most_threads * self.c.pack_size)
         blocks = self.params.shape[0] // 4096 + 3
-        self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64))
+        self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64), 1)
         if self.dropout is not None and not self.c.drop_per_sample:
-            self._allocate_thin(n_threads)
+            self._allocate_thin(self.most_threads)
+        return 0
 
     cdef void *_room(self, size) except NULL:
         return address(self._buffer(max(size, 1), self.dtype), 1)
@@ -841,6 +851,8 @@ cdef class Plan:
             if n > self.c.batch:
                 raise ValueError(f"{n} rows at once, the workspace holds {self.c.batch}")
         cdef double total = 0, weight = n, begun
+        if self.grads is None:
+            self._allocate_batch()
         self._check(data)
         if data.c.weights != NULL:
             weight = float(np.sum(data.sample_weight, dtype=np.float64))
@@ -878,6 +890,13 @@ cdef class Plan:
             n = order.shape[0]
             data.c.order = <const int64_t *> address(order)
         data.c.n_samples = n
+        if self.k.online_possible(&self.c, &data.c, batch_size):
+            if self.c.online == NULL:
+                self.c.online = self._room(self.k.online_size(&self.c))
+        else:
+            self.c.online = NULL
+            if self.grads is None:
+                self._allocate_batch()
         try:
             while e.position < n:
                 e.stop = 0

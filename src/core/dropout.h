@@ -175,9 +175,10 @@ static double row_norm(const plan_t *p, const step_t *s, size_t at, const real *
 }
 
 /* Apply `work` to one of so many parts of the rows that are awake: of each W, and each b and a
- * as one row (the first part's).  row_sums has a pair for each row of each W, then for each b, then each a. */
-static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[2], size_t part,
-                             size_t parts, size_t tid)
+ * as one row (the first part's).  row_sums has a pair for each row of each W, then layer by
+ * layer for b and a. */
+static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_SEGMENTS],
+                             size_t part, size_t parts, size_t tid)
 {
     const struct thin_plan *t = p->thin;
     const plan_t *q = &t->plan;
@@ -196,17 +197,17 @@ static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[2],
             if (((const real *)t->awake[l])[k] == 0)
                 continue;
             spread(row, g + thin->w + i * thin->n_out, thin->unit, thin->n_out, scale);
-            total += work(p, &s[0], full->w + k * full->n_out, row, awake, full->n_out,
+            total += work(p, &s[WEIGHTS], full->w + k * full->n_out, row, awake, full->n_out,
                           sums + 2 * k);
         }
         sums += 2 * full->n_in;
         if (part == 0) {
             spread(row, g + thin->b, thin->unit, thin->n_out, 1);
-            total += work(p, &s[1], full->b, row, awake, full->n_out, rest);
+            total += work(p, &s[BIASES], full->b, row, awake, full->n_out, rest);
             rest += 2;
             if (full->has_norm) {
                 spread(row, g + thin->norm.scale, thin->unit, thin->n_out, 1);
-                total += work(p, &s[1], full->norm.scale, row, awake, full->n_out, rest);
+                total += work(p, &s[SCALES], full->norm.scale, row, awake, full->n_out, rest);
                 rest += 2;
             }
         } else {
@@ -235,22 +236,23 @@ static void thin_row_sums(const plan_t *p)
     }
 }
 
-/* Σw², Σ∣w∣ over the weights; Σb² over the rest. */
-static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_rest)
+/* Σw², Σ∣w∣ over the weights; Σb² over the biases. */
+static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_bias)
 {
     const double *sums = p->thin->row_sums;
-    size_t rows = 0, rest = 0;
-    for (size_t l = 0; l < p->n_layers; l++) {
+    size_t rows = 0;
+    for (size_t l = 0; l < p->n_layers; l++)
         rows += p->layers[l].n_in;
-        rest += p->layers[l].has_norm ? 2 : 1;
-    }
-    *l2 = *l1 = *l2_rest = 0;
+    *l2 = *l1 = *l2_bias = 0;
     for (size_t i = 0; i < rows; i++) {
         *l2 += sums[2 * i];
         *l1 += sums[2 * i + 1];
     }
-    for (size_t i = rows; i < rows + rest; i++)
-        *l2_rest += sums[2 * i];
+    sums += 2 * rows;
+    for (size_t l = 0; l < p->n_layers; l++) {
+        *l2_bias += sums[0];
+        sums += p->layers[l].has_norm ? 4 : 2;
+    }
 }
 
 #endif

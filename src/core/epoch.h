@@ -10,13 +10,14 @@
 
 /* ---- update -------------------------------------------------------------------------- */
 
-/* The flat buffers in two segments (weights | biases and scales), each in blocks. */
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-static step_t step_of(const plan_t *p, int64_t t, int biases, double weight_sum)
+/* A step's constants for a segment: scales of batch norm are never penalised. */
+static step_t step_of(const plan_t *p, int64_t t, int segment, double weight_sum)
 {
     const solver_t *o = &p->solver;
-    const int penalised = !biases, with_l2 = penalised || p->l2_bias;
+    const int biases = segment != WEIGHTS, penalised = !biases;
+    const int with_l2 = penalised || (segment == BIASES && p->l2_bias);
     double rate = o->rate;
     if (o->code >= SOLVER_ADAM)
         rate *= sqrt(1 - pow(o->beta_2[biases], (double)t)) /
@@ -37,6 +38,12 @@ static step_t step_of(const plan_t *p, int64_t t, int biases, double weight_sum)
     s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
     s.sum_l1 = s.with_l1;
     return s;
+}
+
+static void steps_of(const plan_t *p, int64_t t, double weight_sum, step_t s[N_SEGMENTS])
+{
+    for (int k = 0; k < N_SEGMENTS; k++)
+        s[k] = step_of(p, t, k, weight_sum);
 }
 
 /* Blocks [from, to) of a segment: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */
@@ -62,9 +69,9 @@ INLINE double clip_factor(const plan_t *p, double squares)
     return norm > p->solver.clip_norm ? p->solver.clip_norm / norm : 1;
 }
 
-static void scale_gradient(step_t s[2], double factor)
+static void scale_gradient(step_t s[N_SEGMENTS], double factor)
 {
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < N_SEGMENTS; k++) {
         const vec f = v_set1((real)factor);
         s[k].scale = f;
         s[k].l2 *= f;
@@ -73,11 +80,11 @@ static void scale_gradient(step_t s[2], double factor)
 }
 
 /* Σ gradient² by blocks; every thread adds up all of them and gets the same. */
-static double gradient_squares(const plan_t *p, const step_t s[2], size_t tid)
+static double gradient_squares(const plan_t *p, const step_t s[N_SEGMENTS], size_t tid)
 {
-    const size_t n[2] = {p->n_weights, p->n_biases + p->n_scales};
+    const size_t n[N_SEGMENTS] = {p->n_weights, p->n_biases, p->n_scales};
     size_t offset = 0, first = 0;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < N_SEGMENTS; k++) {
         size_t from, to;
         share(n_blocks(n[k]), 1, tid, p->n_threads, &from, &to);
         for (size_t block = from; block < to; block++)
@@ -98,18 +105,24 @@ static double gradient_squares(const plan_t *p, const step_t s[2], size_t tid)
 
 static void update_parameters(const plan_t *p, int64_t t, double weight_sum, size_t tid)
 {
-    step_t s[2] = {step_of(p, t, 0, weight_sum), step_of(p, t, 1, weight_sum)};
+    const size_t n[N_SEGMENTS] = {p->n_weights, p->n_biases, p->n_scales};
+    step_t s[N_SEGMENTS];
+    steps_of(p, t, weight_sum, s);
     if (p->solver.clip_norm != 0)
         scale_gradient(s, clip_factor(p, gradient_squares(p, s, tid)));
-    update_segment(p, &s[0], 0, p->n_weights, 0, tid);
-    update_segment(p, &s[1], p->n_weights, p->n_biases + p->n_scales, n_blocks(p->n_weights),
-                   tid);
+    size_t offset = 0, first = 0;
+    for (int k = 0; k < N_SEGMENTS; k++) {
+        update_segment(p, &s[k], offset, n[k], first, tid);
+        offset += n[k];
+        first += n_blocks(n[k]);
+    }
 }
 
 /* The same for the parameters of units that are awake, from the thinned network's gradient. */
 static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t tid)
 {
-    step_t s[2] = {step_of(p, t, 0, weight_sum), step_of(p, t, 1, weight_sum)};
+    step_t s[N_SEGMENTS];
+    steps_of(p, t, weight_sum, s);
     if (p->solver.clip_norm != 0) {
         /* every thread sums all rows: the same order, the same bits */
         const double squares = for_rows_awake(p, row_norm, s, 0, 1, tid);
@@ -120,34 +133,34 @@ static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t ti
 }
 
 INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, double l1,
-                            double l2_rest)
+                            double l2_bias)
 {
     return (p->alpha != 0 ? p->alpha / 2 / weight_sum * l2 : 0) + (p->l1 != 0 ? p->l1 * l1 : 0) +
-           (p->l2 != 0 ? p->l2 * (l2 + (p->l2_bias ? l2_rest : 0)) : 0);
+           (p->l2 != 0 ? p->l2 * (l2 + (p->l2_bias ? l2_bias : 0)) : 0);
 }
 
 /* Penalties of the parameters as they were before the update, from its block sums. */
 static double penalty(const plan_t *p, double weight_sum)
 {
-    double l2 = 0, l1 = 0, l2_rest = 0;
-    const size_t nw = n_blocks(p->n_weights), nb = n_blocks(p->n_biases + p->n_scales);
+    double l2 = 0, l1 = 0, l2_bias = 0;
+    const size_t nw = n_blocks(p->n_weights), nb = n_blocks(p->n_biases);
     for (size_t block = 0; block < nw; block++) {
         l2 += p->block_sums[2 * block];
         l1 += p->block_sums[2 * block + 1];
     }
     for (size_t block = nw; block < nw + nb; block++)
-        l2_rest += p->block_sums[2 * block];
-    return penalty_value(p, weight_sum, l2, l1, l2_rest);
+        l2_bias += p->block_sums[2 * block];
+    return penalty_value(p, weight_sum, l2, l1, l2_bias);
 }
 
 /* The same from the sums of rows, taken before update_thin changes them. */
 static double thin_penalty(const plan_t *p, double weight_sum)
 {
-    double l2, l1, l2_rest;
+    double l2, l1, l2_bias;
     if (p->alpha == 0 && p->l2 == 0 && p->l1 == 0)
         return 0;
-    thin_total(p, &l2, &l1, &l2_rest);
-    return penalty_value(p, weight_sum, l2, l1, l2_rest);
+    thin_total(p, &l2, &l1, &l2_bias);
+    return penalty_value(p, weight_sum, l2, l1, l2_bias);
 }
 
 /* ---- the epoch ----------------------------------------------------------------------- */

@@ -172,7 +172,7 @@ static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
 {
     epoch_job job = {p, d, e};
     const size_t wanted = p->n_threads;
-    if (online_possible(p, e)) {
+    if (p->online) {
         online_epoch(p, d, e);
         return;
     }
@@ -191,6 +191,7 @@ const kernels_t MLP_TABLE = {
     .tile_cols = NR,
     .pack_size = KC * NR,
     .row_stride = row_stride,
+    .online_possible = online_possible,
     .online_size = online_size,
     .gemm = gemm_entry,
     .vmath = vmath_entry,

@@ -135,10 +135,20 @@ INLINE double softmax_log_loss_short(const real *z, const real *t, real *d, size
                                   target * (v_log(sum) - shifted)));
 }
 
+/* A NaN anywhere: the label of this task is missing. */
+INLINE int is_missing(const real *t, size_t n)
+{
+    vec sum = v_zero();
+    for (size_t j = 0; j < n; j += LANES)
+        sum += v_load_n(t + j, min_size(LANES, n - j), 0);
+    const real total = v_sum(sum);
+    return total != total;
+}
+
 /* δ = γ̂ − t, Q = Σ t (lse − z) */
 static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
 {
-    if (t[0] != t[0]) { /* the label of this task is missing */
+    if (is_missing(t, n)) {
         for (size_t j = 0; j < n; j++)
             d[j] = 0;
         return 0;

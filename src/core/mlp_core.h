@@ -126,6 +126,7 @@ typedef struct {
     size_t n_layers;         /* weight layers                                            */
     layer_t *layers;
     size_t n_features, n_outputs, ldx, ldt;
+    size_t n_inputs;         /* of a sample; a thinned network's n_features are awake    */
     size_t batch;            /* rows in the workspace                                    */
     size_t n_weights, n_biases, n_scales;
     void *params, *grads, *moment_1, *moment_2;
@@ -197,7 +198,9 @@ typedef struct {
     size_t pack_size;        /* reals a thread needs to pack a panel                     */
     /* distance of the rows of a workspace matrix of n columns */
     size_t (*row_stride)(size_t n);
-    /* reals of workspace for epochs of single samples */
+    /* whether an epoch of single samples can go the way of online.h, and the reals of
+     * workspace it then needs: the epoch goes that way if plan->online is set */
+    int (*online_possible)(const plan_t *, const data_t *, size_t batch_size);
     size_t (*online_size)(const plan_t *);
     /* C = op(A) op(B), the three products behind tests and benchmarks */
     void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,

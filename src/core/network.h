@@ -75,11 +75,11 @@ static void gather(const plan_t *p, const data_t *d, size_t position, size_t row
     for (size_t i = from; i < to; i++) {
         const size_t sample = sample_at(d, position + i);
         const real *row = (const real *)d->x + sample * d->ldx;
-        if (!d->indptr && p->unit)
+        if (!d->indptr && p->unit && !p->augment)
             for (size_t j = 0; j < p->n_features; j++)
                 at(p->x, i, p->ldx)[j] = row[p->unit[j]];
         else if (!d->indptr)
-            memcpy(at(p->x, i, p->ldx), row, p->n_features * sizeof(real));
+            memcpy(at(p->x, i, p->ldx), row, p->n_inputs * sizeof(real));
         gather_target(p, d, sample, at(p->t, i, p->ldt));
     }
     wait_all(p);
@@ -92,6 +92,9 @@ static int prepare_inputs(const plan_t *p, size_t batch, size_t first, size_t ro
     if (p->augment) { /* one thread: the caller's Python */
         if (p->augment(p->augment_context, rows, p->ldx, p->x))
             return 1;
+        for (size_t i = 0; p->unit && i < rows; i++)
+            for (size_t j = 0; j < p->n_features; j++) /* unit[j] ≥ j: in place */
+                at(p->x, i, p->ldx)[j] = at(p->x, i, p->ldx)[p->unit[j]];
     }
     if (p->has_norm) {
         share(p->n_features, LANES, tid, p->n_threads, &from, &to);

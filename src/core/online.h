@@ -32,13 +32,27 @@
 /* deeper networks go the way of a batch */
 #define MAX_LAYERS 64
 
-/* Can the plan train this way?  Everything else goes the way of a batch of one row. */
-static int online_possible(const plan_t *p, const epoch_t *e)
+/* The smallest factor by which a step decays the weights. */
+static double least_decay(const plan_t *p, const data_t *d)
 {
-    int plain = e->batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD && p->l1 == 0 &&
-                !p->l2_bias && p->solver.clip_norm == 0 && p->solver.clip_value == 0 &&
-                !p->loss.callback && !p->augment && !p->has_norm && p->drop == 0 &&
-                p->first_trained == 0;
+    double least = 1;
+    if (p->alpha != 0 && d->weights)
+        for (size_t i = 0; i < d->n_samples; i++) {
+            const double w = weight_of(d, sample_at(d, i));
+            least = w > 0 && w < least ? w : least;
+        }
+    return 1 - p->solver.rate * (p->alpha / least + 2 * p->l2);
+}
+
+/* Can the plan train this way?  Everything else goes the way of a batch of one row. */
+static int online_possible(const plan_t *p, const data_t *d, size_t batch_size)
+{
+    int plain = batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
+                p->l1 == 0 && !p->l2_bias && p->solver.clip_norm == 0 &&
+                p->solver.clip_value == 0 && !p->loss.callback && !p->augment &&
+                !p->has_norm && p->drop == 0 && p->first_trained == 0 &&
+                /* s is to stay away from 0; no sensible rate decays by half a step */
+                least_decay(p, d) > 0.5;
     for (size_t l = 0; l < p->n_layers; l++)
         plain = plain && !p->layers[l].has_norm && !p->layers[l].residual &&
                 p->layers[l].drop == 0;
@@ -65,21 +79,39 @@ static sample_t sample_of(const data_t *d, size_t sample, size_t n_features)
 
 /* ---- rows of W, four at a time -------------------------------------------------------- */
 
-/* V_i −= k_i δ and z += next_i V_i for the rows i = row[0..rows) */
-INLINE void update_and_forward(const size_t rows, real *const *row, const real *k,
-                               const real *next, const real *RESTRICT delta, real *RESTRICT z,
-                               size_t n)
+/* W is larger than the second-level cache, and the rows that are touched are known before
+ * they are: while four pass by, the next four are fetched (31 → 26 µs a sample on the 784-512-
+ * 512-10 network). */
+#define AT_ONCE 4
+
+typedef struct {
+    size_t n;       /* rows listed; AT_ONCE more places follow                            */
+    uint32_t *row;  /* their indices                                                      */
+    real *now;      /* what each is multiplied by                                         */
+    real *next;     /* in the first layer: the next sample's input                        */
+} row_list_t;
+
+#define FETCH(i) __builtin_prefetch(ahead[i] + j, 1)
+#if !defined(__GNUC__)
+#define __builtin_prefetch(p, w) ((void)0)
+#endif
+
+/* V_i −= k_i δ and z += next_i V_i */
+INLINE void update_and_forward(const size_t rows, real *const *row, real *const *ahead,
+                               const real *k, const real *next, const real *RESTRICT delta,
+                               real *RESTRICT z, size_t n)
 {
-    size_t j = 0;
-    vec kv[4], xv[4];
+    vec kv[AT_ONCE], xv[AT_ONCE];
     for (size_t i = 0; i < rows; i++) {
         kv[i] = v_set1(k[i]);
         xv[i] = v_set1(next[i]);
     }
+    size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         const vec d = v_load(delta + j);
         vec sum = v_load(z + j);
         for (size_t i = 0; i < rows; i++) {
+            FETCH(i);
             const vec v = v_load(row[i] + j) - kv[i] * d;
             v_store(row[i] + j, v);
             sum += xv[i] * v;
@@ -100,10 +132,10 @@ INLINE void update_and_forward(const size_t rows, real *const *row, const real *
 }
 
 /* back_i = V_i·δ, then V_i −= k_i δ */
-INLINE void backward_and_update(const size_t rows, real *const *row, const real *k,
-                                const real *RESTRICT delta, real *back, size_t n)
+INLINE void backward_and_update(const size_t rows, real *const *row, real *const *ahead,
+                                const real *k, const real *RESTRICT delta, real *back, size_t n)
 {
-    vec acc[4], kv[4];
+    vec acc[AT_ONCE], kv[AT_ONCE];
     for (size_t i = 0; i < rows; i++) {
         acc[i] = v_zero();
         kv[i] = v_set1(k[i]);
@@ -112,6 +144,7 @@ INLINE void backward_and_update(const size_t rows, real *const *row, const real 
     for (; j + LANES <= n; j += LANES) {
         const vec d = v_load(delta + j);
         for (size_t i = 0; i < rows; i++) {
+            FETCH(i);
             const vec v = v_load(row[i] + j);
             acc[i] += v * d;
             v_store(row[i] + j, v - kv[i] * d);
@@ -131,95 +164,118 @@ INLINE void backward_and_update(const size_t rows, real *const *row, const real 
 }
 
 /* z += x_i V_i */
-INLINE void forward_rows(const size_t rows, real *const *row, const real *x, real *RESTRICT z,
-                         size_t n)
+INLINE void forward_rows(const size_t rows, real *const *row, real *const *ahead, const real *x,
+                         real *RESTRICT z, size_t n)
 {
+    vec xv[AT_ONCE];
+    for (size_t i = 0; i < rows; i++)
+        xv[i] = v_set1(x[i]);
     size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         vec sum = v_load(z + j);
-        for (size_t i = 0; i < rows; i++)
-            sum += v_set1(x[i]) * v_load(row[i] + j);
+        for (size_t i = 0; i < rows; i++) {
+            FETCH(i);
+            sum += xv[i] * v_load(row[i] + j);
+        }
         v_store(z + j, sum);
     }
     if (j < n) {
         vec sum = v_load(z + j);
         for (size_t i = 0; i < rows; i++)
-            sum += v_set1(x[i]) * v_load_n(row[i] + j, n - j, 0);
+            sum += xv[i] * v_load_n(row[i] + j, n - j, 0);
         v_store(z + j, sum);
     }
 }
 
-/* z = Σ x_i V_i over the rows with x_i ≠ 0 */
-static void online_forward(real *v, size_t n, sample_t s, real *z)
+/* Addresses of the listed rows from `at` on; past the end, the last one again. */
+INLINE void rows_at(real *v, size_t n, const row_list_t *list, size_t at, real **row)
 {
-    real *row[4], x[4];
-    size_t held = 0;
+    for (size_t i = 0; i < AT_ONCE; i++)
+        row[i] = v + (size_t)list->row[min_size(at + i, list->n - 1)] * n;
+}
+
+/* Four by four through the list, then one by one. */
+#define FOR_LISTED(list, four, one)                                                          \
+    if ((list)->n) {                                                                         \
+        real *row[AT_ONCE], *ahead[AT_ONCE];                                                 \
+        size_t at = 0;                                                                       \
+        for (; at + AT_ONCE <= (list)->n; at += AT_ONCE) {                                   \
+            rows_at(v, n, list, at, row);                                                    \
+            rows_at(v, n, list, at + AT_ONCE, ahead);                                        \
+            four;                                                                            \
+        }                                                                                    \
+        for (; at < (list)->n; at++) {                                                       \
+            rows_at(v, n, list, at, row);                                                    \
+            rows_at(v, n, list, at + 1, ahead);                                              \
+            one;                                                                             \
+        }                                                                                    \
+    }
+
+INLINE void clear(real *z, size_t n)
+{
     for (size_t j = 0; j < n; j += LANES)
         v_store(z + j, v_zero());
-    for (size_t k = 0; k < s.length; k++) {
-        if (s.x[k] == 0)
-            continue;
-        row[held] = v + (s.index ? (size_t)s.index[k] : k) * n;
-        x[held++] = s.x[k];
-        if (held == 4) {
-            forward_rows(4, row, x, z, n);
-            held = 0;
-        }
+}
+
+/* The rows of a sample that take part: those whose factor is not exactly zero. */
+static void list_rows(row_list_t *list, sample_t now, real k, const real *following)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < now.length; i++) {
+        list->row[n] = now.index ? (uint32_t)now.index[i] : (uint32_t)i;
+        list->now[n] = k * now.x[i];
+        if (following)
+            list->next[n] = following[i];
+        n += now.x[i] != 0 || (following && following[i] != 0);
     }
-    for (size_t i = 0; i < held; i++)
-        forward_rows(1, row + i, x + i, z, n);
+    list->n = n;
+}
+
+/* z = Σ x_i V_i over the rows with x_i ≠ 0 */
+static void online_forward(real *v, size_t n, sample_t s, row_list_t *list, real *z)
+{
+    clear(z, n);
+    list_rows(list, s, 1, NULL);
+    FOR_LISTED(list, forward_rows(AT_ONCE, row, ahead, list->now + at, z, n),
+               forward_rows(1, row, ahead, list->now + at, z, n))
 }
 
 /* V_i −= k x_i δ for the rows of a sample with x_i ≠ 0, and z_next for a dense next sample */
 static void first_layer(real *v, size_t n, sample_t now, const sample_t *next, real k,
-                        const real *delta, real *z)
+                        const real *delta, row_list_t *list, real *z)
 {
-    real *row[4], kx[4], nx[4];
-    size_t held = 0;
     const int fused = next && !now.index && !next->index;
-    for (size_t j = 0; j < n; j += LANES)
-        v_store(z + j, v_zero());
-    for (size_t i = 0; i < now.length; i++) {
-        const real following = fused ? next->x[i] : 0;
-        if (now.x[i] == 0 && following == 0)
-            continue;
-        row[held] = v + (now.index ? (size_t)now.index[i] : i) * n;
-        kx[held] = k * now.x[i];
-        nx[held++] = following;
-        if (held == 4) {
-            update_and_forward(4, row, kx, nx, delta, z, n);
-            held = 0;
-        }
-    }
-    for (size_t i = 0; i < held; i++)
-        update_and_forward(1, row + i, kx + i, nx + i, delta, z, n);
+    clear(z, n);
+    list_rows(list, now, k, fused ? next->x : NULL);
+    if (!fused)
+        memset(list->next, 0, list->n * sizeof(real));
+    FOR_LISTED(list,
+               update_and_forward(AT_ONCE, row, ahead, list->now + at, list->next + at, delta, z,
+                                  n),
+               update_and_forward(1, row, ahead, list->now + at, list->next + at, delta, z, n))
     if (next && !fused)
-        online_forward(v, n, *next, z);
+        online_forward(v, n, *next, list, z);
 }
 
 /* A layer in the middle: back (n_in) = V δ ⊙ f′ and the update, zero rows of relu skipped. */
 static void middle_layer(real *v, size_t n_in, size_t n, const real *y, int skip_zeros, real k,
-                         const real *delta, real *back)
+                         const real *delta, row_list_t *list, real *back)
 {
-    real *row[4], ky[4], d[4];
-    size_t at[4], held = 0;
+    size_t listed = 0;
     for (size_t i = 0; i < n_in; i++) {
-        if (y[i] == 0 && skip_zeros) {
-            back[i] = 0;
-            continue;
-        }
-        row[held] = v + i * n;
-        ky[held] = k * y[i];
-        at[held++] = i;
-        if (held == 4) {
-            backward_and_update(4, row, ky, delta, d, n);
-            for (size_t h = 0; h < 4; h++)
-                back[at[h]] = d[h];
-            held = 0;
-        }
+        list->row[listed] = (uint32_t)i;
+        list->now[listed] = k * y[i];
+        listed += y[i] != 0 || !skip_zeros;
     }
-    for (size_t h = 0; h < held; h++)
-        backward_and_update(1, row + h, ky + h, delta, back + at[h], n);
+    list->n = listed;
+    /* the products wait in `next` */
+    FOR_LISTED(list,
+               backward_and_update(AT_ONCE, row, ahead, list->now + at, delta, list->next + at,
+                                   n),
+               backward_and_update(1, row, ahead, list->now + at, delta, list->next + at, n))
+    memset(back, 0, n_in * sizeof(real));
+    for (size_t i = 0; i < listed; i++)
+        back[list->row[i]] = list->next[i];
 }
 
 /* ---- narrow layers, transposed -------------------------------------------------------- */
@@ -275,6 +331,7 @@ typedef struct {
     real *z[MAX_LAYERS];  /* Vᵀy per layer                                               */
     real *z_next;         /* Vᵀx of the first layer for the next sample                  */
     real *vt[MAX_LAYERS]; /* the transposed copy of a narrow layer, or NULL              */
+    row_list_t list;      /* room for the rows that take part                            */
     double s;             /* W = s V                                                     */
     double square;        /* ‖V‖²                                                        */
     int with_square;      /* the loss wants it                                           */
@@ -282,9 +339,18 @@ typedef struct {
 
 /* Workspace beside the plan's, in reals: the state, Vᵀy of every layer, the first layer's twice (this
  * sample's and the next one's), and the transposed narrow layers. */
+static size_t widest_input(const plan_t *p)
+{
+    size_t widest = 0;
+    for (size_t l = 0; l < p->n_layers; l++)
+        if (p->layers[l].n_in > widest)
+            widest = p->layers[l].n_in;
+    return row_stride(widest + AT_ONCE);
+}
+
 static size_t online_size(const plan_t *p)
 {
-    size_t n = sizeof(online_t) / sizeof(real) + p->layers[0].ld;
+    size_t n = 3 * widest_input(p) + sizeof(online_t) / sizeof(real) + p->layers[0].ld;
     for (size_t l = 0; l < p->n_layers; l++) {
         n += p->layers[l].ld;
         if (is_narrow(&p->layers[l], l))
@@ -299,6 +365,10 @@ static void online_begin(online_t *o, plan_t *p, real *scratch)
     o->s = 1;
     o->with_square = p->alpha != 0 || p->l2 != 0;
     o->square = o->with_square ? squared_sum(p->params, p->n_weights) : 0;
+    o->list.now = scratch;
+    o->list.next = scratch + widest_input(p);
+    o->list.row = (uint32_t *)(scratch + 2 * widest_input(p));
+    scratch += 3 * widest_input(p);
     o->z_next = scratch;
     scratch += p->layers[0].ld;
     for (size_t l = 0; l < p->n_layers; l++) {
@@ -379,7 +449,7 @@ static double online_forward_all(online_t *o)
                              layer->n_in);
         else
             online_forward((real *)p->params + layer->w, layer->n_out,
-                           (sample_t){layer->n_in, y, NULL}, o->z[l]);
+                           (sample_t){layer->n_in, y, NULL}, &o->list, o->z[l]);
         online_activate(o, l);
     }
     return loss_row(&p->loss, &top->f, top->y, top->s, p->t, p->delta[0], p->n_outputs);
@@ -408,7 +478,7 @@ static const real *online_backward(online_t *o, double rate, double k)
                             under->y, (real)k, above, below);
         else
             middle_layer((real *)p->params + layer->w, layer->n_in, layer->n_out, under->y,
-                         relu, (real)k, above, below);
+                         relu, (real)k, above, &o->list, below);
         carry_square(o, l, under->y, layer->n_in, above, k);
         add_scaled((real *)p->params + layer->b, (real)-rate, above, layer->n_out);
         if (o->s != 1)
@@ -446,7 +516,7 @@ static double online_step(online_t *o, sample_t now, const sample_t *next, doubl
     }
     add_scaled((real *)p->params + first->b, (real)-rate, delta, first->n_out);
     first_layer((real *)p->params + first->w, first->n_out, now, next, (real)k, delta,
-                o->z_next);
+                &o->list, o->z_next);
     o->s = s;
     if (fabs(s) < SMALLEST_SCALE)
         fold_scale(o);
@@ -472,7 +542,7 @@ static void online_epoch(plan_t *p, const data_t *d, epoch_t *e)
     sample_t now = sample_of(d, sample_at(d, i), p->n_features), next = now;
     if (i == 0) {
         online_begin(o, p, (real *)(o + 1));
-        online_forward(first_w, n_first, now, o->z_next);
+        online_forward(first_w, n_first, now, &o->list, o->z_next);
     }
     while (i < d->n_samples && !e->stop) {
         const size_t sample = sample_at(d, i);
@@ -485,7 +555,7 @@ static void online_epoch(plan_t *p, const data_t *d, epoch_t *e)
             e->loss += online_step(o, now, more ? &next : NULL, weight);
             p->solver.t++;
         } else if (more) {
-            online_forward(first_w, n_first, next, o->z_next);
+            online_forward(first_w, n_first, next, &o->list, o->z_next);
         }
         now = next;
         i++;

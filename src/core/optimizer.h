@@ -20,6 +20,9 @@
 
 #define BLOCK 4096
 
+/* the flat buffers' segments, each with step constants of its own */
+enum { WEIGHTS, BIASES, SCALES, N_SEGMENTS };
+
 typedef struct {
     vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip;
     int with_l1, with_clip, sum_l1, sum_l2;

@@ -5,7 +5,8 @@
  *
  * Bound by reading W: no packing, no tile; eight vectors of z stay in registers while the rows
  * of W pass by.  With `index`, x_k multiplies row index[k] (CSR): cost per stored entry.  The
- * sum over k ascends whatever the split of the columns, so the bits do not depend on it.
+ * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last.  So a row's
+ * bits are the same whichever way it goes, and however threads have cut the rows.
  */
 #ifndef MLP_ROWS_H
 #define MLP_ROWS_H
@@ -20,7 +21,7 @@ INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real
 {
     vec acc[CHUNK];
     for (size_t v = 0; v < nv; v++)
-        acc[v] = bias ? v_load_n(bias + v * LANES, v + 1 < nv ? LANES : last, 0) : v_zero();
+        acc[v] = v_zero();
     for (size_t k = 0; k < k_len; k++) {
         const real *row = w + (index ? (size_t)index[k] : k) * ldw;
         const vec xk = v_set1(x[k]);
@@ -28,6 +29,8 @@ INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real
             acc[v] += xk * v_load(row + v * LANES);
         acc[nv - 1] += xk * v_load_n(row + (nv - 1) * LANES, last, 0);
     }
+    for (size_t v = 0; bias && v < nv; v++)
+        acc[v] += v_load_n(bias + v * LANES, v + 1 < nv ? LANES : last, 0);
     for (size_t v = 0; v + 1 < nv; v++)
         v_store(z + v * LANES, acc[v]);
     v_store_n(z + (nv - 1) * LANES, acc[nv - 1], last);

@@ -1,0 +1,296 @@
+"""Every option of training, alone and with all others: the gradient is the gradient.
+
+One plain step at rate 1 moves the parameters by the gradient of the penalised loss under
+the masks of its batch; an epoch at rate 0 returns that loss and moves nothing.
+"""
+
+from functools import partial
+
+import numpy as np
+import oracle
+import pytest
+import scipy.sparse
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from oracle.cases import OUTPUTS, custom_loss
+from twins import batches_of, masks_of, plan_of, rounded, twin_of, vector
+
+STEP = 1e-6  # leaves 1e-12 of curvature and 1e-10 of rounding
+KINKED = {"relu", "leaky_relu", "two_sided_relu", "elu", "selu"}
+KINKED_LOSSES = {"absolute_error", "quantile"}
+PENALTIES = ("alpha", "l2", "l1", "l2_bias")
+
+PLAIN = {
+    "output": ("identity", "squared_error"),
+    "hidden": ["tanh", "tanh", "tanh"],
+    "norm": "none",
+    "rates": [0.0, 0.0, 0.0, 0.0],
+    "mask": "batch",
+    "scaling": "train",
+    "residual": False,
+    "alpha": 0.0,
+    "l2": 0.0,
+    "l1": 0.0,
+    "l2_bias": False,
+    "weighted": False,
+    "missing": False,
+    "sparse": False,
+    "augment": False,
+    "n": 7,
+    "seed": 0,
+}
+NODES = ["tanh", "logistic", "gelu", ("elu", 0.5)]
+HIDDEN = [oracle.spec_of(a) for a in oracle.TRAINABLE if a != "exp"] + [NODES]
+# Poisson's loss is computed from the logarithm of the rate only
+PAIRS = [pair for pair in OUTPUTS if pair != ("softplus", "poisson")]
+PAIRS += [("logistic", "squared_error"), ("tanh", custom_loss)]
+NORMS = ["none", "hidden", "all", "hidden+input", "all+input"]
+STRENGTH = st.sampled_from([0.0, 0.1])
+CHOICES = {
+    "output": st.sampled_from(PAIRS),
+    "hidden": st.lists(st.sampled_from(HIDDEN), min_size=3, max_size=3),
+    "norm": st.sampled_from(NORMS),
+    "rates": st.lists(st.sampled_from([0.0, 0.2, 0.5]), min_size=4, max_size=4),
+    "mask": st.sampled_from(["batch", "sample"]),
+    "scaling": st.sampled_from(["train", "test"]),
+    "n": st.integers(4, 9),
+    "seed": st.integers(0, 10**6),
+    **dict.fromkeys(("alpha", "l2", "l1"), STRENGTH),
+    **dict.fromkeys(
+        ("residual", "l2_bias", "weighted", "missing", "sparse", "augment"),
+        st.booleans(),
+    ),
+}
+anything = st.fixed_dictionaries(CHOICES)
+
+
+class Case:
+    """A network of the oracle, its twin, and samples, for a choice of options."""
+
+    def __init__(self, options, bn_gradient="exact"):
+        o = {**PLAIN, **options}
+        rng = oracle.rng_of(o["seed"])
+        output, loss = o["output"]
+        sizes = [3, 4, 4, 4, 3]
+        net = oracle.make_net(rng, sizes, o["hidden"], output, o["norm"], loss=loss)
+        net.residual, net.scaling, net.dropout = o["residual"], o["scaling"], o["rates"]
+        net.bn_gradient = bn_gradient
+        for name in PENALTIES:
+            setattr(net, name, o[name])
+        missing = o["missing"] and isinstance(loss, str)
+        X, T = oracle.random_data(rng, net, o["n"], missing=missing)
+        if missing and isinstance(output, tuple):  # a label is missing as a whole
+            T[np.isnan(T[:, :2]).any(axis=1), :2] = np.nan
+        w = rng.uniform(0.5, 2, o["n"]) if o["weighted"] else None
+        self.sparse = o["sparse"] and "input" not in o["norm"]
+        self.sparse &= not (o["mask"] == "sample" and o["rates"][0])
+        if self.sparse:
+            X[rng.random(X.shape) < 0.5] = 0
+        self.net, self.X, self.T, self.w = *rounded(net, X, T), w
+        self.augment = np.sin if o["augment"] and not self.sparse else None
+        self.seen = self.X if self.augment is None else np.sin(self.X)
+        self.twin = twin_of(self.net, mask=o["mask"])
+        self.seed = o["seed"] + 5
+        self.penalties = {name: o[name] for name in PENALTIES}
+
+    def plan(self, rows=None, **options):
+        plan = plan_of(
+            self.twin,
+            rows or len(self.X),
+            penalties=self.penalties,
+            augment=self.augment,
+            sparse=self.sparse,
+            **options,
+        )
+        # ½‖e‖² as the gradient means it, not averaged over the outputs as reported
+        core = self.twin.loss_function.core(self.twin.output_activation.name, 3)
+        plan.set_loss(**{**core, "value_scale": 1.0})
+        return plan
+
+    def data(self):
+        X = scipy.sparse.csr_array(self.X) if self.sparse else self.X
+        return self.twin.data(X, self.T, self.w)
+
+    @property
+    def masks(self):
+        masks = masks_of(self.twin, self.seed, [np.arange(len(self.X))])
+        return None if masks is None else masks[0]
+
+    def awake(self):
+        """The parameters of units that don't sleep in this batch."""
+        return vector(oracle.awake(self.net, self.masks)) > 0
+
+    def gradient(self):
+        before = self.twin.params.copy()
+        self.plan().epoch(self.data(), len(self.X), None, 1.0, self.seed)
+        moved = before - self.twin.params
+        self.twin.params[:] = before
+        return moved
+
+    def differences(self):
+        plan, data, n = self.plan(), self.data(), len(self.X)
+
+        def loss_with(i, value):
+            params[i], kept = value, params[i]
+            loss = plan.epoch(data, n, None, 0.0, self.seed)
+            params[i] = kept
+            return loss
+
+        params = self.twin.params
+        slopes = [
+            (loss_with(i, p + STEP) - loss_with(i, p - STEP)) / (2 * STEP)
+            for i, p in enumerate(params.copy())
+        ]
+        return np.array(slopes)
+
+    def near_a_kink(self):
+        """Whether a small step could cross a kink."""
+        s = oracle.forward(self.net, self.seen, train=True, masks=self.masks)
+        distance = [1.0]
+        for spec, v in zip(self.net.activation, s.v, strict=True):
+            nodes = spec if isinstance(spec, list) else [spec] * v.shape[1]
+            for j, node in enumerate(nodes):
+                if (node if isinstance(node, str) else node[0]) in KINKED:
+                    distance.append(np.abs(v[:, j]).min())
+        loss = self.net.loss if callable(self.net.loss) else [self.net.loss]
+        name = loss if callable(loss) else np.ravel(np.array(loss, dtype=object))[0]
+        if name in KINKED_LOSSES:
+            distance.append(np.nanmin(np.abs(s.out - self.T)))
+        if self.net.l1:
+            distance.extend(np.abs(W).min() for W in self.net.W)
+        return min(distance) < 1e-4
+
+    def expected(self):
+        g = oracle.gradients(self.net, self.seen, self.T, self.w, masks=self.masks)
+        return vector(oracle.flat(g)) * self.awake()
+
+
+def relative(actual, expected):
+    return oracle.relative_error([actual], [expected])
+
+
+# ---- every option alone -----------------------------------------------------------------
+
+SINGLE = {
+    "nothing": {},
+    **{f"norm {norm}": {"norm": norm} for norm in NORMS[1:]},
+    **{
+        f"dropout, {mask} mask, {scaling}": {
+            "rates": [0.2, 0.5, 0.5, 0.2],
+            "mask": mask,
+            "scaling": scaling,
+        }
+        for mask in ("batch", "sample")
+        for scaling in ("train", "test")
+    },
+    "input dropout": {"rates": [0.5, 0.0, 0.0, 0.0]},
+    "residual": {"residual": True},
+    **{name: {name: 0.1} for name in ("alpha", "l2", "l1")},
+    "l2 of offsets": {"l2": 0.1, "l2_bias": True},
+    "weights": {"weighted": True},
+    "missing targets": {"missing": True},
+    "sparse": {"sparse": True},
+    "augmentation": {"augment": True},
+    "nodes of their own": {"hidden": ["tanh", NODES, "silu"]},
+    **{f"output {pair}": {"output": pair} for pair in PAIRS},
+    **{f"hidden {f}": {"hidden": [f] * 3} for f in HIDDEN[:-1]},
+}
+
+
+@pytest.mark.parametrize("options", SINGLE.values(), ids=SINGLE)
+def test_gradient_of_a_single_option_is_the_central_difference(options):
+    case = Case({"seed": 2, **options})
+    assert not case.near_a_kink()
+    assert relative(case.gradient(), case.differences() * case.awake()) < 1e-6
+
+
+# ---- all together -----------------------------------------------------------------------
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(anything)
+def test_gradient_of_any_combination_is_the_central_difference(options):
+    case = Case(options)
+    assume(not case.near_a_kink())
+    assert relative(case.gradient(), case.differences() * case.awake()) < 1e-6
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(anything, st.sampled_from(["exact", "diagonal"]))
+def test_loss_and_gradient_of_any_combination_are_the_twins(options, bn_gradient):
+    case = Case(options, bn_gradient)
+    loss = case.plan().epoch(case.data(), len(case.X), None, 0.0, case.seed)
+    expected = oracle.loss(case.net, case.seen, case.T, case.w, masks=case.masks)
+    assert loss == pytest.approx(expected, rel=1e-11, abs=1e-12)
+    assert relative(case.gradient(), case.expected()) < 1e-10
+
+
+def rule_of(name, net, clipping):
+    """Options of the core and the oracle's update for a solver at rate 0.01."""
+    rules = {
+        "sgd": ({}, partial(oracle.sgd, lr=0.01)),
+        "momentum": ({"momentum": 0.8}, partial(oracle.momentum, lr=0.01, beta=0.8)),
+        "nesterov": (
+            {"momentum": 0.8, "nesterov": True},
+            partial(oracle.nesterov, lr=0.01, beta=0.8),
+        ),
+        "adam": (
+            {"solver": "adam", "beta_1": (0.9, 0.5), "epsilon": 1e-3},
+            partial(
+                oracle.adam,
+                lr=0.01,
+                betas=oracle.per_parameter(net, (0.9, 0.999), (0.5, 0.999)),
+                eps=1e-3,
+            ),
+        ),
+        "adamw": (
+            {"solver": "adamw", "weight_decay": 0.3, "epsilon": 1e-3},
+            partial(
+                oracle.adamw,
+                lr=0.01,
+                decay=oracle.per_parameter(net, 0.3, 0.0),
+                eps=1e-3,
+            ),
+        ),
+    }
+    options, update = rules[name]
+    return {**options, **clipping}, update
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(
+    anything,
+    st.sampled_from(["sgd", "momentum", "nesterov", "adam", "adamw"]),
+    st.sampled_from([{}, {"clip_norm": 0.5}, {"clip_value": 0.1}]),
+    st.integers(2, 4),
+)
+def test_epochs_of_any_combination_and_solver_are_the_twins(
+    options, solver, clipping, batch_size
+):
+    case = Case({**options, "n": 9})
+    # steep losses of large outputs diverge, in the twin too
+    assume(not case.near_a_kink() and np.abs(case.expected()).max() < 5)
+    plan_options, update = rule_of(solver, case.net, clipping)
+    plan, data = case.plan(batch_size + 1, **plan_options), case.data()
+    order = np.random.default_rng(case.seed).permutation(9)
+    batches = batches_of(order, batch_size, case.twin.batch_norm is not None)
+    net, state = case.net, {}
+    for seed in (case.seed, case.seed + 1):
+        loss = plan.epoch(data, batch_size, order, 0.01, seed)
+        net, expected = oracle.train_epoch(
+            net,
+            case.seen,
+            case.T,
+            batches,
+            update,
+            state,
+            case.w,
+            masks_of(case.twin, seed, batches),
+            **clipping,
+        )
+        assert loss == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    assert relative(case.twin.params, vector(oracle.parameters(net))) < 1e-8
+    for ours, norm in zip(case.twin.statistics, net.norm[1:], strict=True):
+        if norm is not None:
+            assert_allclose(ours, [norm.mean, norm.var, norm.count], rtol=1e-7)
