@@ -222,23 +222,25 @@ def report(options, hidden, activation, *, command, book):
     activation : str
     command : str
         What to type for this run, without data, seed, passes and bookkeeping.
-    book : (float, float, int)
-        The book's test and training error in per cent, and its passes.
+    book : (float, float, int) or None
+        The book's test and training error in per cent and its passes, where it has them.
     """
     outcomes = Parallel(n_jobs=options.n_jobs)(
         delayed(train)(options, hidden, activation, seed) for seed in options.seed
     )
+    theirs = book or ("-", "-", "-")
     rows = []
     for seed, outcome in zip(options.seed, outcomes, strict=True):
         passes, test, training, seconds, by_training_mean = outcome
         print(f"\nseed {seed}, {passes} passes, {seconds:.0f} s of training")
-        print(f"                 ours       book ({book[2]} passes)")
-        print(f"test error     {test:7.2f} %   {book[0]:7.2f} %")
-        print(f"training error {training:7.4f} %   {book[1]:7.4f} %")
+        print(f"test error     {test:7.2f} %   book: {theirs[0]} %")
+        print(
+            f"training error {training:7.4f} %   book: {theirs[1]} % ({theirs[2]} passes)"
+        )
         print(f"test error {by_training_mean:.2f} % if centred by the training mean")
         rows.append(
-            f"| `{command}` | {seed} | {passes} ({book[2]}) | {test:.2f} ({book[0]:.2f}) "
-            f"| {training:.4g} ({book[1]:.4g}) | {seconds:.0f} s |"
+            f"| `{command}` | {seed} | {passes} ({theirs[2]}) | {test:.2f} ({theirs[0]}) "
+            f"| {training:.4g} ({theirs[1]}) | {seconds:.0f} s |"
         )
     if options.record:
         with open(RESULTS, "a", encoding="utf-8") as file:

@@ -30,7 +30,6 @@ BOOK = {
     ("relu", False): (1.82, 0.00167, 200),
     ("logistic", True): (6.22, 6.25, 200),
 }
-NOT_THERE = (float("nan"), float("nan"), 200)
 
 
 def main():
@@ -51,7 +50,7 @@ def main():
         (512, 512),
         options.activation,
         command=command(options, *shown),
-        book=BOOK.get((options.activation, bool(options.dropout)), NOT_THERE),
+        book=BOOK.get((options.activation, bool(options.dropout))),
     )
 
 

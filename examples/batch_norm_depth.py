@@ -3,7 +3,8 @@
     python batch_norm_depth.py [--epochs 60] [--seeds 3] [--out FILE.png]
 
 Ten hidden layers of sigmoid units on scikit-learn's digits, by mini-batches of 50, with
-and without batch normalisation of the hidden layers; all else is the same. Left plain
+and without batch normalisation of the hidden layers; all else is the same (weights by the
+Glorot rule for sigmoids, four times the usual, the kinder one here). Left plain
 stochastic gradient steps, right Adam.
 """
 
@@ -63,9 +64,7 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)  # as many epochs as asked for
     X, y = load_digits(return_X_y=True)
     data = train_test_split(X / 16 - 0.5, y, stratify=y, random_state=0)
-    fig, axes = plt.subplots(
-        1, 2, figsize=(11, 4.2), sharey=True, layout="constrained"
-    )
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     for ax, (title, solver, rate) in zip(axes, SOLVERS, strict=True):
         for batch_norm, name, colour in NORMS:
             losses, error = curves(solver, rate, batch_norm, data, options)

@@ -96,7 +96,9 @@ def main():
         ax.set(aspect="equal", xticks=range(-2, 3), yticks=range(-2, 3))
         draw_paths(ax, way, options)
     fig.axes[1].set_ylabel("$w_2$")
-    fig.colorbar(filled, ax=fig.axes[1:], label="E", shrink=0.8, pad=0.01, ticks=range(5))
+    fig.colorbar(
+        filled, ax=fig.axes[1:], label="E", shrink=0.8, pad=0.01, ticks=range(5)
+    )
     fig.savefig(options.out, dpi=110)
     print(f"wrote {options.out}")
 

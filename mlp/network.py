@@ -582,8 +582,8 @@ def as_rows(X: Any, dtype: Any) -> Any:
     X = np.asarray(X, dtype=dtype)
     if X.ndim == 2 and X.shape[1] > 1 and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
-    if X.ndim == 2 and X.shape[0] > 1 and X.strides[0] % X.itemsize:
-        X = np.ascontiguousarray(X)
+    if not X.flags.aligned or (X.ndim == 2 and X.strides[0] % X.itemsize):
+        X = X.copy(order="C")
     if X.ndim == 2 and X.shape[0] > 1 and X.strides[0] < X.shape[1] * X.itemsize:
         X = np.ascontiguousarray(X)
     return X

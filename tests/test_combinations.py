@@ -293,4 +293,5 @@ def test_epochs_of_any_combination_and_solver_are_the_twins(
     assert relative(case.twin.params, vector(oracle.parameters(net))) < 1e-8
     for ours, norm in zip(case.twin.statistics, net.norm[1:], strict=True):
         if norm is not None:
-            assert_allclose(ours, [norm.mean, norm.var, norm.count], rtol=1e-7)
+            sums = [norm.mean, norm.var, norm.count]
+            assert_allclose(ours, sums, rtol=1e-7, atol=1e-12)  # means may cancel

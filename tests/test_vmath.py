@@ -20,10 +20,10 @@ BOUNDS = {
     "expm1": (2, 2),
     "log": (1, 1),
     "log1p": (2, 2),
-    "tanh": (3, 3),
-    "logistic": (3, 3),
+    "tanh": (2, 3),
+    "logistic": (2, 2),
     "softplus": (2, 2),
-    "erf": (3, 2),
+    "erf": (2, 2),
     "erfc": (5, 3),
 }
 #: where the function is neither constant nor out of its range: float32, float64
