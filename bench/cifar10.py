@@ -5,7 +5,7 @@
 
 3072-2048-2048-10, ReLU, softmax outputs and cross-entropy, pixels/255 centred by the
 mean image, rho = 0.0001. The book steps on single samples with mu = 0.001; here a step is
-a mini-batch of B = 20 samples [S 65.149] with mu = 0.001 B = 0.02: the mean gradient of B
+a mini-batch of B = 50 samples [S 65.149] with mu = 0.001 B = 0.05: the mean gradient of B
 samples times B is what B single steps add up to while the weights hardly move, and a
 pass shrinks the weights as much. `--batch-size 1` is the book's own way. After an
 interruption the same command goes on from the checkpoint, which is a pickle: open only
@@ -38,7 +38,7 @@ BOOK = {False: (42.28, 0.02, 200), True: (42.92, 5.62, 300)}
 
 def main():
     parser = new_parser(__doc__, __file__)
-    common_arguments(parser, epochs=200, every=5, batch_size=20)
+    common_arguments(parser, epochs=200, every=5, batch_size=50)
     options = parse(parser)
     batch = [
         f"--batch-size {options.batch_size}",

@@ -36,9 +36,7 @@ SEED = 7
 
 
 def case(sizes=(5, 8, 8, 3), rates=(0.4, 0.5, 0.5), n=6, **options):
-    net = oracle.make_net(
-        oracle.rng_of(1), list(sizes), dropout=list(rates), **options
-    )
+    net = oracle.make_net(oracle.rng_of(1), list(sizes), dropout=list(rates), **options)
     return net, *oracle.random_data(oracle.rng_of(2), net, n=n)
 
 
@@ -90,9 +88,7 @@ def test_the_thinned_network_is_the_smaller_dense_one(scaling):
         small.coefs, [net.W[0][:, on], up * net.W[1][on], net.W[2]], strict=True
     ):
         mine[:] = other
-    for mine, other in zip(
-        small.intercepts, [net.b[0][on], *net.b[1:]], strict=True
-    ):
+    for mine, other in zip(small.intercepts, [net.b[0][on], *net.b[1:]], strict=True):
         mine[:] = other
     _, gradient = small.gradients(X, T)
     weights, _, _ = small.unpack(gradient)
@@ -114,9 +110,7 @@ def test_a_batch_in_which_all_sleep_trains_the_output_offsets_only(norm, dtype):
         if not any(np.any(m) for m in masks_of(twin, s, [np.arange(6)])[0])
     )
     before = twin.params.copy()
-    plan_of(twin, 6, penalties={"l2": 0.1}).epoch(
-        twin.data(X, T), 6, None, 0.5, seed
-    )
+    plan_of(twin, 6, penalties={"l2": 0.1}).epoch(twin.data(X, T), 6, None, 0.5, seed)
     _, offsets, _ = twin.unpack(np.arange(len(before)))
     changed = np.flatnonzero(twin.params != before)
     assert_array_equal(changed, offsets[-1])
@@ -256,7 +250,9 @@ def test_number_of_threads_does_not_change_a_bit(solver, scaling, mask):
 def test_dropout_goes_on_from_a_pickle_as_from_the_original(Estimator, scaling):
     X, y = make_data()
     model = Estimator((8, 6), dropout=0.5, dropout_scaling=scaling, random_state=0)
-    model.partial_fit(X, y, **({"classes": [0, 1]} if Estimator is MLPClassifier else {}))
+    model.partial_fit(
+        X, y, **({"classes": [0, 1]} if Estimator is MLPClassifier else {})
+    )
     copy = pickle.loads(pickle.dumps(model))
     assert_same_bits(model.partial_fit(X, y), copy.partial_fit(X, y))
     assert_array_equal(model.predict(X), copy.predict(X))
@@ -296,5 +292,7 @@ def test_what_makes_no_sense_is_refused_by_name(options, message):
 def test_masks_per_sample_of_sparse_inputs_are_refused_by_name():
     X, y = make_data()
     model = MLPRegressor(input_dropout=0.2, dropout_mask="sample")
-    with pytest.raises(ValueError, match="input_dropout.*dropout_mask='sample'.*sparse"):
+    with pytest.raises(
+        ValueError, match=r"input_dropout.*dropout_mask='sample'.*sparse"
+    ):
         model.fit(scipy.sparse.csr_array(X), y)

@@ -81,7 +81,10 @@ def test_dropout_65_124(batch_size, scaling, rates):
     net, X, T, start = make_case(dropout=rates, scaling=scaling)
     batches = batches_of(ORDER, batch_size)
     masks = [
-        [np.ones(n) if mask is None else mask for mask, n in zip(m, SIZES, strict=False)]
+        [
+            np.ones(n) if mask is None else mask
+            for mask, n in zip(m, SIZES, strict=False)
+        ]
         for m in masks_of(twin_of(net), SEED, batches)
     ]
     given = X, T, batches, masks, rates, RATE, RHO, scaling

@@ -192,6 +192,8 @@ cdef extern from "dispatch.h" nogil:
         double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
                            int accumulate, int with_gradient) noexcept nogil
         void (*epoch)(plan_t *, const data_t *, epoch_t *) noexcept nogil
+        double (*probe_multiply_add)(size_t n) noexcept nogil
+        double (*probe_memory)(void *buffer, size_t n, int write) noexcept nogil
 
     const char *const mlp_isa_names[]
     double team_seconds()
@@ -970,6 +972,33 @@ def gemm(kind, a, b, out, n_threads=1, isa=None):
     with nogil:
         k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
     return out
+
+
+def probe_multiply_add(n, dtype, isa=None):
+    """Do chains of n multiply-adds in registers: (floating-point operations, seconds)."""
+    cdef const kernels_t *k = kernels_for(is_double_of(np.dtype(dtype)), isa)
+    cdef size_t links = n
+    cdef double begun, done, work
+    with nogil:
+        begun = team_seconds()
+        work = k.probe_multiply_add(links)
+        done = team_seconds()
+    return work, done - begun
+
+
+def probe_memory(buffer, write, passes=1, isa=None):
+    """Pass over a float vector, reading or reading and writing: (bytes moved, seconds)."""
+    cdef const kernels_t *k = kernels_for(is_double_of(buffer.dtype), isa)
+    cdef void *p = address(buffer, 1)
+    cdef size_t n = buffer.size, i, count = passes
+    cdef int writes = write
+    cdef double begun, done
+    with nogil:
+        begun = team_seconds()
+        for i in range(count):
+            k.probe_memory(p, n, writes)
+        done = team_seconds()
+    return buffer.nbytes * count * (2 if write else 1), done - begun
 
 
 def dropout_mask(seed, batch, layer, n, double drop):

@@ -183,6 +183,46 @@ static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
     p->n_threads = wanted;
 }
 
+/* ---- limits of the machine, for bench/roofline.py --------------------------------------- */
+
+/* 24 independent chains of multiply-adds, `n` links each; returns the operations done. */
+static double probe_multiply_add(size_t n)
+{
+    enum { CHAINS = MR * NV };
+    vec a[CHAINS];
+    const vec x = v_set1((real)0.999), y = v_set1((real)0.001);
+    for (size_t i = 0; i < CHAINS; i++)
+        a[i] = v_set1((real)i);
+    for (size_t k = 0; k < n; k++)
+#if defined(__GNUC__)
+#pragma GCC unroll 24
+#endif
+        for (size_t i = 0; i < CHAINS; i++)
+            a[i] = a[i] * x + y;
+    vec sum = v_zero();
+    for (size_t i = 0; i < CHAINS; i++)
+        sum += a[i];
+    /* a result that is used, so that the work is done */
+    return v_sum(sum) == 12345 ? 0 : 2.0 * (double)(n * CHAINS * LANES);
+}
+
+/* One pass over a buffer, reading it, or reading and writing. */
+static double probe_memory(void *buffer, size_t n, int write)
+{
+    real *p = buffer;
+    vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    const vec f = v_set1((real)0.9999);
+    for (size_t j = 0; j + 4 * LANES <= n; j += 4 * LANES)
+        for (size_t v = 0; v < 4; v++) {
+            const vec a = v_load(p + j + v * LANES);
+            if (write)
+                v_store(p + j + v * LANES, a * f);
+            else
+                sum[v] += a;
+        }
+    return (double)v_sum(sum[0] + sum[1] + sum[2] + sum[3]);
+}
+
 const kernels_t MLP_TABLE = {
     .name = STRING(MLP_ISA_NAME),
     .size = sizeof(real),
@@ -199,4 +239,6 @@ const kernels_t MLP_TABLE = {
     .forward = forward_entry,
     .gradient = gradient_entry,
     .epoch = epoch_entry,
+    .probe_multiply_add = probe_multiply_add,
+    .probe_memory = probe_memory,
 };

@@ -219,6 +219,10 @@ typedef struct {
                        int accumulate, int with_gradient);
     /* batches from epoch->position on; returns when the epoch is over or epoch->stop is set */
     void (*epoch)(plan_t *, const data_t *, epoch_t *);
+    /* the machine's limits: multiply-adds in registers (returns the operations done), one pass
+     * over n reals, reading or reading and writing */
+    double (*probe_multiply_add)(size_t n);
+    double (*probe_memory)(void *buffer, size_t n, int write);
 } kernels_t;
 
 #endif

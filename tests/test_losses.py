@@ -1,0 +1,324 @@
+"""Losses and outputs of the estimators, a user's own among them."""
+
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from sklearn.base import clone
+from small_data import (
+    assert_same_bits,
+    both,
+    either_dtype,
+    fitted_state,
+    make_data,
+    parameters,
+)
+
+from mlp import MLPClassifier, MLPRegressor, Network
+from mlp.losses import check_callable
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = make_data()
+THREE = np.array(["ibex", "lynx", "newt"])[np.arange(60) % 3]
+MANY = (X[:, :3] > 0).astype(int)
+SHORT = {"max_iter": 5, "batch_size": 20, "random_state": 0}
+
+
+def squared(y_true, y_out):
+    return ((y_out - y_true) ** 2).sum(axis=1) / 2, y_out - y_true
+
+
+def broken(y_true, y_out):
+    raise ArithmeticError("no loss today")
+
+
+def fails_after(calls):
+    """A good loss that breaks in the middle of training."""
+    left = iter(range(calls))
+
+    def loss(y_true, y_out):
+        return squared(y_true, y_out) if next(left, None) is not None else broken(0, 0)
+
+    return loss
+
+
+def initial_loss(model, X, y, epochs=1):
+    """The loss of the first epoch, in one batch of all samples, before any step."""
+    model.set_params(alpha=0, max_iter=epochs, batch_size=len(X), random_state=0)
+    return clone(model).fit(X, y).loss_curve_[0]
+
+
+# ---- callables --------------------------------------------------------------------------
+
+
+@either_dtype
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "lbfgs"])
+def test_own_squared_error_is_the_built_in_one_bit_for_bit(solver, dtype):
+    X, y = make_data(dtype=dtype)
+    model = MLPRegressor((7, 5), solver=solver, **SHORT)
+    own = clone(model).set_params(loss=squared).fit(X, y)
+    model.fit(X, y)
+    if solver != "lbfgs":
+        assert_same_bits(own, model)
+    # L-BFGS sees losses that NumPy has added up in another order
+    assert_allclose(
+        own.loss_curve_, model.loss_curve_, rtol=1e-5 if dtype == np.float32 else 1e-9
+    )
+
+
+@pytest.mark.parametrize("output", ["tanh", "softmax", "logistic"])
+def test_own_loss_goes_through_any_output(output):
+    model = MLPClassifier((7, 5), output_activation=output, **SHORT)
+    own = clone(model).set_params(loss=squared).fit(X, THREE)
+    model.set_params(loss="squared_error").fit(X, THREE)
+    assert_same_bits(own, model)
+
+
+def test_own_loss_is_called_once_a_batch_with_all_its_rows():
+    rows = []
+
+    def loss(y_true, y_out):
+        rows.append(y_out.shape)
+        assert y_true.shape == y_out.shape
+        return squared(y_true, y_out)
+
+    MLPRegressor(5, loss=loss, max_iter=2, batch_size=25).fit(X, Y)
+    # first the check: one call, and two for the central differences of the one output
+    assert rows[3:] == [(25, 1), (25, 1), (10, 1)] * 2
+
+
+@either_dtype
+def test_own_loss_meets_arrays_of_the_networks_precision(dtype):
+    seen = set()
+
+    def loss(y_true, y_out):
+        seen.add((y_true.dtype, y_out.dtype))
+        return squared(y_true, y_out)
+
+    Network([4, 1], loss=loss, dtype=dtype).gradients(X, Y)
+    assert seen == {(np.dtype(dtype), np.dtype(dtype))}
+
+
+@both
+def test_a_wrong_gradient_is_refused_before_training(Estimator):
+    def wrong(y_true, y_out):
+        return squared(y_true, y_out)[0], 2 * (y_out - y_true)
+
+    with pytest.raises(ValueError, match="gradient is not the derivative"):
+        Estimator(5, loss=wrong).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda t, y: (squared(t, y)[0].mean(), squared(t, y)[1]),
+        lambda t, y: (squared(t, y)[0], squared(t, y)[1][:, 0]),
+        lambda t, y: (squared(t, y)[0][:-1], squared(t, y)[1]),
+    ],
+)
+def test_wrong_shapes_are_named(wrong):
+    with pytest.raises(ValueError, match=r"loss returned values of shape.*must be"):
+        MLPRegressor(5, loss=wrong).fit(X, np.c_[Y, Y])
+
+
+def test_a_kink_among_the_samples_is_no_wrong_gradient():
+    t = np.array([[0.0], [1.0], [2.0]])
+    y = np.array([[0.0], [3.0], [1.0]])  # the first lies on the kink
+    check_callable(lambda t, y: (np.abs(y - t)[:, 0], np.sign(y - t)), t, y)
+
+
+@both
+def test_an_exception_in_the_loss_comes_out_as_it_is(Estimator):
+    with pytest.raises(ArithmeticError, match="no loss today"):
+        Estimator(5, loss=fails_after(7), batch_size=20).fit(X, Y)
+
+
+@both
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_exception_in_the_loss_leaves_the_estimator_as_it_was(Estimator, warm_start):
+    model = Estimator(5, loss=fails_after(10**9), batch_size=20, max_iter=2)
+    model.set_params(warm_start=warm_start, solver="adam", random_state=0).fit(X, Y)
+    if warm_start:  # the network goes on with the loss it was made with
+        model.network_.loss_function = type(model.network_.loss_function)(
+            "callable", function=fails_after(7)
+        )
+    before, prediction = fitted_state(model), model.predict(X)
+    bits = [array.copy() for array in parameters(model)]
+    with pytest.raises(ArithmeticError):
+        model.set_params(loss=fails_after(7)).fit(X, Y)
+    assert fitted_state(model).keys() == before.keys()
+    for array, kept in zip(parameters(model), bits, strict=True):
+        assert_array_equal(array, kept)
+    assert_array_equal(model.predict(X), prediction)
+
+
+# ---- values, gradients, targets ---------------------------------------------------------
+
+REGRESSIONS = {
+    "squared_error": (lambda e: e**2 / 2, {}),
+    "absolute_error": (np.abs, {}),
+    "huber": (
+        lambda e: np.where(np.abs(e) <= 0.3, e**2 / 0.6, np.abs(e) - 0.15),
+        {"huber_delta": 0.3},
+    ),
+    "quantile": (lambda e: np.maximum(-0.8 * e, 0.2 * e), {"quantile": 0.8}),
+}
+
+
+@either_dtype
+@pytest.mark.parametrize("loss", REGRESSIONS)
+def test_first_loss_is_the_definitions(loss, dtype):
+    X, y = make_data(dtype=dtype)
+    value, options = REGRESSIONS[loss]
+    model = MLPRegressor(5, loss=loss, solver="sgd", learning_rate_init=1e-300)
+    first = initial_loss(model.set_params(**options), X, y)
+    start = clone(model).fit(X, y)
+    expected = value(start.predict(X).astype(float) - y).mean()
+    assert first == pytest.approx(expected, rel=1e-12 if dtype == np.float64 else 1e-5)
+
+
+def test_huber_takes_one_norm_for_all_outputs():
+    Y3 = np.c_[Y, 1 - Y, 2 * Y] * 1.0
+    model = MLPRegressor(5, loss="huber", solver="sgd", learning_rate_init=1e-300)
+    first = initial_loss(model, X, Y3)
+    e = np.linalg.norm(clone(model).fit(X, Y3).predict(X) - Y3, axis=1)
+    expected = np.where(e <= 1, e**2 / 2, e - 0.5).mean()
+    assert first == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_quantile_loss_finds_the_quantile(quantile):
+    y = np.random.default_rng(0).exponential(size=2000)
+    model = MLPRegressor((), loss="quantile", quantile=quantile, learning_rate="cosine")
+    model.set_params(learning_rate_init=0.1, max_iter=100, tol=0, n_iter_no_change=200)
+    model.fit(np.zeros((2000, 1)), y)
+    below = (y < model.predict([[0.0]])[0]).mean()
+    assert below == pytest.approx(quantile, abs=0.01)
+
+
+def test_absolute_error_ignores_how_far_an_outlier_lies():
+    far, farther = (np.r_[Y[:-1], v] * 1.0 for v in (1e3, 1e6))
+    model = MLPRegressor(5, loss="absolute_error", **SHORT)
+    assert_same_bits(clone(model).fit(X, far), model.fit(X, farther))
+
+
+def test_logistic_loss_of_signed_targets_is_the_definitions():
+    model = MLPClassifier(5, loss="logistic", solver="sgd", learning_rate_init=1e-300)
+    first = initial_loss(model, X, Y)
+    start = clone(model).fit(X, Y)
+    assert start.out_activation_ == "tanh"
+    margin = (2 * Y - 1) * start.network_.forward(X)[:, 0]
+    assert first == pytest.approx(np.log1p(np.exp(-margin)).mean(), rel=1e-12)
+    expected = expit(start.network_.forward(X)[:, 0])
+    assert_allclose(start.predict_proba(X)[:, 1], expected, rtol=1e-12)
+
+
+CLASSIFIERS = [
+    ("log_loss", None),
+    ("log_loss", "logistic"),
+    ("log_loss", "softmax"),
+    ("squared_error", "softmax"),
+    ("squared_error", "logistic"),
+    ("squared_error", "tanh"),
+    ("squared_error", "identity"),
+    ("squared_error", ("scaled_tanh",)),
+    ("huber", "softmax"),
+    ("absolute_error", "logistic"),
+    ("logistic", None),
+    ("logistic", "identity"),
+]
+
+
+@pytest.mark.parametrize("loss, output", CLASSIFIERS)
+@pytest.mark.parametrize("y", [Y, THREE, MANY], ids=["two", "three", "labels"])
+def test_classifiers_learn_with_any_loss_and_output(y, loss, output):
+    if y is MANY and output == "softmax":
+        pytest.skip("several labels at once are no distribution")
+    y = y if y is not THREE else THREE[X[:, :3].argmax(axis=1)]
+    model = MLPClassifier(20, "tanh", loss=loss, output_activation=output)
+    model.set_params(learning_rate_init=0.02, max_iter=300, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.85
+    probabilities = model.predict_proba(X)
+    assert (probabilities >= 0).all() and (probabilities <= 1).all()
+    if y is not MANY:
+        assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+        chosen = model.classes_[probabilities.argmax(axis=1)]
+        assert (chosen == model.predict(X)).mean() > 0.98  # but for ties at 0 and 1
+
+
+@pytest.mark.parametrize("loss, output", [("log_loss", "tanh"), ("poisson", "relu")])
+def test_a_loss_on_an_output_it_is_not_defined_on_is_refused_by_both(loss, output):
+    with pytest.raises(ValueError, match=f"'{loss}'.*output_activation.*'{output}'"):
+        MLPRegressor(5, loss=loss, output_activation=output).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quantile": 1.0}, {"huber_delta": 0.0}, {"loss": "hinge"}],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        MLPRegressor(5, **options).fit(X, Y)
+
+
+# ---- smoothing and weights of classes ---------------------------------------------------
+
+
+@pytest.mark.parametrize("y, output", [(Y, "logistic"), (THREE, "softmax")])
+def test_smoothed_labels_are_mixed_with_the_uniform_distribution(y, output):
+    model = MLPClassifier(5, solver="sgd", learning_rate_init=1e-300)
+    first = initial_loss(model.set_params(label_smoothing=0.2), X, y)
+    start = clone(model).fit(X, y)
+    T = (y[:, None] == start.classes_).astype(float)
+    T = oracle.smooth_labels(T[:, 1:] if output == "logistic" else T, 0.2)
+    P = start.network_.forward(X)
+    expected = -(T * np.log(P)).sum(axis=1)
+    if output == "logistic":
+        expected -= ((1 - T) * np.log(1 - P)).sum(axis=1)
+    assert first == pytest.approx(expected.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("y, loss", [(MANY, "log_loss"), (Y, "squared_error")])
+def test_smoothed_values_lie_between_the_classes(y, loss):
+    # tanh outputs are trained towards ±0.8, probabilities of labels towards 0.1 and 0.9
+    output = "tanh" if loss == "squared_error" else None
+    model = MLPClassifier(30, loss=loss, output_activation=output, label_smoothing=0.2)
+    model.set_params(solver="lbfgs", alpha=0, max_iter=2000, random_state=0).fit(X, y)
+    out = model.network_.forward(X)
+    low = -0.8 if output else 0.1
+    target = np.where(y > 0, -low if output else 0.9, low).reshape(out.shape)
+    assert np.abs(out - target).max() < 0.02
+
+
+def test_label_smoothing_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="label_smoothing"):
+        MLPClassifier(label_smoothing=1.0).fit(X, Y)
+
+
+@pytest.mark.parametrize("y", [Y, THREE], ids=["two", "three"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_class_weights_are_sample_weights(weighted, y):
+    factors = dict(zip(np.unique(y).tolist(), [0.5, 2.0, 3.0], strict=False))
+    w = np.linspace(0.5, 2, 60) if weighted else None
+    by_hand = np.array([factors[label] for label in y]) * (1 if w is None else w)
+    model = MLPClassifier(5, **SHORT)
+    expected = clone(model).fit(X, y, by_hand)
+    assert_same_bits(model.set_params(class_weight=factors).fit(X, y, w), expected)
+
+
+def test_balanced_classes_weigh_the_same():
+    y = np.r_[np.zeros(45, int), np.ones(15, int)]
+    balanced = MLPClassifier(5, class_weight="balanced", **SHORT).fit(X, y)
+    factors = MLPClassifier(5, class_weight={0: 60 / 90, 1: 2.0}, **SHORT).fit(X, y)
+    assert_same_bits(balanced, factors)
+
+
+@pytest.mark.parametrize(
+    "class_weight, message", [({"yak": 1.0}, "yak"), ("balance", "class_weight")]
+)
+def test_bad_class_weights_are_refused(class_weight, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(class_weight=class_weight).fit(X, THREE)
