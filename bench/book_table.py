@@ -170,7 +170,10 @@ class Run:
         with warnings.catch_warnings():
             # an interrupted pass must not count as a whole one
             warnings.filterwarnings("error", message="Training interrupted")
-            self.model.partial_fit(data.X, data.y, classes=np.unique(data.y))
+            try:
+                self.model.partial_fit(data.X, data.y, classes=np.unique(data.y))
+            except UserWarning:
+                raise SystemExit(f"interrupted in pass {self.passes + 1}") from None
         self.seconds += time.perf_counter() - start
         self.passes += 1
 

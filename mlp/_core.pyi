@@ -26,6 +26,7 @@ def gemm(
     out: Array,
     n_threads: int = 1,
     isa: str | None = None,
+    repeat: int = 1,
 ) -> Array: ...
 def probe_multiply_add(
     n: int, dtype: Any, isa: str | None = None

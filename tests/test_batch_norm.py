@@ -199,7 +199,7 @@ def test_a_batch_size_larger_than_the_pieces_is_normalised_as_a_whole(Estimator)
 @both
 @pytest.mark.parametrize("batch_size", [3, 59, 60, "auto"])
 def test_any_batch_size_trains(Estimator, batch_size):
-    model = Estimator(5, batch_norm="all", batch_size=batch_size, random_state=0)
+    model = Estimator(5, batch_norm="hidden", batch_size=batch_size, random_state=0)
     model.set_params(max_iter=30).fit(X, Y)
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 

@@ -235,7 +235,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
         """
         out = self._forward(X)
-        if self.out_activation_ not in ("softmax", "logistic"):
+        several = self.n_outputs_ > 1 and not self._multilabel
+        if self.out_activation_ not in ("softmax", "logistic") or (
+            several and self.out_activation_ == "logistic"
+        ):
             out = self._probabilities(out)
         if self.n_outputs_ == 1:
             out = out.ravel()

@@ -952,10 +952,11 @@ def vmath(name, x, isa=None):
     return y
 
 
-def gemm(kind, a, b, out, n_threads=1, isa=None):
+def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1):
     """out = a @ b ('NN'), a @ b.T ('NT') or a.T @ b ('TN'); rows contiguous.
 
     For 'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
+    `repeat` does it so many times over: a small product takes less time than the call.
     """
     cdef const kernels_t *k = kernels_for(is_double_of(out.dtype), isa)
     cdef int code = ("NN", "NT", "TN").index(kind)
@@ -969,8 +970,10 @@ def gemm(kind, a, b, out, n_threads=1, isa=None):
     cdef void *pb = address(b)
     cdef void *pc = address(out, 1)
     cdef void *pp = address(pack, 1)
+    cdef size_t i, times = repeat
     with nogil:
-        k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
+        for i in range(times):
+            k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
     return out
 
 

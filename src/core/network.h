@@ -67,14 +67,29 @@ static void gather_target(const plan_t *p, const data_t *d, size_t sample, real 
         t[j] = nan;
 }
 
+/* Shuffled rows lie anywhere in memory, and each costs a trip to it before the hardware sees
+ * the pattern: ask for a row this many rows before it is copied. */
+#define ROWS_AHEAD 4
+
+INLINE void fetch_row(const plan_t *p, const data_t *d, size_t i)
+{
+    const char *row = (const char *)((const real *)d->x + sample_at(d, i) * d->ldx);
+    for (size_t at = 0; at < p->n_features * sizeof(real); at += 64)
+        PREFETCH(row + at, 0);
+}
+
 /* Rows [position, position + rows) of the order into x and t. */
 static void gather(const plan_t *p, const data_t *d, size_t position, size_t rows, size_t tid)
 {
     size_t from, to;
     share(rows, 4, tid, p->n_threads, &from, &to);
+    for (size_t i = from; !d->indptr && i < min_size(from + ROWS_AHEAD, to); i++)
+        fetch_row(p, d, position + i);
     for (size_t i = from; i < to; i++) {
         const size_t sample = sample_at(d, position + i);
         const real *row = (const real *)d->x + sample * d->ldx;
+        if (!d->indptr && i + ROWS_AHEAD < to)
+            fetch_row(p, d, position + i + ROWS_AHEAD);
         if (!d->indptr && p->unit && !p->augment)
             for (size_t j = 0; j < p->n_features; j++)
                 at(p->x, i, p->ldx)[j] = row[p->unit[j]];
@@ -127,15 +142,15 @@ static activation_t layer_activation(const plan_t *p, size_t l, int training)
 /* y (rows × n_out, ld) = f(a W + b) of layer l, from its inputs a (lda) or CSR rows */
 static void layer_product(const plan_t *p, size_t l, const activation_t *f, const real *b,
                           const real *a, size_t lda, const data_t *csr, size_t position,
-                          size_t rows, real *y, real *s, size_t ld, real *pack, size_t tid,
-                          size_t n_threads)
+                          size_t rows, real *y, real *s, size_t ld, int training, real *pack,
+                          size_t tid, size_t n_threads)
 {
     const layer_t *layer = &p->layers[l];
     const real *w = (const real *)p->params + layer->w;
     const size_t n = layer->n_out;
     if (!csr && rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_FORWARD, f, b, s};
-        const gemm_t g = {NN, rows, n, layer->n_in, a, w, y, lda, n, ld, 0, &epi};
+        const gemm_t g = {NN, rows, n, layer->n_in, a, w, y, lda, n, ld, 0, &epi, training};
         gemm(&g, pack, tid, n_threads);
         return;
     }
@@ -216,7 +231,7 @@ static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t
         const real *b = layer->has_norm ? NULL : (const real *)p->params + layer->b;
         layer_product(p, l, layer->has_norm ? &identity : &f, b, a, lda,
                       l == 0 && d->indptr ? d : NULL, position, rows, layer->y, layer->s,
-                      layer->ld, pack, tid, p->n_threads);
+                      layer->ld, 1, pack, tid, p->n_threads);
         wait_all(p);
         if (layer->has_norm)
             norm_layer(p, l, &f, rows, tid);
@@ -313,7 +328,7 @@ static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const rea
         const real *a = l ? p->layers[l - 1].y : p->x;
         const size_t lda = l ? p->layers[l - 1].ld : p->ldx;
         const gemm_t g = {TN, layer->n_in, layer->n_out, rows, a, delta, gw, lda, layer->ld,
-                          layer->n_out, accumulate, NULL};
+                          layer->n_out, accumulate, NULL, 1};
         gemm(&g, NULL, tid, p->n_threads);
     }
     if (!layer->has_norm)
@@ -329,7 +344,7 @@ static void delta_product(const plan_t *p, size_t l, const activation_t *f, cons
     if (rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_BACKWARD, f, NULL, under->s};
         const gemm_t g = {NT, rows, layer->n_in, layer->n_out, above, w, below, layer->ld,
-                          layer->n_out, under->ld, 0, f ? &epi : NULL};
+                          layer->n_out, under->ld, 0, f ? &epi : NULL, 1};
         gemm(&g, (real *)p->pack + tid * p->pack_size, tid, p->n_threads);
         return;
     }

@@ -91,10 +91,7 @@ typedef struct {
     real *next;     /* in the first layer: the next sample's input                        */
 } row_list_t;
 
-#define FETCH(i) __builtin_prefetch(ahead[i] + j, 1)
-#if !defined(__GNUC__)
-#define __builtin_prefetch(p, w) ((void)0)
-#endif
+#define FETCH(i) PREFETCH(ahead[i] + j, 1)
 
 /* V_i −= k_i δ and z += next_i V_i */
 INLINE void update_and_forward(const size_t rows, real *const *row, real *const *ahead,

@@ -38,10 +38,12 @@ typedef int32_t ireal;
 #define INLINE static inline __attribute__((always_inline, unused))
 #define NOINLINE static __attribute__((noinline, unused))
 #define RESTRICT __restrict
+#define PREFETCH(address, to_write) __builtin_prefetch(address, to_write)
 #else
 #define INLINE static inline
 #define NOINLINE static
 #define RESTRICT
+#define PREFETCH(address, to_write) ((void)0)
 #endif
 
 #if MLP_VBYTES

@@ -1,0 +1,355 @@
+"""Solvers, schedules, penalties and clipping as the estimators offer them."""
+
+import pickle
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from small_data import assert_same_bits, both, either_dtype, make_data, parameters
+
+from mlp import MLPClassifier, MLPRegressor, Network
+from mlp.schedules import Schedule
+from mlp.solvers import Risk, minimize
+from mlp.training import Penalties
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+STOCHASTIC = ["sgd", "adam", "adamw"]
+FULL_BATCH = ["lbfgs", "cg", "gd"]
+every_stochastic = pytest.mark.parametrize("solver", STOCHASTIC)
+every_full_batch = pytest.mark.parametrize("solver", FULL_BATCH)
+every_solver = pytest.mark.parametrize("solver", STOCHASTIC + FULL_BATCH)
+X, Y = make_data()
+SMOOTH = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+
+
+def start_of(model, *data):
+    """The same model before its first step."""
+    still = clone(model).set_params(solver="sgd", learning_rate="constant", momentum=0)
+    return still.set_params(learning_rate_init=1e-300, max_iter=1).fit(*data)
+
+
+# ---- full batch -------------------------------------------------------------------------
+
+
+def risk_of(network, X, T, **penalties):
+    data = network.data(X, T)
+    return Risk(network, data, Penalties(**penalties), n_threads=1, sparse=False)
+
+
+def network_and_risk(seed=0, **options):
+    network = Network([4, 6, 2], "tanh", **options)
+    rng = np.random.default_rng(seed)
+    network.params[:] = rng.normal(size=network.params.size) / 2
+    T = np.c_[SMOOTH, np.cos(X[:, 2])]
+    return network, risk_of(network, X, T, alpha=0.1, l2=1e-3, l1=1e-3, l2_bias=True)
+
+
+@pytest.mark.parametrize("batch_norm", [None, "hidden", "all+input"])
+def test_gradient_of_the_risk_is_the_central_difference(batch_norm):
+    network, risk = network_and_risk(batch_norm=batch_norm)
+    w = network.params.copy()
+    _, gradient = risk(w)
+    steps = 1e-6 * np.eye(len(w))
+    slopes = [(risk(w + h)[0] - risk(w - h)[0]) / 2e-6 for h in steps]
+    assert_allclose(gradient, slopes, atol=1e-6 * np.linalg.norm(gradient))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steepest_descent_goes_to_the_minimum_along_each_gradient(seed):
+    _, risk = network_and_risk(seed)
+    w = risk.network.params.copy()
+    _, gradient = risk(w)
+    options = {"max_iter": 1, "max_fun": 1000, "tol": 0.0}
+    end = minimize(risk, "gd", on_iteration=lambda value: False, **options).x
+    _, there = risk(end)
+    moved = (w - end) / gradient  # by one positive step for all
+    assert_allclose(moved, moved[0], rtol=1e-6)
+    assert moved[0] > 0
+    cosine = there @ gradient / np.linalg.norm(there) / np.linalg.norm(gradient)
+    assert abs(cosine) < 1e-2  # Brent stops at 1e-4 of the step
+
+
+@pytest.mark.parametrize("seed", range(5))
+@every_full_batch
+def test_full_batch_solvers_lower_the_risk_in_every_iteration(solver, seed):
+    model = MLPRegressor(6, "tanh", solver=solver, max_iter=30, random_state=seed)
+    model.fit(X, SMOOTH)
+    assert all(after <= before for before, after in pairwise(model.loss_curve_))
+    assert len(model.loss_curve_) == model.n_iter_
+    assert model.loss_ == pytest.approx(model.loss_curve_[-1])
+
+
+@every_full_batch
+def test_full_batch_solvers_stop_where_the_gradient_is_small(solver):
+    model = MLPRegressor((), solver=solver, alpha=1.0, tol=1e-3, max_iter=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X, SMOOTH)
+    network = model.network_
+    risk = risk_of(network, X, SMOOTH, alpha=1.0)
+    assert np.abs(risk(network.params.copy())[1]).max() <= 1e-3
+
+
+@every_full_batch
+def test_full_batch_solvers_warn_when_iterations_run_out(solver):
+    model = MLPRegressor(6, solver=solver, max_iter=2, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=rf"{solver} failed to converge"):
+        model.fit(X, SMOOTH)
+
+
+@pytest.mark.parametrize("solver", ["cg", "gd"])
+def test_evaluations_of_the_risk_are_limited(solver):
+    _, risk = network_and_risk()
+    options = {"max_iter": 500, "max_fun": 40, "tol": 0.0}
+    minimize(risk, solver, on_iteration=lambda value: False, **options)
+    assert risk.evaluations < 40 + 60  # what one line search may take more
+
+
+@every_full_batch
+def test_conjugate_gradients_and_descent_reach_ridge_regression(solver):
+    model = MLPRegressor((), solver=solver, alpha=2.0, tol=1e-7, max_iter=2000)
+    model.fit(X, SMOOTH)
+    centred = X - X.mean(axis=0)
+    A = centred.T @ centred + 2.0 * np.eye(4)
+    expected = np.linalg.solve(A, centred.T @ (SMOOTH - SMOOTH.mean()))
+    # a decrease of 2.2e-9 (L-BFGS) or a step of 1e-4 of the last ends the search
+    assert_allclose(model.coefs_[0].ravel(), expected, atol=1e-4)
+
+
+# ---- any solver -------------------------------------------------------------------------
+
+
+@both
+@every_solver
+@either_dtype
+def test_every_solver_lowers_the_loss_and_records_it(Estimator, solver, dtype):
+    X, y = make_data(dtype=dtype)
+    model = Estimator(8, "tanh", solver=solver, max_iter=40, learning_rate_init=0.02)
+    model.set_params(random_state=0).fit(X, y)
+    assert model.loss_curve_[-1] < 0.95 * model.loss_curve_[0]
+    assert len(model.loss_curve_) == model.n_iter_
+    assert model.coefs_[0].dtype == dtype
+
+
+@both
+@every_solver
+def test_sparse_inputs_are_trained_on_as_dense(Estimator, solver):
+    X, y = make_data()
+    X[X < 0] = 0
+    model = Estimator(8, "tanh", solver=solver, max_iter=5, random_state=0)
+    model.set_params(epsilon=1e-3)  # or Adam divides a rounding by another
+    dense, sparse = clone(model).fit(X, y), model.fit(scipy.sparse.csr_array(X), y)
+    for a, b in zip(parameters(dense), parameters(sparse), strict=True):
+        assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+@both
+@every_solver
+def test_warm_starts_go_on_where_the_last_fit_ended(Estimator, solver):
+    model = Estimator(8, "tanh", solver=solver, max_iter=8, warm_start=True)
+    model.set_params(random_state=0).fit(X, Y)
+    first = model.loss_
+    model.fit(X, Y)
+    assert model.loss_ < first
+    assert len(model.loss_curve_) == 16
+
+
+@every_solver
+def test_number_of_threads_does_not_change_a_bit(solver):
+    X, y = make_data(n_samples=600, n_features=64)
+    model = MLPClassifier((200, 100), solver=solver, max_iter=2, random_state=0)
+    model.set_params(l2=1e-3, l1=1e-5)
+    one, *more = (clone(model).set_params(n_threads=n).fit(X, y) for n in (1, 2, 4))
+    for other in more:
+        assert_same_bits(one, other)
+
+
+def test_decoupled_decay_shrinks_the_weights_apart_from_the_gradient():
+    # no hidden layer, X = 0: the weights get no gradient, only their decay
+    model = MLPRegressor((), solver="adamw", weight_decay=0.5, learning_rate_init=0.1)
+    model.set_params(alpha=0, max_iter=4, random_state=0)
+    start = start_of(model, 0 * X, Y)
+    model.fit(0 * X, Y)
+    assert_allclose(model.coefs_[0], 0.95**4 * start.coefs_[0], rtol=1e-14)
+
+
+def test_betas_in_pairs_are_for_weights_and_offsets():
+    model = MLPRegressor(5, max_iter=5, random_state=0)
+    one = clone(model).set_params(beta_1=0.8, beta_2=0.99).fit(X, Y)
+    pair = clone(model).set_params(beta_1=(0.8, 0.8), beta_2=(0.99, 0.99)).fit(X, Y)
+    mixed = clone(model).set_params(beta_1=(0.8, 0.5), beta_2=0.99).fit(X, Y)
+    assert_same_bits(one, pair)
+    assert not np.array_equal(one.intercepts_[0], mixed.intercepts_[0])
+
+
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 1.0), (0.9, 0.9, 0.9), (-0.1, 0.9)])
+def test_bad_pairs_of_betas_are_refused(betas):
+    with pytest.raises(ValueError, match="beta_1"):
+        MLPRegressor(beta_1=betas).fit(X, Y)
+
+
+# ---- schedules --------------------------------------------------------------------------
+
+RATES = {
+    "constant": lambda k: 0.1,
+    "step": lambda k: 0.1 * 0.5 ** (k // 10),
+    "cosine": lambda k: 0.05 * (1 + np.cos(np.pi * k / 24)),
+    "invscaling": lambda k: 0.1 / (60 * k + 1) ** 0.5,
+}
+
+
+def rates_used(model, X, y):
+    """The rate of every epoch: constant inputs of 1 make the offset tell."""
+    seen = []
+    original = Schedule.epoch_ends
+
+    def spy(self, *args):
+        seen.append(self.rate)
+        original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Schedule, "epoch_ends", spy)
+        model.fit(X, y)
+    return seen
+
+
+@every_stochastic
+@pytest.mark.parametrize("schedule", RATES)
+def test_schedules_are_their_formulas(schedule, solver):
+    model = MLPRegressor(3, solver=solver, learning_rate=schedule, max_iter=24)
+    model.set_params(learning_rate_init=0.1, n_iter_no_change=100, random_state=0)
+    expected = [RATES[schedule](k) for k in range(24)]
+    assert_allclose(rates_used(model, X, Y), expected, rtol=1e-12, atol=1e-17)
+
+
+def test_the_rate_of_an_epoch_is_the_length_of_its_step():
+    # one batch, no inputs: dQ/db = b − y, so b moves by rate times that
+    asked, offsets = [], [0.0]
+
+    def rate(epoch):
+        asked.append(epoch)
+        return 0.1 / (epoch + 1)
+
+    model = MLPRegressor((), solver="sgd", momentum=0, learning_rate=rate, init="zeros")
+    model.set_params(warm_start=False, tol=0, n_iter_no_change=99)
+    for epochs in range(1, 5):
+        asked.clear()
+        model.set_params(max_iter=epochs).fit(np.zeros((5, 1)), np.ones(5))
+        offsets.append(model.intercepts_[0][0])
+    assert asked[:4] == [0, 1, 2, 3]
+    steps = np.diff(offsets) / (1 - np.array(offsets[:-1]))
+    assert_allclose(steps, [0.1, 0.05, 0.1 / 3, 0.025], rtol=1e-12)
+
+
+@every_stochastic
+def test_one_over_k_is_invscaling_with_power_one(solver):
+    model = MLPRegressor(3, solver=solver, learning_rate="invscaling", power_t=1.0)
+    model.set_params(learning_rate_init=0.1, max_iter=4, random_state=0)
+    assert_allclose(rates_used(model, X, Y), 0.1 / (60 * np.arange(4) + 1))
+
+
+@every_stochastic
+def test_adaptive_divides_by_five_when_progress_stops(solver):
+    model = MLPRegressor(3, solver=solver, learning_rate="adaptive", tol=10.0)
+    model.set_params(n_iter_no_change=2, learning_rate_init=0.1, max_iter=11)
+    used = rates_used(model, X, Y)
+    # an epoch to begin with, then three that are no progress; then three, three, …
+    assert_allclose(used, [0.1] * 4 + [0.02] * 3 + [0.004] * 3 + [0.0008])
+
+
+@both
+@pytest.mark.parametrize("schedule", ["step", "cosine", lambda k: 0.1 / (k + 1)])
+def test_partial_fits_go_on_with_the_schedule(Estimator, schedule):
+    first = {"classes": [0, 1]} if Estimator is MLPClassifier else {}
+    model = Estimator(3, learning_rate=schedule, shuffle=False, max_iter=15)
+    model.set_params(solver="sgd", random_state=0, learning_rate_init=0.1)
+    once = clone(model).set_params(n_iter_no_change=99).fit(X, Y)
+    for _ in range(15):
+        model.partial_fit(X, Y, **first)
+    assert_same_bits(once, model)
+
+
+def halved(epoch):
+    return 0.1 / 2**epoch
+
+
+def test_a_pickled_schedule_goes_on():
+    model = MLPRegressor(3, learning_rate=halved, solver="sgd", random_state=0)
+    model.partial_fit(X, Y).partial_fit(X, Y)
+    copy = pickle.loads(pickle.dumps(model))
+    assert_same_bits(copy.partial_fit(X, Y), model.partial_fit(X, Y))
+    assert copy._optimizer.schedule.rate == 0.1 / 8
+
+
+@pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
+def test_a_callable_rate_that_is_none_is_refused_with_its_epoch(value):
+    model = MLPRegressor(3, learning_rate=lambda epoch: 0.1 if epoch < 2 else value)
+    with pytest.raises(ValueError, match=r"learning_rate\(2\)"):
+        model.fit(X, Y)
+
+
+# ---- penalties and clipping -------------------------------------------------------------
+
+
+@every_solver
+def test_penalties_are_reported_with_the_loss(solver):
+    penalties = {"alpha": 0.3, "l2": 0.02, "l1": 0.01, "l2_bias": True}
+    model = MLPRegressor(4, solver=solver, max_iter=1, batch_size=60, random_state=0)
+    model.set_params(learning_rate_init=1e-300, weight_decay=0, **penalties).fit(X, Y)
+    W = np.concatenate([w.ravel() for w in model.coefs_])
+    b = np.concatenate(model.intercepts_)
+    expected = ((model.predict(X) - Y) ** 2).mean() / 2 + 0.3 / 2 * W @ W / 60
+    expected += 0.02 * (W @ W + b @ b) + 0.01 * np.abs(W).sum()
+    assert model.loss_ == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_scales_of_batch_norm_are_never_penalised(solver, dropout):
+    if dropout and solver == "lbfgs":
+        pytest.skip("refused")
+    model = MLPRegressor(4, solver=solver, batch_norm="hidden", l2=10.0, l2_bias=True)
+    model.set_params(dropout=dropout, max_iter=1, batch_size=60, random_state=0)
+    model.set_params(momentum=0, init="zeros", batch_norm_scale_init=3.0, max_fun=1)
+    # all activations and weights are 0: nothing moves the scales but a penalty
+    model.fit(0 * X, 0 * Y)
+    assert_array_equal(model.network_.scales[0], 3.0)
+
+
+def test_l1_leaves_what_is_exactly_zero_at_zero():
+    model = MLPRegressor((), solver="sgd", l1=0.1, init="zeros", momentum=0, alpha=0)
+    model.set_params(max_iter=3).fit(0 * X, Y)
+    assert_array_equal(model.coefs_[0], 0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_clipping_by_norm_bounds_the_step(dropout):
+    model = MLPRegressor(6, solver="sgd", momentum=0, learning_rate_init=1.0)
+    model.set_params(clip_norm=1e-3, max_iter=1, random_state=0, dropout=dropout)
+    start, end = start_of(model, X, 100 * SMOOTH), model.fit(X, 100 * SMOOTH)
+    step = end.network_.params - start.network_.params
+    assert np.linalg.norm(step) == pytest.approx(1e-3, rel=1e-9)
+
+
+def test_clipping_by_value_bounds_every_entry():
+    model = MLPRegressor(6, solver="sgd", momentum=0, learning_rate_init=1.0)
+    model.set_params(clip_value=1e-3, max_iter=1, random_state=0)
+    start, end = start_of(model, X, 100 * SMOOTH), model.fit(X, 100 * SMOOTH)
+    step = end.network_.params - start.network_.params
+    assert np.abs(step).max() == pytest.approx(1e-3, rel=1e-9)
+
+
+@every_full_batch
+@pytest.mark.parametrize(
+    "options", [{"clip_norm": 1.0}, {"clip_value": 1.0}, {"augment": np.sin}], ids=str
+)
+def test_what_changes_the_risk_is_refused_by_both_names(options, solver):
+    message = rf"{next(iter(options))}.*solver='{solver}'"
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(solver=solver, **options).fit(X, Y)
