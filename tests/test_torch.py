@@ -18,7 +18,7 @@ ACTIVATIONS = {
     "silu": F.silu,
     "mish": F.mish,
     "selu": F.selu,
-    "elu": F.elu,
+    "elu": lambda z: F.elu(z, 0.7),
     "softplus": F.softplus,
     "leaky_relu": lambda z: F.leaky_relu(z, 0.1),
 }
@@ -44,15 +44,15 @@ OPTIMISERS = {
     ),
     # PyTorch adds ε after the bias correction; with ε this small it makes no difference
     "adam": (
-        {"solver": "adam", "epsilon": 1e-12},
-        lambda p: torch.optim.Adam(p, lr=RATE, eps=1e-12),
+        {"solver": "adam", "epsilon": 1e-30},
+        lambda p: torch.optim.Adam(p, lr=RATE, eps=1e-30),
     ),
     "adamw": (
-        {"solver": "adamw", "epsilon": 1e-12, "weight_decay": 0.1},
+        {"solver": "adamw", "epsilon": 1e-30, "weight_decay": 0.1},
         lambda p: torch.optim.AdamW(
             [{"params": p[:4]}, {"params": p[4:], "weight_decay": 0.0}],
             lr=RATE,
-            eps=1e-12,
+            eps=1e-30,
             weight_decay=0.1,
         ),
     ),
@@ -102,6 +102,8 @@ def distance(name, loss, options, optimiser, dtype, mask="batch"):
     rng = oracle.rng_of(8)
     hidden = oracle.spec_of(name)
     net = oracle.make_net(rng, SIZES, hidden, output, loss=loss, **options)
+    if output == "exp":  # or the first steps are astronomical
+        net.W[-1] /= 10
     X, T = oracle.random_data(rng, net, STEPS * BATCH)
     twin = twin_of(net, dtype, mask)
     order = rng.permutation(STEPS * BATCH)

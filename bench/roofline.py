@@ -1,0 +1,392 @@
+"""How near the kernels and the workloads come to the limits of this machine.
+
+``python bench/roofline.py [--rounds N] [--threads N] [--only PART ...] [--json FILE]``
+
+Two limits are measured first, by loops in the compiled core: multiply-adds in registers
+(the peak), and bytes read, or read and written, in buffers of several sizes. Every figure
+is the best of the rounds; the peak is probed again before each product and workload, so
+that a slow minute of the machine meets both. Pin the process to an idle core
+(``taskset -c 0``) for figures of one thread.
+
+products
+    A layer's three products for a batch of B rows, B x in x out: NN (forward), NT
+    (backward), TN (gradient), each 2 B in out operations. Operands are those of training:
+    rows of activations padded to `row_stride`, weights as they lie in the flat vector.
+    FLOORS are the shares of the peak that must be reached.
+rows
+    Rows one by one through W (784 x 512): an element of W read is a multiply-add, the
+    limit is the bandwidth of reading a buffer of W's size.
+functions
+    Nanoseconds an element, 16,384 elements in the second-level cache.
+workloads
+    Those of `compare.py`, an epoch's time (its shuffle included) over its steps.
+
+    *Batches*: limit = operations / peak, with 2 B in out operations for each product;
+    there are three a layer, two for the first. Update, loss and activations are not
+    counted: they are part of what is lost.
+
+    *Single samples*: limit = bytes / bandwidth, reading and writing a buffer as large as
+    the weights. Each weight is read once and written once a sample; of the layers behind
+    the first only the rows of units that are not zero count, whose share is measured on
+    the trained network over the first samples (the inputs are dense). The second reading
+    of those rows, forward, is not counted, so the limit is a lower bound. A network as
+    small as 'online' is bound by the length of its chains of operations instead: a
+    few dozen dependent instructions, which no bandwidth describes.
+"""
+
+import argparse
+import json
+import platform
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from peers.workloads import WORKLOADS, make_data
+
+from mlp import Network, _core
+from mlp.schedules import Schedule
+from mlp.training import Optimizer, Penalties, StochasticRun
+
+DTYPES = ("float32", "float64")
+PARTS = ("products", "rows", "functions", "workloads")
+#: (batch, inputs, outputs) of a layer -> share of the peak that its products must reach
+FLOORS = {(256, 512, 512): 0.85, (128, 784, 512): 0.85, (32, 64, 64): 0.70}
+#: bytes of the buffers whose bandwidth is measured, by the level they are to lie in
+LEVELS = {"L1": 1 << 14, "L2": 1 << 19, "L3": 1 << 23, "memory": 1 << 28}
+#: where each function's arguments lie
+RANGES = {"log": (0.01, 100), "log1p": (-0.9, 100), "erfc": (-3, 8)}
+ELEMENTS = 1 << 14
+ROWS_SHAPE = (64, 784, 512)
+TRAINED = ("tiny", "classic", "book", "wide", "online", "sparse")
+
+
+@dataclass
+class Share:
+    """One line of the report: what was reached of which limit."""
+
+    part: str
+    name: str
+    dtype: str
+    microseconds: float
+    rate: float
+    unit: str
+    limit: float
+    floor: float | None = None
+
+    @property
+    def share(self):
+        """Part of the limit that was reached."""
+        return self.rate / self.limit
+
+    def __str__(self):
+        verdict = ""
+        if self.floor is not None:
+            word = "met" if self.share >= self.floor else "MISSED"
+            verdict = f"  floor {self.floor:.0%} {word}"
+        return (
+            f"  {self.name:32} {self.dtype} {self.microseconds:12,.3f} us "
+            f"{self.rate:8,.1f} of {self.limit:7,.1f} {self.unit:7} "
+            f"{self.share:5.0%}{verdict}"
+        )
+
+
+def seconds(function):
+    """Duration of one call."""
+    begun = perf_counter()
+    function()
+    return perf_counter() - begun
+
+
+class Machine:
+    """The limits, as high as they have been seen so far; rates in 1e9 a second."""
+
+    def __init__(self):
+        self.peaks = dict.fromkeys(DTYPES, 0.0)
+        self.bandwidths = {}
+
+    def probe_peak(self, dtype, links=100_000):
+        """Multiply-adds of one thread, two operations each."""
+        work, duration = _core.probe_multiply_add(links, dtype)
+        self.peaks[dtype] = max(self.peaks[dtype], work / duration / 1e9)
+        return self.peaks[dtype]
+
+    def bandwidth(self, size, *, write, rounds):
+        """Bytes moved in a buffer of `size` bytes; a byte read and written counts twice."""
+        key = (size, write)
+        if key not in self.bandwidths:
+            buffer = _core.aligned_zeros(size // 4, "float32")
+            passes = max(1, (1 << 26) // size)
+            trials = (
+                _core.probe_memory(buffer, write, passes) for _ in range(rounds + 3)
+            )
+            self.bandwidths[key] = max(moved / t / 1e9 for moved, t in trials)
+        return self.bandwidths[key]
+
+
+# ---- kernels --------------------------------------------------------------------------------
+
+
+def padded(rows, columns, dtype, rng):
+    """A matrix of the workspace: rows `row_stride` apart, at a cache line."""
+    stride = _core.row_stride(columns, dtype)
+    flat = _core.aligned_zeros(rows * stride, dtype)
+    matrix = flat.reshape(rows, stride)[:, :columns]
+    matrix[:] = rng.standard_normal((rows, columns))
+    return matrix
+
+
+def unpadded(rows, columns, dtype, rng):
+    """A weight matrix, as it lies in the flat vector of parameters."""
+    flat = _core.aligned_zeros(rows * columns, dtype)
+    flat[:] = rng.standard_normal(rows * columns)
+    return flat.reshape(rows, columns)
+
+
+def operands(kind, batch, n_in, n_out, dtype):
+    """(a, b, out) of a layer's product for `_core.gemm`."""
+    rng = np.random.default_rng(0)
+    below = padded(batch, n_in, dtype, rng)
+    above = padded(batch, n_out, dtype, rng)
+    weights = unpadded(n_in, n_out, dtype, rng)
+    if kind == "NN":
+        return below, weights, above
+    if kind == "NT":
+        return above, weights, below
+    return below, above, weights
+
+
+def best_duration(function, rounds, before=lambda: None):
+    """Shortest of the rounds; `before` runs ahead of each."""
+    function()
+    best = float("inf")
+    for _ in range(rounds):
+        before()
+        best = min(best, seconds(function))
+    return best
+
+
+def product_shares(machine, rounds):
+    """The three products at the sizes that have floors."""
+    for dtype in DTYPES:
+        for shape, floor in FLOORS.items():
+            work = 2.0 * np.prod(shape)
+            for kind in ("NN", "NT", "TN"):
+                a, b, out = operands(kind, *shape, dtype)
+                times = max(1, round(1e9 / work))
+                call = partial(_core.gemm, kind, a, b, out, repeat=times)
+                probe = partial(machine.probe_peak, dtype)
+                best = best_duration(call, 3 * rounds, probe) / times
+                name = f"{kind} " + " x ".join(map(str, shape))
+                yield Share(
+                    "products", name, dtype, 1e6 * best, work / best / 1e9, "GFLOP/s",
+                    machine.peaks[dtype], floor,
+                )  # fmt: skip
+
+
+def row_shares(machine, rounds):
+    """Rows one by one, as CSR rows without a zero: the only way they meet no packing."""
+    from scipy.sparse import csr_array
+
+    n_rows, n_in, n_out = ROWS_SHAPE
+    rng = np.random.default_rng(0)
+    for dtype in DTYPES:
+        network = Network([n_in, n_out], output_activation="identity", dtype=dtype)
+        network.params[:] = rng.standard_normal(network.params.size)
+        X = csr_array(rng.standard_normal((n_rows, n_in)).astype(dtype))
+        call = partial(network.forward, X)
+        best = best_duration(call, 5 * rounds)
+        size = n_in * n_out * np.dtype(dtype).itemsize
+        limit = machine.bandwidth(size, write=False, rounds=rounds)
+        yield Share(
+            "rows", f"row x W ({n_in} x {n_out})", dtype, 1e6 * best / n_rows,
+            n_rows * size / best / 1e9, "GB/s", limit,
+        )  # fmt: skip
+
+
+def function_times(rounds):
+    """(name, dtype, nanoseconds an element) of every elementary function."""
+    rng = np.random.default_rng(0)
+    for name in _core.VMATH:
+        low, high = RANGES.get(name, (-8, 8))
+        for dtype in DTYPES:
+            x = rng.uniform(low, high, ELEMENTS).astype(dtype)
+            best = best_duration(partial(_core.vmath, name, x), 20 * rounds)
+            yield name, dtype, 1e9 * best / ELEMENTS
+
+
+# ---- workloads ------------------------------------------------------------------------------
+
+
+def products_of(workload):
+    """Multiply-adds of a row: (in the first layer, in all layers)."""
+    sizes = workload.sizes
+    each = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+    each[0] *= workload.density
+    return each[0], sum(each)
+
+
+def start_run(workload, dtype, threads):
+    """A training run over the workload's data, weights drawn as the estimators do."""
+    X, y = make_data(workload, dtype)
+    network = Network(workload.sizes, "relu", "softmax", loss="log_loss", dtype=dtype)
+    rng = np.random.RandomState(0)
+    for W in network.coefs:
+        W[:] = rng.uniform(-1, 1, W.shape) * np.sqrt(6 / sum(W.shape))
+    run = StochasticRun(
+        network,
+        network.data(X, y),
+        Optimizer(workload.solver, Schedule("constant", workload.rate)),
+        Penalties(alpha=workload.alpha),
+        batch_size=workload.batch,
+        samples=None,
+        shuffle=True,
+        rng=rng,
+        n_threads=threads,
+        sparse=workload.density < 1,
+    )
+    return run, X
+
+
+def awake_bytes(network, X):
+    """Bytes of weights that a sample reads: rows of units that are zero don't count."""
+    y = np.asarray(X, dtype=network.dtype)
+    total = network.coefs[0].size
+    layers = list(zip(network.coefs, network.intercepts, strict=True))
+    for (W, b), (above, _) in zip(layers, layers[1:], strict=False):
+        y = np.maximum(y @ W + b, 0)
+        total += above.size * np.count_nonzero(y) / y.size
+    return total * network.dtype.itemsize
+
+
+def training_share(machine, name, dtype, rounds, threads):
+    """One workload's step against its limit."""
+    workload = WORKLOADS[name]
+    run, X = start_run(workload, dtype, threads)
+    steps = workload.n / workload.batch
+    probe = partial(machine.probe_peak, dtype)
+    run.epoch()
+    step = best_duration(run.epoch, rounds, probe) / steps
+    title = f"{name} ({workload})"
+    if workload.batch > 1:
+        first, every = products_of(workload)
+        work = 2 * workload.batch * (3 * every - first)
+        limit, unit = threads * machine.peaks[dtype], "GFLOP/s"
+    else:
+        work = 2 * awake_bytes(run.network, X[:256])
+        size = run.network.n_weights * run.network.dtype.itemsize
+        limit, unit = machine.bandwidth(size, write=True, rounds=rounds), "GB/s"
+    return Share(
+        "workloads", title, dtype, 1e6 * step, work / step / 1e9, unit, limit
+    )
+
+
+def prediction_share(machine, dtype, rounds, threads):
+    """Outputs of 10,000 rows."""
+    workload = WORKLOADS["predict"]
+    X, _ = make_data(workload, dtype)
+    network = Network(workload.sizes, "relu", "softmax", loss="log_loss", dtype=dtype)
+    network.params[:] = np.random.default_rng(0).normal(0, 0.05, network.params.size)
+    probe = partial(machine.probe_peak, dtype)
+    best = best_duration(partial(network.forward, X, threads), 3 * rounds, probe)
+    work = 2 * workload.n * products_of(workload)[1]
+    return Share(
+        "workloads", f"predict ({workload})", dtype, 1e6 * best, work / best / 1e9,
+        "GFLOP/s", threads * machine.peaks[dtype],
+    )  # fmt: skip
+
+
+def workload_shares(machine, rounds, threads):
+    """Every workload in both precisions."""
+    for dtype in DTYPES:
+        for name in TRAINED:
+            yield training_share(machine, name, dtype, rounds, threads)
+        yield prediction_share(machine, dtype, rounds, threads)
+
+
+# ---- report ---------------------------------------------------------------------------------
+
+
+def print_limits(machine, rounds):
+    """Measure and print the peak and the bandwidths."""
+    print(f"{_core.ISA}, one thread; best of {rounds} rounds\n")
+    for dtype in DTYPES:
+        for _ in range(5 * rounds):
+            machine.probe_peak(dtype)
+        print(f"  multiply-add, {dtype}  {machine.peaks[dtype]:8,.1f} GFLOP/s")
+    for level, size in LEVELS.items():
+        read = machine.bandwidth(size, write=False, rounds=rounds)
+        both = machine.bandwidth(size, write=True, rounds=rounds)
+        where = f"{level} ({size >> 10:,} KiB)"
+        print(f"  {where:21} {read:8,.1f} GB/s read {both:8,.1f} GB/s read and written")
+
+
+def report(machine, options):
+    """Run the chosen parts, printing as they come; (shares, function times)."""
+    parts = {
+        "products": partial(product_shares, machine, options.rounds),
+        "rows": partial(row_shares, machine, options.rounds),
+        "workloads": partial(
+            workload_shares, machine, options.rounds, options.threads
+        ),
+    }
+    shares, functions = [], []
+    for part in options.only:
+        print(f"\n{part}", flush=True)
+        if part == "functions":
+            for name, dtype, nanoseconds in function_times(options.rounds):
+                print(f"  {name:32} {dtype} {nanoseconds:12.3f} ns an element")
+                functions.append((name, dtype, nanoseconds))
+            continue
+        for share in parts[part]():
+            print(share, flush=True)
+            shares.append(share)
+    return shares, functions
+
+
+def parse(arguments):
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7, help="of each figure (7)")
+    parser.add_argument("--threads", type=int, default=1, help="of the workloads (1)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.threads < 1:
+        parser.error("--rounds and --threads must be at least 1")
+    return options
+
+
+def main(arguments=None):
+    """Print everything; exit code 1 if a product is below its floor."""
+    options = parse(arguments)
+    machine = Machine()
+    print_limits(machine, options.rounds)
+    shares, functions = report(machine, options)
+    judged = [s for s in shares if s.floor is not None]
+    missed = [s for s in judged if s.share < s.floor]
+    if judged:
+        print(f"\n{len(judged) - len(missed)} floors met, {len(missed)} missed")
+    if options.json:
+        results = {
+            "machine": platform.platform(),
+            "isa": _core.ISA,
+            "threads": options.threads,
+            "peak_gflops": machine.peaks,
+            "bandwidth_gb": [
+                {"bytes": size, "write": write, "gb": rate}
+                for (size, write), rate in machine.bandwidths.items()
+            ],
+            "shares": [asdict(s) | {"share": s.share} for s in shares],
+            "functions": [
+                {"name": name, "dtype": dtype, "nanoseconds": duration}
+                for name, dtype, duration in functions
+            ],
+        }
+        options.json.write_text(json.dumps(results, indent=1))
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
