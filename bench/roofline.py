@@ -25,6 +25,11 @@ workloads
     there are three a layer, two for the first. Update, loss and activations are not
     counted: they are part of what is lost.
 
+    *Stored entries* ('sparse'): limit = bytes / bandwidth at the size of the parameters,
+    gradient and two moments. Each stored entry reads a row of W forward, and reads and
+    writes one of the gradient; the gradient is cleared; the update reads four buffers and
+    writes three.
+
     *Single samples*: limit = bytes / bandwidth, reading and writing a buffer as large as
     the weights. Each weight is read once and written once a sample; of the layers behind
     the first only the rows of units that are not zero count, whose share is measured on
@@ -39,6 +44,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
@@ -125,7 +131,7 @@ class Machine:
         return self.bandwidths[key]
 
 
-# ---- kernels --------------------------------------------------------------------------------
+# ---- kernels ------------------------------------------------------------------------
 
 
 def padded(rows, columns, dtype, rng):
@@ -216,14 +222,12 @@ def function_times(rounds):
             yield name, dtype, 1e9 * best / ELEMENTS
 
 
-# ---- workloads ------------------------------------------------------------------------------
+# ---- workloads ----------------------------------------------------------------------
 
 
 def products_of(workload):
     """Multiply-adds of a row: (in the first layer, in all layers)."""
-    sizes = workload.sizes
-    each = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
-    each[0] *= workload.density
+    each = [a * b for a, b in pairwise(workload.sizes)]
     return each[0], sum(each)
 
 
@@ -254,10 +258,17 @@ def awake_bytes(network, X):
     y = np.asarray(X, dtype=network.dtype)
     total = network.coefs[0].size
     layers = list(zip(network.coefs, network.intercepts, strict=True))
-    for (W, b), (above, _) in zip(layers, layers[1:], strict=False):
+    for (W, b), (above, _) in pairwise(layers):
         y = np.maximum(y @ W + b, 0)
         total += above.size * np.count_nonzero(y) / y.size
     return total * network.dtype.itemsize
+
+
+def sparse_bytes(network, X, batch):
+    """Bytes that a step moves with CSR inputs and Adam: entries' rows, and the update."""
+    entries = X.nnz / X.shape[0] * batch
+    rows = 3 * entries * network.layer_sizes[1]
+    return (rows + 8 * network.params.size) * network.dtype.itemsize
 
 
 def training_share(machine, name, dtype, rounds, threads):
@@ -269,17 +280,19 @@ def training_share(machine, name, dtype, rounds, threads):
     run.epoch()
     step = best_duration(run.epoch, rounds, probe) / steps
     title = f"{name} ({workload})"
-    if workload.batch > 1:
+    size = run.network.params.nbytes
+    if workload.density < 1:
+        work, size = sparse_bytes(run.network, X, workload.batch), 4 * size
+    elif workload.batch == 1:
+        work = 2 * awake_bytes(run.network, X[:256])
+    else:
         first, every = products_of(workload)
         work = 2 * workload.batch * (3 * every - first)
+    if workload.density == 1 and workload.batch > 1:
         limit, unit = threads * machine.peaks[dtype], "GFLOP/s"
     else:
-        work = 2 * awake_bytes(run.network, X[:256])
-        size = run.network.n_weights * run.network.dtype.itemsize
         limit, unit = machine.bandwidth(size, write=True, rounds=rounds), "GB/s"
-    return Share(
-        "workloads", title, dtype, 1e6 * step, work / step / 1e9, unit, limit
-    )
+    return Share("workloads", title, dtype, 1e6 * step, work / step / 1e9, unit, limit)
 
 
 def prediction_share(machine, dtype, rounds, threads):
@@ -305,7 +318,7 @@ def workload_shares(machine, rounds, threads):
         yield prediction_share(machine, dtype, rounds, threads)
 
 
-# ---- report ---------------------------------------------------------------------------------
+# ---- report -------------------------------------------------------------------------
 
 
 def print_limits(machine, rounds):
@@ -327,9 +340,7 @@ def report(machine, options):
     parts = {
         "products": partial(product_shares, machine, options.rounds),
         "rows": partial(row_shares, machine, options.rounds),
-        "workloads": partial(
-            workload_shares, machine, options.rounds, options.threads
-        ),
+        "workloads": partial(workload_shares, machine, options.rounds, options.threads),
     }
     shares, functions = [], []
     for part in options.only:

@@ -48,6 +48,8 @@ ACTIVATIONS: dict[str, Entry] = {
     "mish": Entry("mish"),
     "exp": Entry("exp"),
     "sign": Entry("sign", trainable=False),
+    "step": Entry("step", trainable=False),
+    "rbf": Entry("rbf"),
     "softmax": Entry("softmax", hidden=False),
 }
 
@@ -186,4 +188,11 @@ def layer_activations(spec: Any, widths: Sequence[int]) -> list[LayerActivation]
         for f in layer if isinstance(layer, tuple) else (layer,):
             if not f.entry.hidden:
                 raise ValueError(f"activation={f.name!r} is for the output layer only")
+    for k, layer in enumerate(resolved):
+        names = {f.name for f in (layer if isinstance(layer, tuple) else (layer,))}
+        if "rbf" in names and (k > 0 or isinstance(layer, tuple)):
+            raise ValueError(
+                f"activation={spec!r}: 'rbf' is for the whole first hidden layer; give a "
+                "sequence with the other layers' activations"
+            )
     return resolved

@@ -29,13 +29,16 @@ def _sklearn(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
 
 def _normal(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
     """w ~ N(0, 1/n_in), θ ~ N(0, 1) [S 65.88–65.89]"""
-    weights = rng.standard_normal((n_in, n_out)) / np.sqrt(n_in)
+    weights = rng.standard_normal((n_in, n_out))
+    weights /= np.sqrt(n_in)
     return weights, rng.standard_normal(n_out)
 
 
 def _uniform_fan_in(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
     """U(±1/√n_in) [S 65.93a]"""
-    return rng.uniform(-1, 1, (n_in, n_out)) / np.sqrt(n_in), np.zeros(n_out)
+    weights = rng.uniform(-1, 1, (n_in, n_out))
+    weights /= np.sqrt(n_in)
+    return weights, np.zeros(n_out)
 
 
 def _glorot(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
@@ -47,12 +50,15 @@ def _glorot(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
 def _glorot_sigmoid(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
     """Four times as wide, for logistic units [S 65.93c]"""
     weights, offsets = _glorot(rng, n_in, n_out, activation)
-    return 4 * weights, offsets
+    weights *= 4
+    return weights, offsets
 
 
 def _he(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:
     """N(0, 2/n_in), for rectifiers"""
-    return rng.standard_normal((n_in, n_out)) * np.sqrt(2 / n_in), np.zeros(n_out)
+    weights = rng.standard_normal((n_in, n_out))
+    weights *= np.sqrt(2 / n_in)
+    return weights, np.zeros(n_out)
 
 
 def _zeros(rng: RandomState, n_in: int, n_out: int, activation: str) -> Drawn:

@@ -25,6 +25,9 @@ __all__ = ["Network"]
 
 Array = NDArray[Any]
 
+#: rows whose activations are in the workspace at once where only the loss is wanted
+VALIDATION_ROWS = 128
+
 
 def _kernel_activation(f: LayerActivation) -> tuple[Any, ...]:
     """What `_core.Plan` wants for a layer: one activation, or kinds and each node's."""
@@ -150,6 +153,10 @@ class Network:
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
         self.residual = bool(residual)
+        if self.output_activation.name == "rbf":
+            raise ValueError(
+                "output_activation='rbf': 'rbf' is for the first hidden layer"
+            )
         self._set_batch_norm(
             batch_norm, batch_norm_momentum, batch_norm_epsilon, batch_norm_gradient
         )
@@ -178,6 +185,8 @@ class Network:
         for scale in self.scales:
             if fresh and scale is not None:
                 scale[:] = 1
+        if fresh and self.has_rbf:
+            self.intercepts[0][:] = 1
         self.refold()
 
     def _set_batch_norm(
@@ -201,6 +210,13 @@ class Network:
         self.batch_norm_gradient = gradient
         layers, hidden = len(self.layer_sizes) - 1, where is not None
         self.normed = [hidden] * (layers - 1) + [hidden and "all" in str(where)]
+        if self.has_rbf:
+            self.normed[0] = False
+        if self.has_rbf and where is not None and "input" in where:
+            raise ValueError(
+                f"batch_norm={where!r} can't be folded into activation='rbf', whose units "
+                "measure distances"
+            )
         #: per weight layer: sums of means, of variances, batches seen, or None
         self.statistics: list[Array | None] = [
             np.zeros((3, n)) if on else None
@@ -221,6 +237,13 @@ class Network:
     def n_outputs(self) -> int:
         """Number of outputs."""
         return self.layer_sizes[-1]
+
+    @property
+    def has_rbf(self) -> bool:
+        """Whether the first layer is of radial basis functions: its weights' columns are
+        centres μ, its offsets widths λ > 0 [L]."""
+        first = self.activations[0] if self.activations else None
+        return isinstance(first, Activation) and first.name == "rbf"
 
     @property
     def n_weights(self) -> int:
@@ -318,18 +341,20 @@ class Network:
         plain.skip_scales = self._skip_scales()
         keep, last = self._kept(), len(self.coefs) - 1
         for k, (W, b) in enumerate(zip(self.coefs, self.intercepts, strict=True)):
-            weights, offset = W.astype(np.float64) * keep[k], b.astype(np.float64)
+            weights, offset = W.astype(np.float64), b.astype(np.float64)
+            weights *= keep[k]
             product = np.zeros(len(offset))
             if k == 0:
-                weights, product = self._fold_inputs(weights)
+                product = self._fold_inputs(weights)
             statistics, scale = self.statistics[k], self.scales[k]
             if statistics is not None and scale is not None:
                 mean, var = running_moments(statistics, self.batch_norm_momentum)
                 factor = scale / np.sqrt(var + self.batch_norm_epsilon)
-                weights, product = weights * factor, (product - mean) * factor
+                weights *= factor
+                product = (product - mean) * factor
             offset = offset + product
             if k == last and self.output_scale is not None:
-                weights = weights * self.output_scale
+                weights *= self.output_scale
                 offset = offset * self.output_scale + self.output_shift
             plain.coefs[k][:], plain.intercepts[k][:] = weights, offset
         plain.refold()
@@ -341,8 +366,9 @@ class Network:
             return [1.0] * (len(self.layer_sizes) - 1)
         return [1 - p for p in self.dropout]
 
-    def _fold_inputs(self, weights: Array) -> tuple[Array, Array]:
-        """First weights for raw inputs, and what they leave over at the origin."""
+    def _fold_inputs(self, weights: Array) -> Array:
+        """Make the first weights, in place, those for raw inputs; returns what they leave
+        over at the origin."""
         shift: Array = np.zeros(len(weights))
         factor: Array = np.ones(len(weights))
         if self.input_scale is not None:
@@ -353,7 +379,9 @@ class Network:
             mean, var = running_moments(self.input_statistics, self.batch_norm_momentum)
             root = np.sqrt(var + self.batch_norm_epsilon)
             shift, factor = (shift + mean) / root, factor / root
-        return weights * factor[:, None], -shift @ weights
+        left_over: Array = -shift @ weights
+        weights *= factor[:, None]
+        return left_over
 
     def _residuals(self) -> list[bool]:
         """Whether each weight layer's input is added to its output."""
@@ -522,7 +550,7 @@ class Network:
         """
         network = self._folded
         plan = network.training_plan(frozen_statistics=True)
-        plan.allocate(min(data.shape[0], 1024), n_threads, data.sparse)
+        plan.allocate(min(data.shape[0], VALIDATION_ROWS), n_threads, data.sparse)
         scale = network.loss_function.core(
             network.output_activation.name, network.n_outputs
         ).get("value_scale", 1.0)
@@ -575,7 +603,9 @@ def as_rows(X: Any, dtype: Any) -> Any:
     """X as the core reads it: CSR, or an array of contiguous rows; no needless copy."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-        if not X.has_canonical_format:  # repeated entries mean their sum
+        # asking scipy about repeated entries leaves a mark on the object asked
+        twin = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        if not twin.has_canonical_format:  # they mean their sum
             X = X.copy()
             X.sum_duplicates()
         return X if X.dtype == dtype else X.astype(dtype)

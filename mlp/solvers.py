@@ -58,6 +58,15 @@ class Risk:
             np.float64
         ) + self.scale * self.plan.grads
 
+    def bounds(self) -> scipy.optimize.Bounds | None:
+        """Widths of radial basis functions stay positive; all else is free."""
+        network = self.network
+        if not network.has_rbf:
+            return None
+        lower = np.full(network.params.size, -np.inf)
+        network.unpack(lower)[1][0][:] = 1e-6
+        return scipy.optimize.Bounds(lower, np.inf)
+
 
 OnIteration = Callable[[float], bool]
 
@@ -79,6 +88,7 @@ def _lbfgs(
         start,
         method="L-BFGS-B",
         jac=True,
+        bounds=risk.bounds(),
         callback=callback,
         options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
     )
@@ -181,6 +191,11 @@ def minimize(
         Called with the risk after each iteration; returns True to stop.
     """
     network = risk.network
+    if network.has_rbf and solver != "lbfgs":
+        raise ValueError(
+            f"solver={solver!r} can't keep the widths of activation='rbf' positive; take "
+            "'lbfgs' or a stochastic solver"
+        )
     result = FULL_BATCH_SOLVERS[solver](
         risk, network.params.astype(np.float64), max_iter, max_fun, tol, on_iteration
     )

@@ -33,20 +33,24 @@ class Penalties:
 
     def full_batch(self, network: Network, weight_sum: float) -> tuple[float, Array]:
         """Value and (sub)gradient over all samples, in the parameters."""
-        n = network.n_weights
+        n, sizes = network.n_weights, network.layer_sizes
         params = network.params
         gradient = np.zeros_like(params)
-        weights = params[:n]
+        # centres and widths of radial basis functions are not penalised
+        rbf = network.has_rbf
+        where = slice(sizes[0] * sizes[1] if rbf else 0, n)
+        weights = params[where]
         strength = self.alpha / weight_sum + 2 * self.l2
         value = strength / 2 * float(weights @ weights)
-        gradient[:n] = strength * weights
+        gradient[where] = strength * weights
         if self.l1:
             value += self.l1 * float(np.abs(weights).sum())
-            gradient[:n] += self.l1 * np.sign(weights)
+            gradient[where] += self.l1 * np.sign(weights)
         if self.l2_bias:
-            offsets = params[n : n + sum(network.layer_sizes[1:])]
+            where = slice(n + (sizes[1] if rbf else 0), n + sum(sizes[1:]))
+            offsets = params[where]
             value += self.l2 * float(offsets @ offsets)
-            gradient[n : n + len(offsets)] = 2 * self.l2 * offsets
+            gradient[where] = 2 * self.l2 * offsets
         return value, gradient
 
 
@@ -145,7 +149,7 @@ class StochasticRun:
         augment: Any = None,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
-        self.samples, self.shuffle, self.rng = samples, shuffle, rng
+        self.shuffle, self.rng = shuffle, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.network = network
         self.plan = network.training_plan(augment=augment)
@@ -157,24 +161,24 @@ class StochasticRun:
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
         self.plan.allocate(rows, n_threads, sparse)
-        self._order: Array | None = None
-        if shuffle:
+        self._order = samples
+        if shuffle and samples is not None:
+            self._order = samples.copy()
+        elif shuffle:
             self._order = np.arange(self.n_samples, dtype=np.int64)
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""
-        order = self.samples
-        if self._order is not None:
-            # scikit-learn permutes the previous epoch's order, and so do we
-            permutation = np.arange(self.n_samples, dtype=np.int64)
-            self.rng.shuffle(permutation)
-            self._order = self._order[permutation]
-            order = self._order if self.samples is None else self.samples[self._order]
+        if self.shuffle and self._order is not None:
+            # in place: scikit-learn permutes the previous epoch's order, and so do we
+            self.rng.shuffle(self._order)
         seed = 0
         if self.network.dropout and any(self.network.dropout):
             seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
         rate = self.optimizer.schedule.rate
         try:
-            return float(self.plan.epoch(self.data, self.batch_size, order, rate, seed))
+            return float(
+                self.plan.epoch(self.data, self.batch_size, self._order, rate, seed)
+            )
         finally:
             self.optimizer.steps = self.plan.steps

@@ -14,7 +14,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from oracle.cases import OUTPUTS, custom_loss
-from twins import batches_of, masks_of, plan_of, rounded, twin_of, vector
+from twins import (
+    batches_of,
+    masks_of,
+    on_every_isa,
+    plan_of,
+    rounded,
+    twin_of,
+    vector,
+)
 
 STEP = 1e-6  # leaves 1e-12 of curvature and 1e-10 of rounding
 KINKED = {"relu", "leaky_relu", "two_sided_relu", "elu", "selu"}
@@ -198,8 +206,9 @@ SINGLE = {
 }
 
 
+@on_every_isa
 @pytest.mark.parametrize("options", SINGLE.values(), ids=SINGLE)
-def test_gradient_of_a_single_option_is_the_central_difference(options):
+def test_gradient_of_a_single_option_is_the_central_difference(options, isa):
     case = Case({"seed": 2, **options})
     assert not case.near_a_kink()
     assert relative(case.gradient(), case.differences() * case.awake()) < 1e-6

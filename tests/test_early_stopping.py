@@ -14,7 +14,8 @@ from mlp import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, Y = make_data(n_samples=120)
+X, _ = make_data(n_samples=120)
+Y = (X[:, 0] + X[:, 1] / 2 > 0).astype(int)
 X_VAL, Y_VAL = X[80:], Y[80:]
 X, Y = X[:80], Y[:80]
 VALIDATION = {"X_val": X_VAL, "y_val": Y_VAL}

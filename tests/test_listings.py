@@ -6,7 +6,9 @@ The listings' squared error is ours, ½‖γ̂ − γ‖²; θ is subtracted the
 import numpy as np
 import oracle
 import pytest
-from twins import batches_of, masks_of, plan_of, twin_of, vector
+from twins import batches_of, masks_of, on_every_isa, plan_of, twin_of, vector
+
+pytestmark = [on_every_isa, pytest.mark.usefixtures("isa")]
 
 RATE, RHO, SEED = 0.1, 0.05, 3
 SIZES = [3, 7, 5, 2]

@@ -24,4 +24,6 @@ def prepare(job):
     network = estimator.fitted(make, job).network_
     X, _ = estimator.data(job)
     network.forward(X)
-    return "Network.forward", repeated(lambda: network.forward(X), 1, job.budget)
+    return "Network.forward", repeated(
+        lambda: network.forward(X, job.threads), 1, job.budget
+    )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from inspect import signature
 from itertools import pairwise
+from math import isfinite
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -44,6 +45,20 @@ Array = NDArray[Any]
 
 #: lists of views into the network's parameters: not pickled, made again from it
 PARAMETER_VIEWS = ("coefs_", "intercepts_")
+#: parameters that are part of the network, whose change would not reach a fitted one
+BUILT_IN = (
+    "activation",
+    "loss",
+    "output_activation",
+    "huber_delta",
+    "batch_norm",
+    "batch_norm_momentum",
+    "batch_norm_epsilon",
+    "batch_norm_gradient",
+    "dropout_scaling",
+    "residual",
+    "standardize",
+)
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large"
     " values and need to be preprocessed. (Training diverged at epoch {}.)"
@@ -255,12 +270,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             network.coefs, network.intercepts, pairwise(sizes), strict=True
         ):
             W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
+        if network.has_rbf:
+            self._place_centres(network, targets)
         for scale in network.scales:
             if scale is not None:
                 scale[:] = self.batch_norm_scale_init
-        network.dropout = dropout_rates(self)
-        network.dropout_mask = self.dropout_mask
         network.dropout_scaling = self.dropout_scaling
+        self._built_with = {name: getattr(self, name) for name in BUILT_IN}
         self.network_ = network
         if self.standardize:
             self._measure(targets)
@@ -279,6 +295,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._progress = Progress(self.tol)
         self.__dict__.pop("_optimizer", None)
 
+    def _place_centres(self, network: Network, targets: Targets) -> None:
+        """Radial basis functions start at samples, as wide as the samples are spread."""
+        X, n_centres = targets.X, network.layer_sizes[1]
+        if targets.sparse or self.standardize or self.input_dropout:
+            other = "sparse X" if targets.sparse else "standardize or input_dropout"
+            raise ValueError(f"activation='rbf' measures distances: not with {other}")
+        chosen = self._random_generator.choice(
+            len(X), n_centres, replace=len(X) < n_centres
+        )
+        network.coefs[0][:] = X[chosen].T
+        spread = float(X.var(axis=0, dtype=np.float64).sum())
+        network.intercepts[0][:] = spread if spread > 0 else 1.0
+
     def _check_topology(self, targets: Targets) -> None:
         """A network that goes on must be the one that the parameters describe."""
         network = self.network_
@@ -292,6 +321,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the fitted "
                 f"network's {network.layer_sizes[1:-1]}; refit with warm_start=False"
             )
+        for name, before in self._built_with.items():
+            if getattr(self, name) != before:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "
+                    "a fitted network; refit with warm_start=False"
+                )
+        network.dropout = dropout_rates(self)
+        network.dropout_mask = self.dropout_mask
 
     def _check_loss(self, targets: Targets) -> None:
         """The user's gradient, against differences at the first samples."""
@@ -608,11 +645,25 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _forward(self, X: Any, check_input: bool = True) -> Array:
         """Outputs (n_samples, n_outputs)."""
-        check_is_fitted(self)
-        if check_input:
+        if "network_" not in self.__dict__:
+            check_is_fitted(self)
+        if check_input and not self._needs_no_check(X):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         self._adopt_parameters()
         return self.network_.forward(X, resolve_threads(self.n_threads))
+
+    def _needs_no_check(self, X: Any) -> bool:
+        """Whether scikit-learn's validation would pass X through as it is; it takes longer
+        than a small network's prediction for one row."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype is self.network_.dtype
+            and X.ndim == 2
+            and X.shape[1] == self.n_features_in_
+            and X.shape[0] > 0
+            and "feature_names_in_" not in self.__dict__
+            and isfinite(X.sum())
+        )
 
     def _check_partial_fit(self) -> bool:
         if self.solver not in STOCHASTIC_SOLVERS:

@@ -14,8 +14,9 @@ hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
 activation : str, tuple or sequence, default="relu"
     Of the hidden layers: 'identity', 'logistic', 'tanh', 'relu', 'leaky_relu',
     'two_sided_relu', 'scaled_tanh', 'elu', 'selu', 'softplus', 'erf', 'gaussian', 'gelu',
-    'silu', 'mish' [S table 65.1]; with parameters as ``("leaky_relu", 0.1)``; a sequence
-    with one per layer; a sequence of sequences with one per node [S P65.6].
+    'silu', 'mish' [S table 65.1]; 'rbf', for the first layer only [L]; with parameters as
+    ``("leaky_relu", 0.1)``; a sequence with one per layer; a sequence of sequences with
+    one per node [S P65.6].
 solver : {'adam', 'adamw', 'sgd', 'lbfgs', 'cg', 'gd'}, default="adam"
     'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
     weights apart from the gradient.  'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest

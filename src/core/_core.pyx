@@ -737,7 +737,7 @@ cdef class Plan:
         self.grads = self._buffer(self.params.shape[0], self.dtype)
         self.c.grads = address(self.grads, 1)
         self.c.pack = self._room(self.most_threads * self.c.pack_size)
-        blocks = self.params.shape[0] // 4096 + 3
+        blocks = self.params.shape[0] // 4096 + 6
         self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64), 1)
         if self.dropout is not None and not self.c.drop_per_sample:
             self._allocate_thin(self.most_threads)

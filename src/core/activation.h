@@ -32,6 +32,7 @@ INLINE vec act_f(int code, vec z, vec a, vec b)
     case ACT_SILU: return z * v_logistic(z);
     case ACT_MISH: return z * v_tanh(v_softplus(z));
     case ACT_SIGN: return v_select(V_LT(z, v_zero()), -one, v_select(V_EQ(z, z), one, z));
+    case ACT_STEP: return v_select(V_LT(z, v_zero()), v_zero(), v_select(V_EQ(z, z), one, z));
     default: return z;
     }
 }
@@ -106,6 +107,7 @@ static void activation_forward(const activation_t *f, real *c, real *s, size_t l
         CASE_FORWARD_IN_PLACE(ACT_ELU)
         CASE_FORWARD_IN_PLACE(ACT_SOFTPLUS)
         CASE_FORWARD_IN_PLACE(ACT_SIGN)
+        CASE_FORWARD_IN_PLACE(ACT_STEP)
         CASE_FORWARD(ACT_LEAKY_RELU)
         CASE_FORWARD(ACT_ERF)
         CASE_FORWARD(ACT_GAUSSIAN)

@@ -190,6 +190,7 @@ static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_S
     for (size_t l = 0; l < p->n_layers; l++) {
         const layer_t *full = &p->layers[l], *thin = &q->layers[l];
         const real scale = kept_scale(p, l), *awake = t->awake[l + 1];
+        const int rbf = full->f.code == ACT_RBF;
         size_t begin, end;
         share(thin->n_in, 1, part, parts, &begin, &end);
         for (size_t i = begin; i < end; i++) {
@@ -197,13 +198,13 @@ static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_S
             if (((const real *)t->awake[l])[k] == 0)
                 continue;
             spread(row, g + thin->w + i * thin->n_out, thin->unit, thin->n_out, scale);
-            total += work(p, &s[WEIGHTS], full->w + k * full->n_out, row, awake, full->n_out,
+            total += work(p, &s[rbf ? CENTRES : WEIGHTS], full->w + k * full->n_out, row, awake, full->n_out,
                           sums + 2 * k);
         }
         sums += 2 * full->n_in;
         if (part == 0) {
             spread(row, g + thin->b, thin->unit, thin->n_out, 1);
-            total += work(p, &s[BIASES], full->b, row, awake, full->n_out, rest);
+            total += work(p, &s[rbf ? WIDTHS : BIASES], full->b, row, awake, full->n_out, rest);
             rest += 2;
             if (full->has_norm) {
                 spread(row, g + thin->norm.scale, thin->unit, thin->n_out, 1);
@@ -236,7 +237,7 @@ static void thin_row_sums(const plan_t *p)
     }
 }
 
-/* Σw², Σ∣w∣ over the weights; Σb² over the biases. */
+/* Σw², Σ∣w∣ over the weights; Σb² over the biases; centres and widths do not count. */
 static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_bias)
 {
     const double *sums = p->thin->row_sums;
@@ -244,13 +245,14 @@ static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_bias)
     for (size_t l = 0; l < p->n_layers; l++)
         rows += p->layers[l].n_in;
     *l2 = *l1 = *l2_bias = 0;
-    for (size_t i = 0; i < rows; i++) {
+    const int rbf = p->layers[0].f.code == ACT_RBF;
+    for (size_t i = rbf ? p->layers[0].n_in : 0; i < rows; i++) {
         *l2 += sums[2 * i];
         *l1 += sums[2 * i + 1];
     }
     sums += 2 * rows;
     for (size_t l = 0; l < p->n_layers; l++) {
-        *l2_bias += sums[0];
+        *l2_bias += l == 0 && rbf ? 0 : sums[0];
         sums += p->layers[l].has_norm ? 4 : 2;
     }
 }

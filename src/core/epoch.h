@@ -12,11 +12,23 @@
 
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-/* A step's constants for a segment: scales of batch norm are never penalised. */
+/* Centres and widths are the first layer's, where it is of radial basis functions. */
+static void segment_sizes(const plan_t *p, size_t n[N_SEGMENTS])
+{
+    const layer_t *first = &p->layers[0];
+    const int rbf = first->f.code == ACT_RBF;
+    n[CENTRES] = rbf ? first->n_in * first->n_out : 0;
+    n[WEIGHTS] = p->n_weights - n[CENTRES];
+    n[WIDTHS] = rbf ? first->n_out : 0;
+    n[BIASES] = p->n_biases - n[WIDTHS];
+    n[SCALES] = p->n_scales;
+}
+
+/* A step's constants for a segment; only weights, and with l2_bias offsets, are penalised. */
 static step_t step_of(const plan_t *p, int64_t t, int segment, double weight_sum)
 {
     const solver_t *o = &p->solver;
-    const int biases = segment != WEIGHTS, penalised = !biases;
+    const int biases = segment >= WIDTHS, penalised = segment == WEIGHTS;
     const int with_l2 = penalised || (segment == BIASES && p->l2_bias);
     double rate = o->rate;
     if (o->code >= SOLVER_ADAM)
@@ -37,6 +49,8 @@ static step_t step_of(const plan_t *p, int64_t t, int segment, double weight_sum
     s.scale = v_set1(1);
     s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
     s.sum_l1 = s.with_l1;
+    s.with_floor = segment == WIDTHS;
+    s.floor = v_set1(SMALLEST_WIDTH);
     return s;
 }
 
@@ -82,8 +96,8 @@ static void scale_gradient(step_t s[N_SEGMENTS], double factor)
 /* Σ gradient² by blocks; every thread adds up all of them and gets the same. */
 static double gradient_squares(const plan_t *p, const step_t s[N_SEGMENTS], size_t tid)
 {
-    const size_t n[N_SEGMENTS] = {p->n_weights, p->n_biases, p->n_scales};
-    size_t offset = 0, first = 0;
+    size_t n[N_SEGMENTS], offset = 0, first = 0;
+    segment_sizes(p, n);
     for (int k = 0; k < N_SEGMENTS; k++) {
         size_t from, to;
         share(n_blocks(n[k]), 1, tid, p->n_threads, &from, &to);
@@ -105,8 +119,9 @@ static double gradient_squares(const plan_t *p, const step_t s[N_SEGMENTS], size
 
 static void update_parameters(const plan_t *p, int64_t t, double weight_sum, size_t tid)
 {
-    const size_t n[N_SEGMENTS] = {p->n_weights, p->n_biases, p->n_scales};
+    size_t n[N_SEGMENTS];
     step_t s[N_SEGMENTS];
+    segment_sizes(p, n);
     steps_of(p, t, weight_sum, s);
     if (p->solver.clip_norm != 0)
         scale_gradient(s, clip_factor(p, gradient_squares(p, s, tid)));
@@ -143,13 +158,14 @@ INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, doubl
 static double penalty(const plan_t *p, double weight_sum)
 {
     double l2 = 0, l1 = 0, l2_bias = 0;
-    const size_t nw = n_blocks(p->n_weights), nb = n_blocks(p->n_biases);
-    for (size_t block = 0; block < nw; block++) {
-        l2 += p->block_sums[2 * block];
-        l1 += p->block_sums[2 * block + 1];
-    }
-    for (size_t block = nw; block < nw + nb; block++)
-        l2_bias += p->block_sums[2 * block];
+    size_t n[N_SEGMENTS], block = 0;
+    segment_sizes(p, n);
+    for (int k = 0; k < N_SEGMENTS; k++)
+        for (const size_t end = block + n_blocks(n[k]); block < end; block++) {
+            l2 += k == WEIGHTS ? p->block_sums[2 * block] : 0;
+            l1 += k == WEIGHTS ? p->block_sums[2 * block + 1] : 0;
+            l2_bias += k == BIASES ? p->block_sums[2 * block] : 0;
+        }
     return penalty_value(p, weight_sum, l2, l1, l2_bias);
 }
 

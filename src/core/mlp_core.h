@@ -9,6 +9,8 @@
  * of the same layout:
  *     W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …
  * W_l is (n_in × n_out) row-major, b_l = −θ_l, a_l the scales of batch norm where there are any.
+ * If the first layer is of radial basis functions, W_0's columns are its centres μ_m and b_0 its
+ * widths λ_m (rbf.h).
  * Workspace matrices hold one sample a row, rows `ld` apart, padded with lanes that may be
  * read and written but whose values never reach an unpadded one.
  */
@@ -22,7 +24,7 @@
 #define ACTIVATION_LIST(X)                                                                   \
     X(IDENTITY, 0) X(LOGISTIC, 0) X(TANH, 0) X(RELU, 0) X(EXP, 0) X(LEAKY_RELU, 1)           \
     X(SCALED_TANH, 0) X(ELU, 0) X(SOFTPLUS, 0) X(ERF, 1) X(GAUSSIAN, 1) X(GELU, 1)           \
-    X(SILU, 1) X(MISH, 1) X(SIGN, 0) X(SOFTMAX, 0)
+    X(SILU, 1) X(MISH, 1) X(SIGN, 0) X(STEP, 0) X(SOFTMAX, 0) X(RBF, 1)
 
 enum activation_code {
 #define X(name, keeps_z) ACT_##name,

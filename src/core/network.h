@@ -20,6 +20,7 @@
 #include "dropout.h"
 #include "gemm.h"
 #include "loss.h"
+#include "rbf.h"
 #include "rows.h"
 
 /* Fewer rows than this go one by one (rows.h): packing W would cost more than it saves. */
@@ -148,6 +149,12 @@ static void layer_product(const plan_t *p, size_t l, const activation_t *f, cons
     const layer_t *layer = &p->layers[l];
     const real *w = (const real *)p->params + layer->w;
     const size_t n = layer->n_out;
+    if (layer->f.code == ACT_RBF) {
+        size_t from, to;
+        share(rows, 1, tid, n_threads, &from, &to);
+        rbf_forward(layer, w, b, a, lda, y, s, ld, from, to);
+        return;
+    }
     if (!csr && rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_FORWARD, f, b, s};
         const gemm_t g = {NN, rows, n, layer->n_in, a, w, y, lda, n, ld, 0, &epi, training};
@@ -215,7 +222,7 @@ static void behind_activation(const plan_t *p, size_t l, size_t batch, size_t fi
 
 INLINE int has_more(const plan_t *p, const layer_t *layer)
 {
-    return layer->residual || (p->drop_per_sample && layer->drop > 0);
+    return layer->residual || layer->f.code == ACT_RBF || (p->drop_per_sample && layer->drop > 0);
 }
 
 static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t position,
@@ -331,7 +338,14 @@ static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const rea
                           layer->n_out, accumulate, NULL, 1};
         gemm(&g, NULL, tid, p->n_threads);
     }
-    if (!layer->has_norm)
+    if (layer->f.code == ACT_RBF) {
+        const real *params = p->params;
+        size_t from, to;
+        wait_all(p);
+        share(layer->n_out, LANES, tid, p->n_threads, &from, &to);
+        rbf_gradient(layer, params + layer->w, params + layer->b, delta, rows, gw, gb,
+                     accumulate, from, to);
+    } else if (!layer->has_norm)
         sum_rows(gb, delta, layer->ld, rows, layer->n_out, accumulate, tid, p->n_threads);
 }
 
@@ -383,8 +397,11 @@ static void behind_delta(const plan_t *p, size_t l, real *below, const real *ski
     if (under->residual && from < to)
         memcpy(skip_below + from * under->ld, below + from * under->ld,
                (to - from) * under->ld * sizeof(real));
-    activation_backward(&under->f, below + from * under->ld, at(under->s, from, under->ld),
-                        under->ld, to - from, round_up(under->n_out, LANES), 0);
+    if (under->f.code == ACT_RBF)
+        rbf_delta(under, (const real *)p->params + under->b, below, from, to);
+    else
+        activation_backward(&under->f, below + from * under->ld, at(under->s, from, under->ld),
+                            under->ld, to - from, round_up(under->n_out, LANES), 0);
     wait_all(p);
 }
 

@@ -21,11 +21,11 @@
 #define BLOCK 4096
 
 /* the flat buffers' segments, each with step constants of its own */
-enum { WEIGHTS, BIASES, SCALES, N_SEGMENTS };
+enum { CENTRES, WEIGHTS, WIDTHS, BIASES, SCALES, N_SEGMENTS };
 
 typedef struct {
-    vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip;
-    int with_l1, with_clip, sum_l1, sum_l2;
+    vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip, floor;
+    int with_l1, with_clip, with_floor, sum_l1, sum_l2;
 } step_t;
 
 INLINE vec sign_of(vec w)
@@ -34,7 +34,7 @@ INLINE vec sign_of(vec w)
 }
 
 /* the new w; m1, m2: the moments, updated */
-INLINE vec update_one(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+INLINE vec update_freely(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
 {
     g = g * s->scale + s->l2 * w;
     if (s->with_l1)
@@ -58,6 +58,13 @@ INLINE vec update_one(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
     default:
         return w - s->rate * g;
     }
+}
+
+/* the same, not below the floor where there is one */
+INLINE vec update_one(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+{
+    const vec next = update_freely(code, s, w, g, m1, m2);
+    return s->with_floor ? v_max(s->floor, next) : next;
 }
 
 INLINE void update_block(const int code, const step_t *s, real *RESTRICT w,

@@ -1,0 +1,52 @@
+"""Operands and networks that the micro-benchmarks work on."""
+
+import numpy as np
+
+from mlp import Network, _core
+from mlp.schedules import Schedule
+from mlp.training import Optimizer, Penalties, StochasticRun
+
+
+def padded(rows, columns, dtype, rng):
+    """A matrix as in the workspace: rows `row_stride` apart, beginning at a cache line."""
+    stride = _core.row_stride(columns, dtype)
+    matrix = _core.aligned_zeros(rows * stride, dtype).reshape(rows, stride)[
+        :, :columns
+    ]
+    matrix[:] = rng.standard_normal((rows, columns))
+    return matrix
+
+
+def network(sizes, activation="relu", output_activation="identity", **options):
+    """A network with small weights."""
+    net = Network(sizes, activation, output_activation, **options)
+    rng = np.random.default_rng(0)
+    for W in net.coefs:
+        W[:] = rng.uniform(-1, 1, W.shape) * np.sqrt(6 / sum(W.shape))
+    net.refold()
+    return net
+
+
+def gradient(net, X, y, *, with_gradient=True):
+    """A call that computes loss (and gradient) of all rows at once."""
+    plan = net.training_plan(frozen_statistics=True)
+    data = net.data(X, y)
+    plan.allocate(X.shape[0], 1, data.sparse)
+    return lambda: plan.loss_and_gradient(data, with_gradient=with_gradient)
+
+
+def epoch(net, X, y, batch_size, *, solver="adam", penalties=None, **options):
+    """A call that trains for one epoch, in the order of the samples."""
+    data = net.data(X, y)
+    return StochasticRun(
+        net,
+        data,
+        Optimizer(solver, Schedule("constant", 1e-6), **options),
+        penalties or Penalties(),
+        batch_size=batch_size,
+        samples=None,
+        shuffle=False,
+        rng=np.random.RandomState(0),
+        n_threads=1,
+        sparse=data.sparse,
+    ).epoch
