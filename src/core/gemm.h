@@ -40,6 +40,8 @@
 /* Terms of a sum between two rests in C.  A panel of B of KC rows is KC·NR reals: 128 KiB at
  * 1024 × 32 floats, which stays in a 1 MiB L2 beside A.  784 (the commonest input) is whole. */
 #define KC 1024
+/* Tiles of rows up to which W is not packed. */
+#define FEW_TILES 4
 
 /* What a finished tile goes through on its way to C. */
 enum epilogue {
@@ -397,6 +399,9 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
     const size_t work = n_vec * row_tiles;
     const size_t begin = work * tid / n_threads, end = work * (tid + 1) / n_threads;
     const int trans = g->kind == TN;
+    /* packing costs as much as half a tile of rows: with few of them W is read as it lies,
+     * if its rows are not a multiple of 2 KiB apart */
+    const int direct = row_tiles <= FEW_TILES && g->ldb * sizeof(real) % 2048 != 0;
 
     for (size_t col = 0, done = 0; col < g->n; col += NR) {
         const size_t cols = min_size(NR, g->n - col);
@@ -423,6 +428,9 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
                             g->accumulate || k0 > 0);
                 b = NULL;
             } else if (g->kind == TN) {
+                b = g->b + k0 * g->ldb + col;
+                ldb = g->ldb;
+            } else if (g->kind == NN && direct && cols == NR) {
                 b = g->b + k0 * g->ldb + col;
                 ldb = g->ldb;
             } else if (g->kind == NN) {

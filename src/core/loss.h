@@ -121,20 +121,6 @@ static real softmax_row(real *y, const real *z, size_t n)
     return largest + v_lane(v_log(v_set1(total)), 0);
 }
 
-/* The same for n ≤ LANES: the row is one vector, and everything stays in it. */
-INLINE double softmax_log_loss_short(const real *z, const real *t, real *d, size_t n)
-{
-    const vec logits = v_load_n(z, n, -(real)INFINITY), target = v_load_n(t, n, 0);
-    /* e^{−∞} of the lanes beyond n would cost an underflow each; a NaN stays */
-    const ivec valid = ~V_EQ(logits, v_set1(-(real)INFINITY));
-    const vec shifted = i_real(v_bits(logits - v_set1(v_max_lane(logits))) & valid);
-    const vec e = i_real(v_bits(v_exp(shifted)) & valid);
-    const vec sum = v_set1(v_sum(e));
-    v_store_n(d, e / sum - target, n);
-    return (double)v_sum(v_select(V_EQ(target, v_zero()), v_zero(),
-                                  target * (v_log(sum) - shifted)));
-}
-
 /* A NaN anywhere: the label of this task is missing. */
 INLINE int is_missing(const real *t, size_t n)
 {
@@ -153,8 +139,6 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
             d[j] = 0;
         return 0;
     }
-    if (n <= LANES)
-        return softmax_log_loss_short(z, t, d, n);
     const vec lse = v_set1(softmax_row(d, z, n));
     vec value = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
@@ -166,6 +150,50 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
         v_store_n(d + j, v_load_n(d + j, m, 0) - target, m);
     }
     return (double)v_sum(value);
+}
+
+/* The same for `rows` ≤ LANES samples of n ≤ LANES classes, a sample a lane: one logarithm and n
+ * exponentials serve them all (2 classes: 26 → 8 ns a sample).  δ is multiplied by each row's
+ * factor, losses by its weight; rows beyond `rows` may be read and are not written. */
+static void softmax_log_loss_block(const real *z, const real *t, real *d, size_t ld, size_t ldt,
+                                   size_t rows, size_t n, const real *weight, real factor,
+                                   double *losses)
+{
+    real columns[2][LANES][LANES], value[LANES];
+    vec logit[LANES], target[LANES], top = v_zero(), sum = v_zero(), loss = v_zero(), present = v_zero();
+    for (size_t i = 0; i < LANES; i++) {
+        const size_t row = min_size(i, rows - 1);
+        for (size_t q = 0; q < n; q++) {
+            columns[0][q][i] = z[row * ld + q];
+            columns[1][q][i] = t[row * ldt + q];
+        }
+    }
+    for (size_t q = 0; q < n; q++) {
+        logit[q] = v_load(columns[0][q]);
+        target[q] = v_load(columns[1][q]);
+        present += target[q];
+        top = q ? v_max(top, logit[q]) : logit[q];
+    }
+    const ivec labelled = V_EQ(present, present);
+    for (size_t q = 0; q < n; q++) {
+        logit[q] -= top;
+        const vec e = v_exp(logit[q]);
+        v_store(columns[0][q], e);
+        sum += e;
+    }
+    const vec log_sum = v_log(sum), w = weight ? v_load_n(weight, rows, 0) : v_set1(1);
+    const vec scale = w * v_set1(factor), inverse = v_set1(1) / sum;
+    for (size_t q = 0; q < n; q++) {
+        loss += v_select(V_EQ(target[q], v_zero()), v_zero(), target[q] * (log_sum - logit[q]));
+        const vec delta = (v_load(columns[0][q]) * inverse - target[q]) * scale;
+        v_store(columns[0][q], i_real(v_bits(delta) & labelled));
+    }
+    v_store(value, i_real(v_bits(loss * w) & labelled));
+    for (size_t i = 0; i < rows; i++) {
+        losses[i] = (double)value[i];
+        for (size_t q = 0; q < n; q++)
+            d[i * ld + q] = columns[0][q][i];
+    }
 }
 
 /* d ← J d for the softmax γ̂ = y */

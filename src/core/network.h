@@ -68,6 +68,20 @@ static void gather_target(const plan_t *p, const data_t *d, size_t sample, real 
         t[j] = nan;
 }
 
+/* a call of memcpy costs more than a short row */
+INLINE void copy_row(real *to, const real *from, size_t n)
+{
+    if (n > 8 * LANES) {
+        memcpy(to, from, n * sizeof(real));
+        return;
+    }
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        v_store(to + j, v_load(from + j));
+    if (j < n)
+        v_store_n(to + j, v_load_n(from + j, n - j, 0), n - j);
+}
+
 /* Shuffled rows lie anywhere in memory, and each costs a trip to it before the hardware sees
  * the pattern: ask for a row this many rows before it is copied. */
 #define ROWS_AHEAD 4
@@ -95,7 +109,7 @@ static void gather(const plan_t *p, const data_t *d, size_t position, size_t row
             for (size_t j = 0; j < p->n_features; j++)
                 at(p->x, i, p->ldx)[j] = row[p->unit[j]];
         else if (!d->indptr)
-            memcpy(at(p->x, i, p->ldx), row, p->n_inputs * sizeof(real));
+            copy_row(at(p->x, i, p->ldx), row, p->n_inputs);
         gather_target(p, d, sample, at(p->t, i, p->ldt));
     }
     wait_all(p);
@@ -251,6 +265,22 @@ static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t
 
 /* ---- loss ---------------------------------------------------------------------------- */
 
+/* loss_batch for cross-entropy of few classes, rows [from, to) */
+static void loss_of_blocks(const plan_t *p, const data_t *d, size_t position, double scale,
+                           size_t from, size_t to)
+{
+    const layer_t *top = &p->layers[p->n_layers - 1];
+    real weights[LANES];
+    for (size_t i = from; i < to; i += LANES) {
+        const size_t rows = min_size(LANES, to - i);
+        for (size_t k = 0; d->weights && k < rows; k++)
+            weights[k] = (real)weight_of(d, sample_at(d, position + i + k));
+        softmax_log_loss_block(at(top->y, i, top->ld), at(p->t, i, p->ldt),
+                               at(p->delta[0], i, top->ld), top->ld, p->ldt, rows, p->n_outputs,
+                               d->weights ? weights : NULL, (real)scale, p->row_loss + i);
+    }
+}
+
 /* δ_L of every row into delta[0], times the row's weight × scale; losses into row_loss.
  * Returns nonzero if the caller's loss failed. */
 static int loss_batch(const plan_t *p, const data_t *d, size_t position, size_t rows,
@@ -260,6 +290,13 @@ static int loss_batch(const plan_t *p, const data_t *d, size_t position, size_t 
     const size_t n = round_up(p->n_outputs, LANES);
     size_t from, to;
     int failed = 0;
+    if (top->f.code == ACT_SOFTMAX && p->loss.from_logits && p->loss.n_groups == 1 &&
+        !p->loss.group_weight && LANES > 1 && p->n_outputs > 1 && p->n_outputs <= LANES) {
+        share(rows, LANES, tid, p->n_threads, &from, &to);
+        loss_of_blocks(p, d, position, scale, from, to);
+        wait_all(p);
+        return 0;
+    }
     share(rows, 4, tid, p->n_threads, &from, &to);
     if (p->loss.callback) { /* one thread: the caller's Python on the whole batch */
         if (top->f.code == ACT_SOFTMAX)
