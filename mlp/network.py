@@ -275,9 +275,19 @@ class Network:
         other.__setstate__(deepcopy(self.__getstate__()))
         return other
 
-    def snapshot(self) -> list[Array]:
-        """Copies of all that training changes: parameters and running statistics."""
-        return [array.copy() for array in self._changing()]
+    def snapshot(self, into: list[Array] | None = None) -> list[Array]:
+        """Copies of all that training changes: parameters and running statistics.
+
+        Parameters
+        ----------
+        into : list of ndarray, optional
+            An earlier snapshot, to be overwritten.
+        """
+        if into is None:
+            return [array.copy() for array in self._changing()]
+        for copy, array in zip(into, self._changing(), strict=True):
+            copy[...] = array
+        return into
 
     def restore(self, snapshot: list[Array]) -> None:
         """Go back to a `snapshot`."""

@@ -38,14 +38,14 @@ class Pocket:
     """The parameters and batch-norm statistics that did best on validation samples."""
 
     network: Network
-    kept: list[Any] = field(default_factory=list)
+    kept: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keep()
+        self.kept = self.network.snapshot()
 
     def keep(self) -> None:
         """Put the present state into the pocket."""
-        self.kept = self.network.snapshot()
+        self.network.snapshot(self.kept)
 
     def take_out(self) -> None:
         """Go back to what is in the pocket."""

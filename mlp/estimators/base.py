@@ -160,7 +160,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             before.update(
                 (k, deepcopy(v))
                 for k, v in before.items()
-                if k.endswith("_") or k in ("_optimizer", "_progress")
+                if (k.endswith("_") and k not in PARAMETER_VIEWS)
+                or k in ("_optimizer", "_progress")
             )
         try:
             yield
@@ -560,7 +561,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return False
 
     def _check_finite(self) -> None:
-        if not np.isfinite(self.network_.params).all():
+        params = self.network_.params  # no array of truth values: NaN is in both ends
+        if not (np.isfinite(params.min()) and np.isfinite(params.max())):
             raise ValueError(NON_FINITE.format(self.n_iter_))
 
     # -- full-batch solvers --

@@ -211,9 +211,10 @@ cdef extern from "dispatch.h" nogil:
 
 # Seconds in the kernels between two looks at the signals.
 cdef double SLICE = 0.05
-# Seconds of a trial with the number of threads that was the slower one, and between trials.
+# Seconds of a trial with one number of threads, to the first repetition, at most between two.
 cdef double TRIAL = 0.004
-cdef double TRIAL_EVERY = 0.5
+cdef double FIRST_TRIAL = 0.05
+cdef double LAST_TRIAL = 0.5
 # Rows that go through the layers together in prediction: their activations stay in L2.
 cdef size_t CHUNK_ROWS = 252
 # Multiply-adds a thread must get in one step before another one pays: a barrier costs about
@@ -485,6 +486,8 @@ cdef class Plan:
     cdef bint sparse
     cdef double pace[2]
     cdef double next_trial
+    cdef double trial_after
+    cdef size_t slices
     cdef double work_per_row
     cdef object loss_function
     cdef object augment_function
@@ -709,6 +712,7 @@ cdef class Plan:
             n_threads = 1
         self.most_threads = max(1, min(n_threads, <size_t> (work / WORK_PER_THREAD)))
         self.pace[0] = self.pace[1] = 0
+        self.slices, self.trial_after = 0, FIRST_TRIAL
         self.rows, self.sparse = rows, sparse
         self.c.batch = rows
         self.c.ldt = self.k.row_stride(self.c.n_outputs)
@@ -798,22 +802,30 @@ cdef class Plan:
 
         The results are the same bits either way, so the choice may follow the clock: on a
         machine whose cores are busy elsewhere, threads that wait for each other are slower
-        than one alone, and only measuring tells.
+        than one alone, and only measuring tells.  The first slice, which touches all memory
+        for the first time, measures nothing; then both are tried, and the slower one again
+        after a while, ever more rarely.
         """
-        cdef int many = self.pace[1] >= self.pace[0]
+        cdef int many
+        cdef double seconds
         if self.most_threads == 1:
             self.c.n_threads = 1
             return SLICE
-        if self.pace[0] == 0 or self.pace[1] == 0 or team_seconds() > self.next_trial:
-            self.next_trial = team_seconds() + TRIAL_EVERY
-            many = self.pace[1] < self.pace[0] or self.pace[1] == 0
-            self.c.n_threads = self.most_threads if many else 1
-            return TRIAL
+        self.slices += 1
+        if self.slices <= 3:
+            many, seconds = self.slices < 3, TRIAL
+            self.next_trial = team_seconds() + FIRST_TRIAL
+        elif team_seconds() > self.next_trial:
+            many, seconds = self.pace[1] < self.pace[0], TRIAL
+            self.trial_after = min(2 * self.trial_after, LAST_TRIAL)
+            self.next_trial = team_seconds() + self.trial_after
+        else:
+            many, seconds = self.pace[1] >= self.pace[0], SLICE
         self.c.n_threads = self.most_threads if many else 1
-        return SLICE
+        return seconds
 
     cdef void _note_pace(self, double samples, double seconds) noexcept:
-        if samples > 0 and seconds > 0:
+        if samples > 0 and seconds > 0 and self.slices != 1:
             self.pace[self.c.n_threads > 1] = samples / seconds
 
     def forward(self, Data data, size_t n_threads=1):

@@ -354,9 +354,15 @@ static void csr_gradient(const plan_t *p, const data_t *d, size_t position, size
             memset(gw + i * n + from, 0, (to - from) * sizeof(real));
     for (size_t i = 0; i < rows; i++) {
         const size_t sample = sample_at(d, position + i);
-        for (int64_t k = d->indptr[sample]; k < d->indptr[sample + 1]; k++)
+        const int64_t end = d->indptr[sample + 1];
+        for (int64_t k = d->indptr[sample]; k < end; k++) {
+            const int64_t later = k + AHEAD < end ? k + AHEAD : end - 1;
+            const real *ahead = gw + (size_t)d->indices[later] * n + from;
+            for (size_t j = 0; j < to - from; j += LANES)
+                PREFETCH(ahead + j, 1);
             add_scaled(gw + (size_t)d->indices[k] * n + from, ((const real *)d->values)[k],
                        delta + i * ld + from, to - from);
+        }
     }
 }
 

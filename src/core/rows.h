@@ -14,6 +14,9 @@
 #include "simd.h"
 
 #define CHUNK 8
+/* Stored entries' rows of W lie anywhere: so many entries ahead they are asked for (5000-100,
+ * 1 % stored, batch 200: with the gradient's 261 → 223 µs a step). */
+#define AHEAD 6
 
 INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real *bias,
                       const real *x, const int32_t *index, size_t k_len, const real *w,
@@ -24,6 +27,11 @@ INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real
         acc[v] = v_zero();
     for (size_t k = 0; k < k_len; k++) {
         const real *row = w + (index ? (size_t)index[k] : k) * ldw;
+        if (index) {
+            const real *ahead = w + (size_t)index[min_size(k + AHEAD, k_len - 1)] * ldw;
+            for (size_t v = 0; v < nv; v++)
+                PREFETCH(ahead + v * LANES, 0);
+        }
         const vec xk = v_set1(x[k]);
         for (size_t v = 0; v + 1 < nv; v++)
             acc[v] += xk * v_load(row + v * LANES);
