@@ -1,6 +1,6 @@
 """One hidden layer comes as close to a function as it has units [S 65.10].
 
-    python universal_approximation.py [--restarts 20] [--out FILE.png]
+    python universal_approximation.py [--restarts 5] [--out FILE.png]
 
 Networks with one hidden layer of 1 to 64 units, fitted by L-BFGS to 400 exact values of a
 function on [-1, 1]; of several random starts the best counts. Left: what they draw;
@@ -64,7 +64,7 @@ def best_fit(activation, size, restarts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--restarts", type=int, default=20)
+    parser.add_argument("--restarts", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("universal_approximation.png"))
     options = parser.parse_args()
 
