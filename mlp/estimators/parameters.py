@@ -39,11 +39,13 @@ max_iter : int, default=200
 shuffle : bool, default=True
     Whether each epoch takes the samples in a new order.
 random_state : int, RandomState instance or None, default=None
-    Seeds initial parameters, the validation split and the orders; an int gives the same
-    bits every time, whatever the number of threads.
+    Seeds initial parameters, the validation split, the orders and the masks; an int gives
+    the same bits every time, whatever the number of threads.  As in scikit-learn, an int
+    seeds every call of `partial_fit` anew; give a RandomState for new orders.
 tol : float, default=1e-4
     Progress smaller than this counts as none; for full-batch solvers, the largest entry
-    of the gradient at which they stop.
+    of the gradient at which they stop ('lbfgs' also stops, as scikit-learn's does, when a
+    step gains less than 2.2e-9 of the loss, or of 1 if that is more).
 verbose : bool or int, default=False
     Whether to print the loss of every epoch.
 warm_start : bool, default=False
