@@ -982,9 +982,9 @@ def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1):
     cdef void *pb = address(b)
     cdef void *pc = address(out, 1)
     cdef void *pp = address(pack, 1)
-    cdef size_t i, times = repeat
+    cdef size_t _, times = repeat
     with nogil:
-        for i in range(times):
+        for _ in range(times):
             k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
     return out
 
@@ -1005,12 +1005,12 @@ def probe_memory(buffer, write, passes=1, isa=None):
     """Pass over a float vector, reading or reading and writing: (bytes moved, seconds)."""
     cdef const kernels_t *k = kernels_for(is_double_of(buffer.dtype), isa)
     cdef void *p = address(buffer, 1)
-    cdef size_t n = buffer.size, i, count = passes
+    cdef size_t n = buffer.size, _, count = passes
     cdef int writes = write
     cdef double begun, done
     with nogil:
         begun = team_seconds()
-        for i in range(count):
+        for _ in range(count):
             k.probe_memory(p, n, writes)
         done = team_seconds()
     return buffer.nbytes * count * (2 if write else 1), done - begun
