@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, isfinite, pi
+from numbers import Real
 from typing import Any
 
 __all__ = ["SCHEDULES", "Schedule"]
@@ -51,12 +52,12 @@ class Schedule:
     def _set_rate(self, samples: int) -> None:
         epochs = self.epochs
         if callable(self.kind):
-            rate = float(self.kind(epochs))
-            if not (isfinite(rate) and rate >= 0):
+            rate = self.kind(epochs)
+            if not (isinstance(rate, Real) and isfinite(rate) and rate >= 0):
                 raise ValueError(
                     f"learning_rate({epochs}) returned {rate}; it must be finite and >= 0"
                 )
-            self.rate = rate
+            self.rate = float(rate)
         elif self.kind == "invscaling" and samples:
             self.rate = self.initial / (samples + 1) ** self.power_t
         elif self.kind == "step":

@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mlp.activations import layer_activations
 from mlp.estimators.constraints import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
@@ -75,6 +76,22 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
 def _takes_weights(scorer: Any) -> bool:
     metric = getattr(scorer, "_score_func", scorer)
     return "sample_weight" in signature(metric).parameters
+
+
+def check_measured(name: str, shift: Any, deviation: Array, values: Any) -> None:
+    """Refuse to standardise what overflows or vanishes when squared."""
+    finite = np.isfinite(deviation).all() and (
+        shift is None or np.isfinite(shift).all()
+    )
+    still = deviation == 0
+    if finite and still.any() and not hasattr(values, "indptr"):
+        columns = values[:, still]
+        finite = (np.nanmax(columns, axis=0) == np.nanmin(columns, axis=0)).all()
+    if not finite:
+        raise ValueError(
+            f"standardize=True: the deviation of {name} is too large or too small for "
+            "floating point; rescale its values first"
+        )
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -231,16 +248,23 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
         # the labels must be known ones, the features those of X: as in partial_fit
-        targets = self._validate_targets(
-            X, y, sample_weight, first=False, incremental=True
-        )
+        try:
+            targets = self._validate_targets(
+                X, y, sample_weight, first=False, incremental=True
+            )
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from error
         targets.smoothing = 0.0
         return targets
 
     def _working_dtype(self) -> Any:
         if self.dtype is None:
             return (np.float64, np.float32)
-        dtype = np.dtype(self.dtype)
+        dtype: Any
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError:
+            dtype = np.dtype(object)
         if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
             raise ValueError(
                 f"dtype must be None, float32 or float64, got {self.dtype!r}"
@@ -323,7 +347,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 f"network's {network.layer_sizes[1:-1]}; refit with warm_start=False"
             )
         for name, before in self._built_with.items():
-            if getattr(self, name) != before:
+            now = getattr(self, name)
+            if name == "activation":  # a list says the same as a tuple
+                widths = network.layer_sizes[1:-1]
+                now, before = (layer_activations(f, widths) for f in (now, before))
+            if now != before:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "
                     "a fitted network; refit with warm_start=False"
@@ -359,12 +387,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
         else:
             network.input_shift = X.mean(axis=0, dtype=np.float64)
-            deviation = X.std(axis=0, dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                deviation = X.std(axis=0, dtype=np.float64)
+        check_measured("X", network.input_shift, deviation, X)
         network.input_scale = np.where(deviation > 0, deviation, 1.0)
         values = targets.values
         if self._scales_targets() and values is not None:
             network.output_shift = np.nanmean(values, axis=0, dtype=np.float64)
-            deviation = np.nanstd(values, axis=0, dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                deviation = np.nanstd(values, axis=0, dtype=np.float64)
+            check_measured("y", network.output_shift, deviation, values)
             network.output_scale = np.where(deviation > 0, deviation, 1.0)
 
     def _scales_targets(self) -> bool:
@@ -414,12 +446,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _split(self, targets: Targets) -> tuple[Array, Array]:
         """Training and validation samples as indices; stratified for single labels."""
-        training, validation = train_test_split(
-            np.arange(targets.X.shape[0], dtype=np.int64),
-            random_state=self._random_generator,
-            test_size=self.validation_fraction,
-            stratify=targets.strata,
-        )
+        try:
+            training, validation = train_test_split(
+                np.arange(targets.X.shape[0], dtype=np.int64),
+                random_state=self._random_generator,
+                test_size=self.validation_fraction,
+                stratify=targets.strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True can't hold out validation_fraction="
+                f"{self.validation_fraction} of {targets.X.shape[0]} samples: {error}"
+            ) from error
         if len(validation) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "

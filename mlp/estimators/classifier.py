@@ -324,6 +324,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 raise ValueError(
                     f"class_weight names {unknown}, the classes are {self.classes_}"
                 )
+            if any(not weight >= 0 for weight in self.class_weight.values()):
+                raise ValueError(
+                    f"class_weight must not be negative, got {self.class_weight}"
+                )
         factors = compute_sample_weight(self.class_weight, y)
         if sample_weight is None:
             return factors

@@ -79,8 +79,9 @@ CONSTRAINTS: dict[str, Any] = {
 def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
     """Adam's beta for weights and for offsets."""
     value = getattr(estimator, name)
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(0 <= b < 1 for b in pair):
+    pair: Any = value if isinstance(value, tuple) else (value, value)
+    numbers = all(isinstance(b, Real) for b in pair)
+    if len(pair) != 2 or not numbers or not all(0 <= b < 1 for b in pair):
         raise ValueError(
             f"{name} must lie in [0, 1), one number or a pair (weights, offsets); "
             f"got {value!r}"
@@ -91,10 +92,12 @@ def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
 def hidden_sizes(estimator: Any) -> list[int]:
     """Units of the hidden layers."""
     sizes = estimator.hidden_layer_sizes
-    sizes = [int(n) for n in (sizes if np.iterable(sizes) else [sizes])]
+    sizes = list(sizes) if np.iterable(sizes) else [sizes]
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be integers > 0, got {sizes}.")
     if any(n <= 0 for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return sizes
+    return [int(n) for n in sizes]
 
 
 def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
@@ -107,9 +110,12 @@ def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
             f"dropout={estimator.dropout!r} names {len(rates)} layers, "
             f"hidden_layer_sizes has {len(widths)}"
         )
-    rates = [float(p) for p in (estimator.input_dropout, *rates)]
-    if not all(0 <= p < 1 for p in rates):
-        raise ValueError(f"dropout={estimator.dropout!r} must lie in [0, 1)")
+    rates = [estimator.input_dropout, *rates]
+    if not all(isinstance(p, Real) and 0 <= p < 1 for p in rates):
+        raise ValueError(
+            f"dropout={estimator.dropout!r} must lie in [0, 1), one rate or one a layer"
+        )
+    rates = [float(p) for p in rates]
     return tuple(rates) if any(rates) else None
 
 
@@ -145,6 +151,9 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (sparse and e.augment, "augment wants dense batches, but X is sparse"),
         (sparse and e.input_dropout and e.dropout_mask == "sample",
          "input_dropout with dropout_mask='sample' wants dense inputs, but X is sparse"),
+        (e.early_stopping and not e._validates and not e.validation_fraction > 0,
+         f"early_stopping=True needs validation_fraction > 0, got "
+         f"{e.validation_fraction!r}, or X_val, y_val"),
         (e.residual and not any(a == b for a, b in pairs),
          "residual=True needs two hidden layers in a row of equal width, "
          f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
