@@ -103,7 +103,7 @@ def hidden_sizes(estimator: Any) -> list[int]:
 def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
     """Rates of inputs and hidden layers, or None if all are zero."""
     widths = hidden_sizes(estimator)
-    rates = estimator.dropout
+    rates: Any = estimator.dropout
     rates = list(rates) if np.iterable(rates) else [rates] * len(widths)
     if len(rates) != len(widths):
         raise ValueError(
@@ -111,7 +111,7 @@ def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
             f"hidden_layer_sizes has {len(widths)}"
         )
     rates = [estimator.input_dropout, *rates]
-    if not all(isinstance(p, Real) and 0 <= p < 1 for p in rates):
+    if not all(isinstance(p, Real) and 0 <= float(p) < 1 for p in rates):
         raise ValueError(
             f"dropout={estimator.dropout!r} must lie in [0, 1), one rate or one a layer"
         )
