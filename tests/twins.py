@@ -35,7 +35,7 @@ def layer_spec(spec):
 
 def normalisation(net):
     """Keywords of batch norm; the oracle keeps its constants with each layer."""
-    norm = net.norm[1] or net.norm[0]
+    norm = next((n for n in [*net.norm[1:], net.norm[0]] if n is not None), None)
     if norm is None:
         return {}
     layers = "all" if net.norm[-1] is not None else "hidden"
