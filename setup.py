@@ -34,6 +34,7 @@ if not MSVC:
         "-Wno-unknown-pragmas",
         "-fno-math-errno",
         "-fvisibility=hidden",
+        "-g0",  # debug information would be nine tenths of the wheel
     ]
 if DEBUG and not MSVC:
     C_FLAGS = ["-O1", "-g", "-std=gnu11", "-fno-omit-frame-pointer"]
