@@ -75,7 +75,11 @@ class BuildCore(build_ext):
 
 def headers():
     folder = "src/core"
-    return [f"{folder}/{f}" for f in sorted(os.listdir(folder)) if f.endswith(".h")]
+    return [
+        f"{folder}/{f}"
+        for f in sorted(os.listdir(folder))
+        if f.endswith((".h", ".pxi"))
+    ]
 
 
 def extensions():

@@ -1,24 +1,16 @@
 """What all estimators built on a trained network share: the course of a fit."""
 
 import operator
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from inspect import signature
 from itertools import pairwise
 from math import isfinite
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp.activations import layer_activations
@@ -28,17 +20,15 @@ from mlp.estimators.constraints import (
     check_combination,
     dropout_rates,
     hidden_sizes,
-    pair_of_betas,
 )
+from mlp.estimators.course import Course
+from mlp.estimators.standardize import measure
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
 from mlp.losses import check_callable
 from mlp.network import Network
-from mlp.schedules import Schedule
-from mlp.solvers import Risk, minimize
-from mlp.stopping import Pocket, Progress
+from mlp.stopping import Progress
 from mlp.threads import resolve_threads
-from mlp.training import Optimizer, Penalties, StochasticRun
 
 __all__ = ["BaseMLP", "set_parameters"]
 
@@ -60,10 +50,6 @@ BUILT_IN = (
     "residual",
     "standardize",
 )
-NON_FINITE = (
-    "Solver produced non-finite parameter weights. The input data may contain large"
-    " values and need to be preprocessed. (Training diverged at epoch {}.)"
-)
 
 
 def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
@@ -73,40 +59,12 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-def _takes_weights(scorer: Any) -> bool:
-    metric = getattr(scorer, "_score_func", scorer)
-    return "sample_weight" in signature(metric).parameters
-
-
-def check_measured(name: str, shift: Any, deviation: Array, values: Any) -> None:
-    """Refuse to standardise what overflows or vanishes when squared."""
-    finite = np.isfinite(deviation).all() and (
-        shift is None or np.isfinite(shift).all()
-    )
-    still = deviation == 0
-    if finite and still.any() and not hasattr(values, "indptr"):
-        columns = values[:, still]
-        finite = (np.nanmax(columns, axis=0) == np.nanmin(columns, axis=0)).all()
-    if not finite:
-        raise ValueError(
-            f"standardize=True: the deviation of {name} is too large or too small for "
-            "floating point; rescale its values first"
-        )
-
-
-class BaseMLP(CallbackSupportMixin, BaseEstimator):
+class BaseMLP(Course):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
     are views into its parameters.
     """
-
-    network_: Network
-    loss_curve_: list[float]
-    validation_scores_: Any
-    validation_loss_curve_: Any
-    best_validation_score_: Any
-    best_loss_: Any
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
     _validates = False  # samples to validate on were given to `fit`
@@ -124,10 +82,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         classes: Any = None,
     ) -> Targets:
         """Checked samples; may set what describes y, such as ``classes_``."""
-        raise NotImplementedError
-
-    def _score_epoch(self, held_out: Targets) -> float:
-        """The score that early stopping watches unless told otherwise."""
         raise NotImplementedError
 
     # -- state --
@@ -304,7 +258,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._built_with = {name: getattr(self, name) for name in BUILT_IN}
         self.network_ = network
         if self.standardize:
-            self._measure(targets)
+            measure(network, targets, self._scales_targets())
         self._expose_parameters()
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
@@ -373,313 +327,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 y_true[np.arange(len(labels)), labels] = 1
         check_callable(self.loss, y_true, y_out)
 
-    # -- standardisation --
-
-    def _measure(self, targets: Targets) -> None:
-        """Means and deviations of inputs and targets; sparse inputs are only scaled."""
-        network = self.network_
-        X = targets.X
-        if targets.sparse:
-            mean_square = np.asarray(
-                X.multiply(X).mean(axis=0), dtype=np.float64
-            ).ravel()
-            mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-            deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
-        else:
-            network.input_shift = X.mean(axis=0, dtype=np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                deviation = X.std(axis=0, dtype=np.float64)
-        check_measured("X", network.input_shift, deviation, X)
-        network.input_scale = np.where(deviation > 0, deviation, 1.0)
-        values = targets.values
-        if self._scales_targets() and values is not None:
-            network.output_shift = np.nanmean(values, axis=0, dtype=np.float64)
-            with np.errstate(over="ignore", invalid="ignore"):
-                deviation = np.nanstd(values, axis=0, dtype=np.float64)
-            check_measured("y", network.output_shift, deviation, values)
-            network.output_scale = np.where(deviation > 0, deviation, 1.0)
-
     def _scales_targets(self) -> bool:
         return False
-
-    def _standardized(self, targets: Targets) -> Targets:
-        """The samples as the network is trained on them."""
-        network = self.network_
-        if network.input_scale is None:
-            return targets
-        whole = targets.take(slice(None))  # type: ignore[arg-type]
-        whole.smoothing = targets.smoothing
-        factor = (1 / network.input_scale).astype(network.dtype)
-        if targets.sparse:
-            whole.X = targets.X.multiply(factor).tocsr()
-        else:
-            whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
-        if network.output_scale is not None and targets.values is not None:
-            values = (targets.values - network.output_shift) / network.output_scale
-            whole.values = np.ascontiguousarray(values, dtype=network.dtype)
-        return whole
-
-    # -- stochastic solvers --
-
-    def _penalties(self) -> Penalties:
-        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias)
-
-    def _new_optimizer(self) -> Optimizer:
-        schedule = Schedule(
-            self.learning_rate,
-            self.learning_rate_init,
-            power_t=self.power_t,
-            horizon=self.max_iter,
-        )
-        return Optimizer(
-            self.solver,
-            schedule,
-            momentum=self.momentum if self.solver == "sgd" else 0.0,
-            nesterov=self.nesterovs_momentum,
-            beta_1=pair_of_betas(self, "beta_1"),
-            beta_2=pair_of_betas(self, "beta_2"),
-            epsilon=self.epsilon,
-            weight_decay=self.weight_decay if self.solver == "adamw" else 0.0,
-            clip_norm=self.clip_norm or 0.0,
-            clip_value=self.clip_value or 0.0,
-        )
-
-    def _split(self, targets: Targets) -> tuple[Array, Array]:
-        """Training and validation samples as indices; stratified for single labels."""
-        try:
-            training, validation = train_test_split(
-                np.arange(targets.X.shape[0], dtype=np.int64),
-                random_state=self._random_generator,
-                test_size=self.validation_fraction,
-                stratify=targets.strata,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True can't hold out validation_fraction="
-                f"{self.validation_fraction} of {targets.X.shape[0]} samples: {error}"
-            ) from error
-        if len(validation) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        return np.ascontiguousarray(training), validation
-
-    def _batch_size(self, n_samples: int) -> int:
-        if self.batch_size == "auto":
-            return min(200, n_samples)
-        if self.batch_size > n_samples:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. "
-                "It is going to be clipped",
-                stacklevel=5,
-            )
-        return int(np.clip(self.batch_size, 1, n_samples))
-
-    def _start_run(self, targets: Targets, training: Array | None) -> StochasticRun:
-        n_samples = targets.X.shape[0] if training is None else len(training)
-        if n_samples == 1 and self.batch_norm:
-            raise ValueError(
-                f"batch_norm={self.batch_norm!r} needs at least 2 samples, got 1"
-            )
-        rng = self._random_generator
-        augment = self.augment
-        return StochasticRun(
-            self.network_,
-            self._standardized(targets).data(),
-            self._optimizer,
-            self._penalties(),
-            batch_size=self._batch_size(n_samples),
-            samples=training,
-            shuffle=self.shuffle,
-            rng=rng,
-            n_threads=resolve_threads(self.n_threads),
-            sparse=targets.sparse,
-            augment=None if augment is None else lambda batch: augment(batch, rng),
-        )
-
-    def _fit_stochastic(
-        self, targets: Targets, held_out: Targets | None, incremental: bool
-    ) -> None:
-        if not incremental or "_optimizer" not in vars(self):
-            self._optimizer = self._new_optimizer()
-        training = None
-        if self.early_stopping and held_out is None:
-            training, validation = self._split(targets)
-            held_out = targets.take(validation)
-        run = self._start_run(targets, training)
-        pocket = None
-        if self.early_stopping and self.restore_best:
-            pocket = Pocket(self.network_)
-        self._progress.tol = self.tol
-        callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
-        self.n_iter_ = 0
-        try:
-            while self.n_iter_ < self.max_iter:
-                self._epoch(run, held_out, pocket)
-                stop = self._should_stop(run)
-                if callbacks() or stop or incremental:
-                    break
-                if self.n_iter_ == self.max_iter:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
-                        "reached and the optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=5,
-                    )
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
-        if pocket is not None:
-            pocket.take_out()
-        self._check_finite()
-        self.network_.refold()
-
-    def _epoch(
-        self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
-    ) -> None:
-        """One epoch, its records, and the pocket [S 65.94]."""
-        self.loss_ = run.epoch()
-        self.n_iter_ += 1
-        self.t_ += run.n_samples
-        self.loss_curve_.append(self.loss_)
-        if self.verbose:
-            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-        value = -self.loss_
-        if held_out is not None:
-            value = self._validate_epoch(held_out, value)
-        if self._progress.update(value) and pocket is not None:
-            pocket.keep()
-        if self.best_loss_ is not None:
-            self.best_loss_ = min(self.best_loss_, self.loss_)
-            if not np.isfinite(self.loss_):
-                self._check_finite()
-
-    def _validate_epoch(self, held_out: Targets, value: float) -> float:
-        """Score and loss on the validation samples; what early stopping is to watch."""
-        self.network_.refold()
-        n_threads = resolve_threads(self.n_threads)
-        loss = self.network_.prediction_loss(held_out.data(), n_threads)
-        self.validation_loss_curve_.append(loss)
-        if self.scoring == "loss":
-            score = -loss
-        elif self.scoring is None:
-            score = self._score_epoch(held_out)
-        else:
-            scorer = get_scorer(self.scoring)
-            weight = held_out.sample_weight
-            weighted = weight is not None and _takes_weights(scorer)
-            routed = {"sample_weight": weight} if weighted else {}
-            score = float(scorer(self, held_out.X, held_out.y, **routed))
-        self.validation_scores_.append(score)
-        self.best_validation_score_ = max(self.best_validation_score_, score)
-        if self.verbose:
-            print(f"Validation score: {score:f}")
-        return score if self.early_stopping else value
-
-    def _should_stop(self, run: StochasticRun) -> bool:
-        schedule = run.optimizer.schedule
-        schedule.epoch_ends(self.t_)
-        if self._progress.stalled <= self.n_iter_no_change:
-            return False
-        what = "Validation score" if self.early_stopping else "Training loss"
-        message = (
-            f"{what} did not improve more than tol={self.tol:f} for "
-            f"{self.n_iter_no_change} consecutive epochs."
-        )
-        rate = schedule.rate
-        if schedule.progress_stopped():
-            small = schedule.kind == "adaptive" and rate <= schedule.smallest
-            if self.verbose:
-                reason = " Learning rate too small." if small else ""
-                print(f"{message}{reason} Stopping.")
-            return True
-        if self.verbose:
-            print(f"{message} Setting learning rate to {schedule.rate:f}")
-        self._progress.stalled = 0
-        return False
-
-    def _check_finite(self) -> None:
-        params = self.network_.params  # no array of truth values: NaN is in both ends
-        if not (np.isfinite(params.min()) and np.isfinite(params.max())):
-            raise ValueError(NON_FINITE.format(self.n_iter_))
-
-    # -- full-batch solvers --
-
-    def _fit_full_batch(self, targets: Targets) -> None:
-        callbacks = self._begin_callbacks(self.max_iter)
-        curve = self.loss_curve_
-
-        def on_iteration(risk: float) -> bool:
-            curve.append(risk)
-            self.loss_, self.n_iter_ = risk, self.n_iter_ + 1
-            if self.verbose:
-                print(f"Iteration {self.n_iter_}, loss = {risk:.8f}")
-            return callbacks()
-
-        self.n_iter_ = 0
-        risk = Risk(
-            self.network_,
-            self._standardized(targets).data(),
-            self._penalties(),
-            resolve_threads(self.n_threads),
-            targets.sparse,
-        )
-        try:
-            result = minimize(
-                risk,
-                self.solver,
-                max_iter=self.max_iter,
-                max_fun=self.max_fun,
-                tol=self.tol,
-                on_iteration=on_iteration,
-            )
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
-        else:
-            self.loss_ = float(result.fun)
-            self.best_loss_ = min([*curve, self.loss_])
-            self._check_converged(result)
-        self._check_finite()
-        self.network_.refold()
-
-    def _check_converged(self, result: Any) -> None:
-        if self.solver == "lbfgs":  # scikit-learn's own words
-            self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-        elif result.status == 1:
-            warnings.warn(
-                f"{self.solver} failed to converge after {self.n_iter_} iterations: "
-                f"{result.message}. Increase max_iter={self.max_iter} or "
-                f"max_fun={self.max_fun}.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-
-    # -- callbacks --
-
-    def _begin_callbacks(self, max_epochs: int) -> Callable[[], bool]:
-        """A function to call after each epoch; True if a callback wants to stop."""
-        if not getattr(self, "_skl_callbacks", None):
-            return lambda: False
-        context = self._init_callback_context(max_subtasks=max_epochs)
-        context.call_on_fit_task_begin(estimator=self)
-
-        def fitted_so_far() -> dict[str, Any]:
-            self.network_.refold()
-            return {
-                **{k: v for k, v in vars(self).items() if k.endswith("_")},
-                "network_": self.network_.copy(),
-            }
-
-        def epoch_ended() -> bool:
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self)
-            return bool(
-                epoch.call_on_fit_task_end(
-                    estimator=self, reconstruction_attributes=fitted_so_far
-                )
-            )
-
-        return epoch_ended
 
     # -- prediction --
 

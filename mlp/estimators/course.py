@@ -1,0 +1,323 @@
+"""The course of a fit: epochs, validation, stopping, callbacks; or a full-batch solver."""
+
+import warnings
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import train_test_split
+from sklearn.utils.optimize import _check_optimize_result
+
+from mlp.estimators.constraints import pair_of_betas
+from mlp.estimators.standardize import standardized
+from mlp.estimators.targets import Targets
+from mlp.network import Network
+from mlp.schedules import Schedule
+from mlp.solvers import Risk, minimize
+from mlp.stopping import Pocket, Progress
+from mlp.threads import resolve_threads
+from mlp.training import Optimizer, Penalties, StochasticRun
+
+__all__ = ["Course"]
+
+Array = NDArray[Any]
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large"
+    " values and need to be preprocessed. (Training diverged at epoch {}.)"
+)
+
+
+def _takes_weights(scorer: Any) -> bool:
+    metric = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in signature(metric).parameters
+
+
+class Course(CallbackSupportMixin, BaseEstimator):
+    """Trains the network of an estimator, by its parameters; `BaseMLP` is one."""
+
+    network_: Network
+    loss_: float
+    n_iter_: int
+    t_: int
+    loss_curve_: list[float]
+    validation_scores_: Any
+    validation_loss_curve_: Any
+    best_validation_score_: Any
+    best_loss_: Any
+    _progress: Progress
+    _optimizer: Optimizer
+    _random_generator: RandomState
+
+    def _score_epoch(self, held_out: Targets) -> float:
+        """The score that early stopping watches unless told otherwise."""
+        raise NotImplementedError
+
+    # -- stochastic solvers --
+
+    def _penalties(self) -> Penalties:
+        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias)
+
+    def _new_optimizer(self) -> Optimizer:
+        schedule = Schedule(
+            self.learning_rate,
+            self.learning_rate_init,
+            power_t=self.power_t,
+            horizon=self.max_iter,
+        )
+        return Optimizer(
+            self.solver,
+            schedule,
+            momentum=self.momentum if self.solver == "sgd" else 0.0,
+            nesterov=self.nesterovs_momentum,
+            beta_1=pair_of_betas(self, "beta_1"),
+            beta_2=pair_of_betas(self, "beta_2"),
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay if self.solver == "adamw" else 0.0,
+            clip_norm=self.clip_norm or 0.0,
+            clip_value=self.clip_value or 0.0,
+        )
+
+    def _split(self, targets: Targets) -> tuple[Array, Array]:
+        """Training and validation samples as indices; stratified for single labels."""
+        try:
+            training, validation = train_test_split(
+                np.arange(targets.X.shape[0], dtype=np.int64),
+                random_state=self._random_generator,
+                test_size=self.validation_fraction,
+                stratify=targets.strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True can't hold out validation_fraction="
+                f"{self.validation_fraction} of {targets.X.shape[0]} samples: {error}"
+            ) from error
+        if len(validation) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        return np.ascontiguousarray(training), validation
+
+    def _batch_size(self, n_samples: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n_samples)
+        if self.batch_size > n_samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. "
+                "It is going to be clipped",
+                stacklevel=5,
+            )
+        return int(np.clip(self.batch_size, 1, n_samples))
+
+    def _start_run(self, targets: Targets, training: Array | None) -> StochasticRun:
+        n_samples = targets.X.shape[0] if training is None else len(training)
+        if n_samples == 1 and self.batch_norm:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} needs at least 2 samples, got 1"
+            )
+        rng = self._random_generator
+        augment = self.augment
+        return StochasticRun(
+            self.network_,
+            standardized(self.network_, targets).data(),
+            self._optimizer,
+            self._penalties(),
+            batch_size=self._batch_size(n_samples),
+            samples=training,
+            shuffle=self.shuffle,
+            rng=rng,
+            n_threads=resolve_threads(self.n_threads),
+            sparse=targets.sparse,
+            augment=None if augment is None else lambda batch: augment(batch, rng),
+        )
+
+    def _fit_stochastic(
+        self, targets: Targets, held_out: Targets | None, incremental: bool
+    ) -> None:
+        if not incremental or "_optimizer" not in vars(self):
+            self._optimizer = self._new_optimizer()
+        training = None
+        if self.early_stopping and held_out is None:
+            training, validation = self._split(targets)
+            held_out = targets.take(validation)
+        run = self._start_run(targets, training)
+        pocket = None
+        if self.early_stopping and self.restore_best:
+            pocket = Pocket(self.network_)
+        self._progress.tol = self.tol
+        callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
+        self.n_iter_ = 0
+        try:
+            while self.n_iter_ < self.max_iter:
+                self._epoch(run, held_out, pocket)
+                stop = self._should_stop(run)
+                if callbacks() or stop or incremental:
+                    break
+                if self.n_iter_ == self.max_iter:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+                        "reached and the optimization hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=5,
+                    )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        if pocket is not None:
+            pocket.take_out()
+        self._check_finite()
+        self.network_.refold()
+
+    def _epoch(
+        self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
+    ) -> None:
+        """One epoch, its records, and the pocket [S 65.94]."""
+        self.loss_ = run.epoch()
+        self.n_iter_ += 1
+        self.t_ += run.n_samples
+        self.loss_curve_.append(self.loss_)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+        value = -self.loss_
+        if held_out is not None:
+            value = self._validate_epoch(held_out, value)
+        if self._progress.update(value) and pocket is not None:
+            pocket.keep()
+        if self.best_loss_ is not None:
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+            if not np.isfinite(self.loss_):
+                self._check_finite()
+
+    def _validate_epoch(self, held_out: Targets, value: float) -> float:
+        """Score and loss on the validation samples; what early stopping is to watch."""
+        self.network_.refold()
+        n_threads = resolve_threads(self.n_threads)
+        loss = self.network_.prediction_loss(held_out.data(), n_threads)
+        self.validation_loss_curve_.append(loss)
+        if self.scoring == "loss":
+            score = -loss
+        elif self.scoring is None:
+            score = self._score_epoch(held_out)
+        else:
+            scorer = get_scorer(self.scoring)
+            weight = held_out.sample_weight
+            weighted = weight is not None and _takes_weights(scorer)
+            routed = {"sample_weight": weight} if weighted else {}
+            score = float(scorer(self, held_out.X, held_out.y, **routed))
+        self.validation_scores_.append(score)
+        self.best_validation_score_ = max(self.best_validation_score_, score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        return score if self.early_stopping else value
+
+    def _should_stop(self, run: StochasticRun) -> bool:
+        schedule = run.optimizer.schedule
+        schedule.epoch_ends(self.t_)
+        if self._progress.stalled <= self.n_iter_no_change:
+            return False
+        what = "Validation score" if self.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={self.tol:f} for "
+            f"{self.n_iter_no_change} consecutive epochs."
+        )
+        rate = schedule.rate
+        if schedule.progress_stopped():
+            small = schedule.kind == "adaptive" and rate <= schedule.smallest
+            if self.verbose:
+                reason = " Learning rate too small." if small else ""
+                print(f"{message}{reason} Stopping.")
+            return True
+        if self.verbose:
+            print(f"{message} Setting learning rate to {schedule.rate:f}")
+        self._progress.stalled = 0
+        return False
+
+    def _check_finite(self) -> None:
+        params = self.network_.params  # no array of truth values: NaN is in both ends
+        if not (np.isfinite(params.min()) and np.isfinite(params.max())):
+            raise ValueError(NON_FINITE.format(self.n_iter_))
+
+    # -- full-batch solvers --
+
+    def _fit_full_batch(self, targets: Targets) -> None:
+        callbacks = self._begin_callbacks(self.max_iter)
+        curve = self.loss_curve_
+
+        def on_iteration(risk: float) -> bool:
+            curve.append(risk)
+            self.loss_, self.n_iter_ = risk, self.n_iter_ + 1
+            if self.verbose:
+                print(f"Iteration {self.n_iter_}, loss = {risk:.8f}")
+            return callbacks()
+
+        self.n_iter_ = 0
+        risk = Risk(
+            self.network_,
+            standardized(self.network_, targets).data(),
+            self._penalties(),
+            resolve_threads(self.n_threads),
+            targets.sparse,
+        )
+        try:
+            result = minimize(
+                risk,
+                self.solver,
+                max_iter=self.max_iter,
+                max_fun=self.max_fun,
+                tol=self.tol,
+                on_iteration=on_iteration,
+            )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        else:
+            self.loss_ = float(result.fun)
+            self.best_loss_ = min([*curve, self.loss_])
+            self._check_converged(result)
+        self._check_finite()
+        self.network_.refold()
+
+    def _check_converged(self, result: Any) -> None:
+        if self.solver == "lbfgs":  # scikit-learn's own words
+            self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        elif result.status == 1:
+            warnings.warn(
+                f"{self.solver} failed to converge after {self.n_iter_} iterations: "
+                f"{result.message}. Increase max_iter={self.max_iter} or "
+                f"max_fun={self.max_fun}.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    # -- callbacks --
+
+    def _begin_callbacks(self, max_epochs: int) -> Callable[[], bool]:
+        """A function to call after each epoch; True if a callback wants to stop."""
+        if not getattr(self, "_skl_callbacks", None):
+            return lambda: False
+        context = self._init_callback_context(max_subtasks=max_epochs)
+        context.call_on_fit_task_begin(estimator=self)
+
+        def fitted_so_far() -> dict[str, Any]:
+            self.network_.refold()
+            return {
+                **{k: v for k, v in vars(self).items() if k.endswith("_")},
+                "network_": self.network_.copy(),
+            }
+
+        def epoch_ended() -> bool:
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(estimator=self)
+            return bool(
+                epoch.call_on_fit_task_end(
+                    estimator=self, reconstruction_attributes=fitted_so_far
+                )
+            )
+
+        return epoch_ended
