@@ -67,9 +67,13 @@ class Plan:
         params: Array,
         sizes: Sequence[int],
         activations: Sequence[Any],
+        spans: Sequence[tuple[str, int, int]],
         groups: Sequence[int] | None = None,
         normed: Sequence[bool] | None = None,
         residual: Sequence[float] | None = None,
+        edges: Sequence[Any] | None = None,
+        frozen: Sequence[bool] | None = None,
+        ties: Sequence[tuple[int, int]] = (),
         isa: str | None = None,
     ) -> None: ...
     def set_loss(
@@ -116,7 +120,9 @@ class Plan:
         steps: int = 0,
     ) -> None: ...
     def allocate(self, rows: int, n_threads: int = 1, sparse: bool = False) -> None: ...
-    def forward(self, data: Data, n_threads: int = 1) -> Array: ...
+    def forward(
+        self, data: Data, n_threads: int = 1, depth: int | None = None
+    ) -> Array: ...
     def loss_and_gradient(self, data: Data, with_gradient: bool = True) -> float: ...
     def epoch(
         self,

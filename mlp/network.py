@@ -19,6 +19,8 @@ from mlp.activations import (
     layer_activations,
     resolve_activation,
 )
+from mlp.connectivity import Connectivity, Edges, resolve_connectivity
+from mlp.folding import fold_into, kept
 from mlp.losses import Loss, resolve_loss
 
 __all__ = ["Network"]
@@ -74,6 +76,12 @@ class Network:
         'diagonal' propagates what the listing does [S 65.229], which is not the gradient.
     residual : bool, default=False
         Add each hidden layer's input to its output where the widths are equal.
+    connectivity : sequence or callable, optional
+        Which connections the layers have, see `mlp.connectivity.resolve_connectivity`;
+        others don't exist, and cost neither memory nor time [S ex. 65.6].
+    tied : bool, default=False
+        The second half of the weight matrices are the transposes of the first half, from
+        the middle outwards [S ex. 65.5].
     dtype : {"float64", "float32"}, default="float64"
     params : ndarray of shape (n_params,), optional
         Parameters to use in place; zeros if not given.
@@ -82,14 +90,17 @@ class Network:
     ----------
     layer_sizes : tuple of int
     params : ndarray of shape (n_params,)
-        ``W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …``, each matrix row by row; the
-        scales a_l only of layers with batch norm.
-    coefs : list of ndarray of shape (n_in, n_out)
-        The weights W_l, views into `params`.
+        ``W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …``, each matrix row by row, only
+        the weights that exist; the scales a_l only of layers with batch norm.
+    coefs : list of ndarray or csr_array of shape (n_in, n_out)
+        The weights W_l, views into `params`; CSR where `connectivity` leaves some out.
     intercepts : list of ndarray of shape (n_out,)
         The offsets b_l = −θ_l, views into `params`.
     scales : list of ndarray of shape (n_out,) or None
         Batch norm's scales a_l, views too.
+
+    frozen : tuple of bool or None
+        Weight layers whose parameters training leaves alone.
 
     Examples
     --------
@@ -108,6 +119,7 @@ class Network:
 
     #: in a folded network, what each residual connection is multiplied by
     skip_scales: list[float] | None = None
+    frozen: tuple[bool, ...] | None = None
 
     def __init__(
         self,
@@ -124,6 +136,8 @@ class Network:
         batch_norm_epsilon: float = 1e-5,
         batch_norm_gradient: str = "exact",
         residual: bool = False,
+        connectivity: Connectivity | None = None,
+        tied: bool = False,
         dtype: Any = "float64",
         params: Array | None = None,
     ) -> None:
@@ -160,15 +174,19 @@ class Network:
         self._set_batch_norm(
             batch_norm, batch_norm_momentum, batch_norm_epsilon, batch_norm_gradient
         )
+        self._set_topology(connectivity, tied)
         self.dropout: tuple[float, ...] | None = None
         self.dropout_mask, self.dropout_scaling = "batch", "train"
         self.input_shift: Any = None
         self.input_scale: Any = None
         self.output_shift: Any = None
         self.output_scale: Any = None
-        n_params = sum(a * b + b for a, b in pairwise(self.layer_sizes))
-        n_params += sum(
-            n for n, on in zip(self.layer_sizes[1:], self.normed, strict=True) if on
+        n_params = (
+            self.n_weights
+            + sum(self.layer_sizes[1:])
+            + sum(
+                n for n, on in zip(self.layer_sizes[1:], self.normed, strict=True) if on
+            )
         )
         if params is None:
             params = _core.aligned_zeros(n_params, self.dtype)
@@ -185,9 +203,31 @@ class Network:
         for scale in self.scales:
             if fresh and scale is not None:
                 scale[:] = 1
+        if not fresh:
+            self.tie()
         if fresh and self.has_rbf:
             self.intercepts[0][:] = 1
         self.refold()
+
+    def _set_topology(self, connectivity: Connectivity | None, tied: bool) -> None:
+        self.edges: list[Edges | None] = resolve_connectivity(
+            connectivity, self.layer_sizes
+        )
+        self.tied = bool(tied)
+        if self.has_rbf and self.edges[0] is not None:
+            raise ValueError(
+                "connectivity[0] can't leave out connections of activation='rbf', whose "
+                "units measure distances"
+            )
+        mirrored = self.layer_sizes == self.layer_sizes[::-1]
+        if self.tied and not (mirrored and len(self.layer_sizes) % 2):
+            raise ValueError(
+                "tied=True needs layer sizes that read the same backwards around one "
+                f"middle layer, got {self.layer_sizes}"
+            )
+        if self.tied and (self.has_rbf or any(self.edges)):
+            other = "activation='rbf'" if self.has_rbf else "connectivity"
+            raise ValueError(f"tied=True does not go with {other}")
 
     def _set_batch_norm(
         self, where: str | None, momentum: float, epsilon: float, gradient: str
@@ -246,14 +286,68 @@ class Network:
         return isinstance(first, Activation) and first.name == "rbf"
 
     @property
+    def weight_counts(self) -> list[int]:
+        """Number of weights of each layer."""
+        return [
+            a * b if edges is None else edges.n
+            for (a, b), edges in zip(
+                pairwise(self.layer_sizes), self.edges, strict=True
+            )
+        ]
+
+    @property
     def n_weights(self) -> int:
         """Number of weights: `params` begins with them, the offsets follow."""
-        return sum(a * b for a, b in pairwise(self.layer_sizes))
+        return sum(self.weight_counts)
+
+    @property
+    def ties(self) -> list[tuple[int, int]]:
+        """Pairs of weight layers of which the second is the first transposed."""
+        last = len(self.layer_sizes) - 2
+        return [(k, last - k) for k in range((last + 1) // 2)] if self.tied else []
+
+    def tie(self) -> None:
+        """Copy tied weights from those that are trained."""
+        for trained, tied in self.ties:
+            self.coefs[tied][:] = self.coefs[trained].T
+
+    def spans(self) -> list[tuple[str, int, int]]:
+        """What is trained of `params`: (kind, first, number) of neighbours of one kind.
+
+        The kinds are 'weights', 'biases', 'scales', and 'centres' and 'widths' of radial
+        basis functions.  Frozen layers and tied weights are left out.
+        """
+        layers = len(self.layer_sizes) - 1
+        frozen = self.frozen or (False,) * layers
+        tied = {k for _, k in self.ties}
+        widths = self.layer_sizes[1:]
+        scales = [n * on for n, on in zip(widths, self.normed, strict=True)]
+        spans: list[tuple[str, int, int]] = []
+        at = 0
+        for kind, counts in (
+            ("weights", self.weight_counts),
+            ("biases", widths),
+            ("scales", scales),
+        ):
+            for k, n in enumerate(counts):
+                name = kind
+                if k == 0 and self.has_rbf:
+                    name = {"weights": "centres", "biases": "widths"}.get(kind, kind)
+                still = frozen[k] or (kind == "weights" and k in tied)
+                if n and not still:
+                    last = spans[-1] if spans else ("", 0, 0)
+                    if last[0] == name and last[1] + last[2] == at:
+                        spans[-1] = (name, last[1], last[2] + n)
+                    else:
+                        spans.append((name, at, n))
+                at += n
+        return spans
 
     def unpack(
         self, vector: Array
-    ) -> tuple[list[Array], list[Array], list[Array | None]]:
-        """Views of a vector laid out as `params`: (weights, offsets, scales) by layer."""
+    ) -> tuple[list[Any], list[Array], list[Array | None]]:
+        """Views of a vector laid out as `params`: (weights, offsets, scales) by layer;
+        weights of a layer with `connectivity` as CSR arrays."""
         at = 0
 
         def take(*shape: int) -> Array:
@@ -261,7 +355,12 @@ class Network:
             at += prod(shape)
             return vector[at - prod(shape) : at].reshape(shape)
 
-        coefs = [take(a, b) for a, b in pairwise(self.layer_sizes)]
+        coefs = [
+            take(a, b) if edges is None else edges.matrix(take(edges.n))
+            for (a, b), edges in zip(
+                pairwise(self.layer_sizes), self.edges, strict=True
+            )
+        ]
         intercepts = [take(n) for n in self.layer_sizes[1:]]
         scales = [
             take(n) if on else None
@@ -345,53 +444,14 @@ class Network:
             loss=self.loss_function.specification,
             groups=self.groups,
             residual=self.residual,
+            connectivity=self.edges,
             dtype=self.dtype,
             **self.loss_function.argument(),
         )
         plain.skip_scales = self._skip_scales()
-        keep, last = self._kept(), len(self.coefs) - 1
-        for k, (W, b) in enumerate(zip(self.coefs, self.intercepts, strict=True)):
-            weights, offset = W.astype(np.float64), b.astype(np.float64)
-            weights *= keep[k]
-            product = np.zeros(len(offset))
-            if k == 0:
-                product = self._fold_inputs(weights)
-            statistics, scale = self.statistics[k], self.scales[k]
-            if statistics is not None and scale is not None:
-                mean, var = running_moments(statistics, self.batch_norm_momentum)
-                factor = scale / np.sqrt(var + self.batch_norm_epsilon)
-                weights *= factor
-                product = (product - mean) * factor
-            offset = offset + product
-            if k == last and self.output_scale is not None:
-                weights *= self.output_scale
-                offset = offset * self.output_scale + self.output_shift
-            plain.coefs[k][:], plain.intercepts[k][:] = weights, offset
+        fold_into(plain, self)
         plain.refold()
         return plain
-
-    def _kept(self) -> list[float]:
-        """What each weight layer's input is multiplied by in prediction."""
-        if self.dropout is None or self.dropout_scaling == "train":
-            return [1.0] * (len(self.layer_sizes) - 1)
-        return [1 - p for p in self.dropout]
-
-    def _fold_inputs(self, weights: Array) -> Array:
-        """Make the first weights, in place, those for raw inputs; returns what they leave
-        over at the origin."""
-        shift: Array = np.zeros(len(weights))
-        factor: Array = np.ones(len(weights))
-        if self.input_scale is not None:
-            factor = 1 / self.input_scale
-            if self.input_shift is not None:
-                shift = self.input_shift * factor
-        if self.input_statistics is not None:
-            mean, var = running_moments(self.input_statistics, self.batch_norm_momentum)
-            root = np.sqrt(var + self.batch_norm_epsilon)
-            shift, factor = (shift + mean) / root, factor / root
-        left_over: Array = -shift @ weights
-        weights *= factor[:, None]
-        return left_over
 
     def _residuals(self) -> list[bool]:
         """Whether each weight layer's input is added to its output."""
@@ -403,7 +463,7 @@ class Network:
 
     def _skip_scales(self) -> list[float]:
         return [
-            on * keep for on, keep in zip(self._residuals(), self._kept(), strict=True)
+            on * keep for on, keep in zip(self._residuals(), kept(self), strict=True)
         ]
 
     # -- the core --
@@ -417,9 +477,13 @@ class Network:
                 _kernel_activation(f)
                 for f in (*self.activations, self.output_activation)
             ],
+            self.spans(),
             self.groups,
             self.normed,
             self.skip_scales or self._skip_scales(),
+            self.edges if any(self.edges) else None,
+            self.frozen,
+            self.ties,
         )
         plan.set_loss(
             **self.loss_function.core(self.output_activation.name, self.n_outputs)
@@ -535,6 +599,33 @@ class Network:
             return self._predictor.forward(_core.Data(X), n_threads)
         return self._predictor.forward(self.data(X), n_threads)
 
+    def hidden_activations(self, X: Any, layer: int = -1, n_threads: int = 1) -> Array:
+        """Outputs of a hidden layer, as they are in prediction.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        layer : int, default=-1
+            Counts the hidden layers from 0, or from the last one backwards.
+        n_threads : int, default=1
+
+        Returns
+        -------
+        ndarray of shape (n_samples, width of the layer)
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer.
+        """
+        n = len(self.activations)
+        if not -n <= layer < n:
+            raise ValueError(
+                f"layer={layer} must lie in [{-n}, {n}): there are {n} hidden layers"
+            )
+        depth = range(n)[layer] + 1
+        return self._predictor.forward(self.data(X), n_threads, depth)
+
     def loss(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
@@ -599,14 +690,6 @@ class Network:
                         f"activation={f.name!r} can't be trained: its derivative is "
                         "zero almost everywhere; it is for prediction only"
                     )
-
-
-def running_moments(statistics: Array, momentum: float) -> tuple[Array, Array]:
-    """Mean and variance from sums that began at 0, rid of the bias of that start; 0 and 1
-    for units that were never awake [S 65.176]."""
-    sums, seen = statistics[:2], statistics[2]
-    mean, var = sums / np.where(seen > 0, 1 - momentum**seen, 1)
-    return np.where(seen > 0, mean, 0.0), np.where(seen > 0, var, 1.0)
 
 
 def as_rows(X: Any, dtype: Any) -> Any:

@@ -47,16 +47,34 @@ class Risk:
             float(n) if weights is None else float(np.sum(weights, dtype=np.float64))
         )
         self.evaluations = 0
+        self.trained = [slice(at, at + n) for _, at, n in network.spans()]
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
-        """Value and gradient (float64) at these parameters."""
+        """Value and gradient (float64) at these values of the trained parameters."""
         self.evaluations += 1
-        self.network.params[:] = vector
+        self.put(vector)
         loss = self.scale * self.plan.loss_and_gradient(self.data)
         penalty, gradient = self.penalties.full_batch(self.network, self.weight_sum)
-        return loss + penalty, gradient.astype(
-            np.float64
-        ) + self.scale * self.plan.grads
+        gradient = gradient.astype(np.float64) + self.scale * self.plan.grads
+        return loss + penalty, self._trained_of(gradient)
+
+    def get(self) -> Array:
+        """The trained parameters, float64."""
+        return self._trained_of(self.network.params.astype(np.float64))
+
+    def put(self, vector: Array) -> None:
+        """Set the trained parameters."""
+        at = 0
+        for part in self.trained:
+            n = part.stop - part.start
+            self.network.params[part] = vector[at : at + n]
+            at += n
+        self.network.tie()
+
+    def _trained_of(self, vector: Array) -> Array:
+        if len(self.trained) == 1:
+            return vector[self.trained[0]]
+        return np.concatenate([vector[part] for part in self.trained])
 
     def bounds(self) -> scipy.optimize.Bounds | None:
         """Widths of radial basis functions stay positive; all else is free."""
@@ -65,7 +83,7 @@ class Risk:
             return None
         lower = np.full(network.params.size, -np.inf)
         network.unpack(lower)[1][0][:] = 1e-6
-        return scipy.optimize.Bounds(lower, np.inf)
+        return scipy.optimize.Bounds(self._trained_of(lower), np.inf)
 
 
 OnIteration = Callable[[float], bool]
@@ -197,9 +215,9 @@ def minimize(
             "'lbfgs' or a stochastic solver"
         )
     result = FULL_BATCH_SOLVERS[solver](
-        risk, network.params.astype(np.float64), max_iter, max_fun, tol, on_iteration
+        risk, risk.get(), max_iter, max_fun, tol, on_iteration
     )
-    network.params[:] = result.x
+    risk.put(result.x)
     if network.batch_norm:  # the statistics of all samples, at the minimum
         plan = network.training_plan()
         for array in (*network.statistics, network.input_statistics):

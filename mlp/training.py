@@ -33,24 +33,23 @@ class Penalties:
 
     def full_batch(self, network: Network, weight_sum: float) -> tuple[float, Array]:
         """Value and (sub)gradient over all samples, in the parameters."""
-        n, sizes = network.n_weights, network.layer_sizes
         params = network.params
         gradient = np.zeros_like(params)
-        # centres and widths of radial basis functions are not penalised
-        rbf = network.has_rbf
-        where = slice(sizes[0] * sizes[1] if rbf else 0, n)
-        weights = params[where]
         strength = self.alpha / weight_sum + 2 * self.l2
-        value = strength / 2 * float(weights @ weights)
-        gradient[where] = strength * weights
-        if self.l1:
-            value += self.l1 * float(np.abs(weights).sum())
-            gradient[where] += self.l1 * np.sign(weights)
-        if self.l2_bias:
-            where = slice(n + (sizes[1] if rbf else 0), n + sum(sizes[1:]))
-            offsets = params[where]
-            value += self.l2 * float(offsets @ offsets)
-            gradient[where] = 2 * self.l2 * offsets
+        value = 0.0
+        # centres and widths of radial basis functions are not penalised
+        for kind, first, n in network.spans():
+            where = slice(first, first + n)
+            part = params[where]
+            if kind == "weights":
+                value += strength / 2 * float(part @ part)
+                gradient[where] = strength * part
+            if kind == "weights" and self.l1:
+                value += self.l1 * float(np.abs(part).sum())
+                gradient[where] += self.l1 * np.sign(part)
+            if kind == "biases" and self.l2_bias:
+                value += self.l2 * float(part @ part)
+                gradient[where] = 2 * self.l2 * part
         return value, gradient
 
 

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp.activations import layer_activations
+from mlp.connectivity import assign, resolve_connectivity
 from mlp.estimators.constraints import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
@@ -29,6 +30,7 @@ from mlp.losses import check_callable
 from mlp.network import Network
 from mlp.stopping import Progress
 from mlp.threads import resolve_threads
+from mlp.transfer import frozen_layers, take_over
 
 __all__ = ["BaseMLP", "set_parameters"]
 
@@ -86,11 +88,6 @@ class BaseMLP(Course):
 
     # -- state --
 
-    def _expose_parameters(self) -> None:
-        """`coefs_` and `intercepts_`: lists of views into the network's parameters."""
-        self.coefs_ = list(self.network_.coefs)
-        self.intercepts_ = list(self.network_.intercepts)
-
     def _adopt_parameters(self) -> None:
         """Take over what a user has put into `coefs_` or `intercepts_` by hand."""
         network = self.network_
@@ -108,7 +105,10 @@ class BaseMLP(Course):
                     f"got {shapes}"
                 )
             for view, new in zip(views, given, strict=True):
-                view[:] = new
+                if hasattr(view, "indptr"):
+                    assign(view, new)
+                else:
+                    view[:] = new
             setattr(self, name, list(views))
             network.refold()
 
@@ -121,7 +121,7 @@ class BaseMLP(Course):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "network_" in state:
-            self._expose_parameters()
+            self._use(self.network_)
 
     @contextmanager
     def _unchanged_on_error(self, goes_on: bool) -> Iterator[None]:
@@ -145,7 +145,7 @@ class BaseMLP(Course):
             self.__dict__.clear()
             self.__dict__.update(before, **running)
             if goes_on and "network_" in before:
-                self._expose_parameters()
+                self._use(self.network_)
             raise
 
     # -- fit --
@@ -191,10 +191,11 @@ class BaseMLP(Course):
             self._adopt_parameters()
             if callable(self.loss):
                 self._check_loss(targets)
-            if self.solver in STOCHASTIC_SOLVERS:
-                self._fit_stochastic(targets, held_out, incremental)
-            else:
-                self._fit_full_batch(targets)
+            with self._behind_frozen(targets, held_out):
+                if self.solver in STOCHASTIC_SOLVERS:
+                    self._fit_stochastic(targets, held_out, incremental)
+                else:
+                    self._fit_full_batch(targets)
         del self._random_generator, self._validates
         return self
 
@@ -241,14 +242,16 @@ class BaseMLP(Course):
             batch_norm_epsilon=self.batch_norm_epsilon,
             batch_norm_gradient=self.batch_norm_gradient,
             residual=self.residual,
+            connectivity=self.connectivity,
             dtype=targets.X.dtype,
         )
         network.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
-        for W, b, (n_in, n_out) in zip(
-            network.coefs, network.intercepts, pairwise(sizes), strict=True
-        ):
-            W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
+        rng = self._random_generator
+        for k, (n_in, n_out) in enumerate(pairwise(sizes)):
+            W, edges = network.coefs[k], network.edges[k]
+            drawn = draw(self.init, rng, n_in, n_out, name, edges)
+            (W if edges is None else W.data)[:], network.intercepts[k][:] = drawn
         if network.has_rbf:
             self._place_centres(network, targets)
         for scale in network.scales:
@@ -257,9 +260,11 @@ class BaseMLP(Course):
         network.dropout_scaling = self.dropout_scaling
         self._built_with = {name: getattr(self, name) for name in BUILT_IN}
         self.network_ = network
+        if self.base is not None:
+            take_over(network, self._base_network())
         if self.standardize:
             measure(network, targets, self._scales_targets())
-        self._expose_parameters()
+        self._use(self.network_)
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_activation.name
@@ -273,6 +278,17 @@ class BaseMLP(Course):
         self.best_loss_ = None if self.early_stopping and validates else np.inf
         self._progress = Progress(self.tol)
         self.__dict__.pop("_optimizer", None)
+
+    def _base_network(self) -> Network:
+        """The network of `base`."""
+        base = getattr(self.base, "estimator", self.base)  # FrozenEstimator
+        network = getattr(base, "network_", base)
+        if not isinstance(network, Network):
+            raise ValueError(
+                f"base={self.base!r} must be a fitted estimator or a Network; clone() "
+                "makes unfitted copies of estimators: there give base.network_"
+            )
+        return network
 
     def _place_centres(self, network: Network, targets: Targets) -> None:
         """Radial basis functions start at samples, as wide as the samples are spread."""
@@ -310,6 +326,14 @@ class BaseMLP(Course):
                     f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "
                     "a fitted network; refit with warm_start=False"
                 )
+        edges = resolve_connectivity(self.connectivity, network.layer_sizes)
+        if edges != network.edges:
+            raise ValueError(
+                "connectivity differs from that of the fitted network; refit with "
+                "warm_start=False"
+            )
+        frozen = frozen_layers(self.freeze, len(network.coefs))
+        network.frozen = frozen if any(frozen) else None
         network.dropout = dropout_rates(self)
         network.dropout_mask = self.dropout_mask
 

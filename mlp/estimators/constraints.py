@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
+from mlp.network import Network
 from mlp.schedules import SCHEDULES
 from mlp.solvers import FULL_BATCH_SOLVERS
 from mlp.threads import resolve_threads
@@ -66,6 +67,9 @@ CONSTRAINTS: dict[str, Any] = {
     "batch_norm_scale_init": [Real],
     "batch_norm_gradient": [StrOptions({"exact", "diagonal"})],
     "residual": ["boolean"],
+    "connectivity": [None, "array-like", callable],
+    "base": [None, Network, HasMethods("fit")],
+    "freeze": [Interval(Integral, 0, None, closed="left"), "array-like"],
     "standardize": ["boolean"],
     "augment": [callable, None],
     "init": [str, callable],
@@ -157,6 +161,8 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (e.residual and not any(a == b for a, b in pairs),
          "residual=True needs two hidden layers in a row of equal width, "
          f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
+        (e.base is not None and e.standardize, "standardize=True would scale the inputs "
+         "anew, but the first layer of base has its own scale"),
         (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
          "has none"),
         (e.scoring is not None and not e.early_stopping and not e._validates,

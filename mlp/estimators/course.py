@@ -1,7 +1,8 @@
 """The course of a fit: epochs, validation, stopping, callbacks; or a full-batch solver."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -24,6 +25,7 @@ from mlp.solvers import Risk, minimize
 from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
 from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.transfer import leading_frozen, put_back, tail
 
 __all__ = ["Course"]
 
@@ -55,10 +57,58 @@ class Course(CallbackSupportMixin, BaseEstimator):
     _progress: Progress
     _optimizer: Optimizer
     _random_generator: RandomState
+    _cut: tuple[Network, int]
 
     def _score_epoch(self, held_out: Targets) -> float:
         """The score that early stopping watches unless told otherwise."""
         raise NotImplementedError
+
+    # -- frozen layers --
+
+    @contextmanager
+    def _behind_frozen(self, *samples: Targets | None) -> Iterator[None]:
+        """Train the network behind the leading frozen layers, on what they make of the
+        samples: they are applied once."""
+        network, n = self.network_, leading_frozen(self.network_)
+        if n == 0 or self.augment is not None:
+            yield
+            return
+        for targets in samples:
+            if targets is not None:
+                features = network.hidden_activations(
+                    targets.X, n - 1, resolve_threads(self.n_threads)
+                )
+                targets.raw_X, targets.X = targets.X, features
+        self._cut = (network, n)
+        self._use(tail(network, n))
+        try:
+            yield
+        finally:
+            put_back(network, self.network_, n)
+            self._use(network)
+            del self._cut
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The whole network in place while a user's code looks at the estimator."""
+        if "_cut" not in vars(self):
+            yield
+            return
+        trained, cut = self.network_, self._cut
+        put_back(cut[0], trained, cut[1])
+        self._use(cut[0])
+        del self._cut
+        try:
+            yield
+        finally:
+            self._use(trained)
+            self._cut = cut
+
+    def _use(self, network: Network) -> None:
+        """Make this network the estimator's, `coefs_` and `intercepts_` views into it."""
+        self.network_ = network
+        self.coefs_ = list(network.coefs)
+        self.intercepts_ = list(network.intercepts)
 
     # -- stochastic solvers --
 
@@ -84,6 +134,13 @@ class Course(CallbackSupportMixin, BaseEstimator):
             clip_norm=self.clip_norm or 0.0,
             clip_value=self.clip_value or 0.0,
         )
+
+    def _optimizer_fits(self) -> bool:
+        """Whether there is one, of as many parameters as are now trained."""
+        if "_optimizer" not in vars(self):
+            return False
+        moment = self._optimizer.moment_1
+        return moment is None or moment.shape == self.network_.params.shape
 
     def _split(self, targets: Targets) -> tuple[Array, Array]:
         """Training and validation samples as indices; stratified for single labels."""
@@ -142,7 +199,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
     def _fit_stochastic(
         self, targets: Targets, held_out: Targets | None, incremental: bool
     ) -> None:
-        if not incremental or "_optimizer" not in vars(self):
+        if not (incremental and self._optimizer_fits()):
             self._optimizer = self._new_optimizer()
         training = None
         if self.early_stopping and held_out is None:
@@ -210,7 +267,9 @@ class Course(CallbackSupportMixin, BaseEstimator):
             weight = held_out.sample_weight
             weighted = weight is not None and _takes_weights(scorer)
             routed = {"sample_weight": weight} if weighted else {}
-            score = float(scorer(self, held_out.X, held_out.y, **routed))
+            X = held_out.X if held_out.raw_X is None else held_out.raw_X
+            with self._whole():
+                score = float(scorer(self, X, held_out.y, **routed))
         self.validation_scores_.append(score)
         self.best_validation_score_ = max(self.best_validation_score_, score)
         if self.verbose:
@@ -314,10 +373,11 @@ class Course(CallbackSupportMixin, BaseEstimator):
         def epoch_ended() -> bool:
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(estimator=self)
-            return bool(
-                epoch.call_on_fit_task_end(
-                    estimator=self, reconstruction_attributes=fitted_so_far
+            with self._whole():
+                return bool(
+                    epoch.call_on_fit_task_end(
+                        estimator=self, reconstruction_attributes=fitted_so_far
+                    )
                 )
-            )
 
         return epoch_ended

@@ -107,6 +107,18 @@ batch_norm_gradient : {'exact', 'diagonal'}, default="exact"
     'diagonal' propagates what the listing does [S 65.229], which is not the gradient.
 residual : bool, default=False
     Add each hidden layer's input to its output where two in a row have equal widths.
+connectivity : sequence, callable or None, default=None
+    Which connections the layers have: one entry per layer of weights, each None for all,
+    a boolean or sparse array of shape (n_in, n_out), or a list of the input units of each
+    output unit; or a callable ``(layer, n_in, n_out) -> entry``.  Other weights don't
+    exist: they cost neither memory nor time [S ex. 65.6].
+base : estimator, Network or None, default=None
+    A fitted estimator or a network whose leading layers are taken over, as many as agree
+    in width and activation with this one's [S ex. 65.11].
+freeze : int or sequence of bool, default=0
+    Leading layers of weights that stand still, or a truth value for each.  Leading ones
+    are applied to the samples once, as in prediction; fine-tune them afterwards by
+    ``set_params(freeze=0, warm_start=True)``.
 standardize : bool, default=False
     Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
     into the first weights and the output for predictions.  Sparse inputs are only scaled.
@@ -130,8 +142,9 @@ n_threads : int or None, default=None
 ATTRIBUTES = """
 network_ : Network
     The trained network by itself.
-coefs_ : list of ndarray of shape (n_in, n_out)
-    Weights, a layer each: views into ``network_.params``.
+coefs_ : list of ndarray or csr_array of shape (n_in, n_out)
+    Weights, a layer each: views into ``network_.params``; CSR where `connectivity` leaves
+    some out.
 intercepts_ : list of ndarray of shape (n_out,)
     Offsets, a layer each: views too.
 loss_ : float

@@ -53,15 +53,16 @@ def measure(network: Network, targets: Targets, with_targets: bool) -> None:
 
 def standardized(network: Network, targets: Targets) -> Targets:
     """The samples as the network is trained on them."""
-    if network.input_scale is None:
+    if network.input_scale is None and network.output_scale is None:
         return targets
     whole = targets.take(slice(None))  # type: ignore[arg-type]
     whole.smoothing = targets.smoothing
-    factor = (1 / network.input_scale).astype(network.dtype)
-    if targets.sparse:
-        whole.X = targets.X.multiply(factor).tocsr()
-    else:
-        whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
+    if network.input_scale is not None:
+        factor = (1 / network.input_scale).astype(network.dtype)
+        if targets.sparse:
+            whole.X = targets.X.multiply(factor).tocsr()
+        else:
+            whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
     if network.output_scale is not None and targets.values is not None:
         values = (targets.values - network.output_shift) / network.output_scale
         whole.values = np.ascontiguousarray(values, dtype=network.dtype)

@@ -37,6 +37,8 @@ class Targets:
         Of labels, or of values towards `middle`.
     middle : float
         Between the values of the two classes.
+    raw_X : ndarray or CSR array, or None
+        The inputs, where X are the outputs of frozen layers.
     """
 
     X: Any
@@ -50,6 +52,7 @@ class Targets:
     groups: tuple[int, ...] | None = None
     smoothing: float = 0.0
     middle: float = 0.5
+    raw_X: Any = None
 
     @property
     def sparse(self) -> bool:
@@ -82,6 +85,7 @@ class Targets:
         return replace(
             self,
             X=self.X[samples],
+            raw_X=rows(self.raw_X),
             y=self.y[samples],
             values=rows(self.values),
             labels=rows(self.labels),

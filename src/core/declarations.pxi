@@ -33,12 +33,24 @@ cdef extern from "dispatch.h" nogil:
         double *var
         double *seen
 
+    ctypedef struct edges_t:
+        size_t n
+        const int64_t *start
+        const int32_t *to
+        const int64_t *in_start
+        const int32_t *source_unit "from"
+        const int64_t *place
+        const int64_t *source
+
     ctypedef struct layer_t:
         size_t n_in
         size_t n_out
         size_t ld
         size_t w
         size_t b
+        const edges_t *edges
+        void *columns
+        int frozen
         activation_t f
         void *y
         void *s
@@ -76,6 +88,18 @@ cdef extern from "dispatch.h" nogil:
         const void *weights
         const int64_t *order
 
+    enum span_kind:
+        CENTRES, WEIGHTS, WIDTHS, BIASES, SCALES
+
+    ctypedef struct span_t:
+        size_t at
+        size_t n
+        int kind
+
+    ctypedef struct tie_t:
+        size_t source "from"
+        size_t to
+
     struct thin_plan
 
     ctypedef struct plan_t:
@@ -90,6 +114,11 @@ cdef extern from "dispatch.h" nogil:
         size_t n_weights
         size_t n_biases
         size_t n_scales
+        const span_t *spans
+        size_t n_spans
+        const tie_t *ties
+        size_t n_ties
+        void *delta_columns
         void *params
         void *grads
         void *moment_1
@@ -154,6 +183,7 @@ cdef extern from "dispatch.h" nogil:
         size_t tile_cols
         size_t pack_size
         size_t (*row_stride)(size_t n) noexcept nogil
+        size_t (*columns_room)(const plan_t *, size_t rows) noexcept nogil
         int (*online_possible)(const plan_t *, const data_t *, size_t batch_size) noexcept nogil
         size_t (*online_size)(const plan_t *) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
@@ -205,6 +235,13 @@ LOSS_CODES = {
     "poisson": LOSS_POISSON,
     "quantile": LOSS_QUANTILE,
     "callable": LOSS_CALLABLE,
+}
+SPAN_KINDS = {
+    "centres": CENTRES,
+    "weights": WEIGHTS,
+    "widths": WIDTHS,
+    "biases": BIASES,
+    "scales": SCALES,
 }
 SOLVER_CODES = {
     "none": SOLVER_NONE,

@@ -59,6 +59,51 @@ INLINE real kept_scale(const plan_t *p, size_t layer)
     return p->drop_inverted ? (real)(1 / (1 - drop)) : 1;
 }
 
+/* A row of W: where it begins in W's part of the flat buffers, and how long it is. */
+INLINE size_t row_begin(const layer_t *layer, size_t i)
+{
+    return layer->edges ? (size_t)layer->edges->start[i] : i * layer->n_out;
+}
+
+INLINE size_t row_length(const layer_t *layer, size_t i)
+{
+    return row_begin(layer, i + 1) - row_begin(layer, i);
+}
+
+/* The edges between units that are awake, in the order of the full list. */
+static void thin_edges(const edges_t *full, edges_t *thin, const int32_t *unit,
+                       const int32_t *place_in, const int32_t *place_out, size_t n_in,
+                       size_t n_out)
+{
+    int64_t *start = (int64_t *)thin->start, *in_start = (int64_t *)thin->in_start;
+    int64_t *source = (int64_t *)thin->source, *place = (int64_t *)thin->place;
+    int32_t *to = (int32_t *)thin->to, *from = (int32_t *)thin->from;
+    int64_t n = 0;
+    memset(in_start, 0, (n_out + 1) * sizeof(int64_t));
+    for (size_t i = 0; i < n_in; i++) {
+        const size_t row = unit ? (size_t)unit[i] : i;
+        start[i] = n;
+        for (int64_t k = full->start[row]; place_in[row] >= 0 && k < full->start[row + 1]; k++)
+            if (place_out[full->to[k]] >= 0) {
+                to[n] = place_out[full->to[k]];
+                in_start[to[n] + 1]++;
+                source[n++] = k;
+            }
+    }
+    start[n_in] = n;
+    thin->n = (size_t)n;
+    for (size_t j = 0; j < n_out; j++)
+        in_start[j + 1] += in_start[j];
+    for (size_t i = 0; i < n_in; i++)
+        for (int64_t k = start[i]; k < start[i + 1]; k++) {
+            from[in_start[to[k]]] = (int32_t)i;
+            place[in_start[to[k]]++] = k;
+        }
+    for (size_t j = n_out; j > 0; j--) /* each start has become the next one's */
+        in_start[j] = in_start[j - 1];
+    in_start[0] = 0;
+}
+
 /* Draw the masks of a batch and lay out the thinned network (thread 0). */
 static void thin_draw(plan_t *p, size_t batch, int sparse)
 {
@@ -93,8 +138,15 @@ static void thin_draw(plan_t *p, size_t batch, int sparse)
     for (size_t l = 0; l < n_layers; l++) {
         q->layers[l].n_in = in;
         q->layers[l].w = weight;
+        const size_t n_in = in;
         in = q->layers[l].n_out;
-        weight += q->layers[l].n_in * in;
+        if (q->layers[l].edges) {
+            thin_edges(p->layers[l].edges, (edges_t *)q->layers[l].edges,
+                       l || q->unit ? t->unit[l] : NULL, t->place[l], t->place[l + 1], n_in, in);
+            weight += q->layers[l].edges->n;
+        } else {
+            weight += n_in * in;
+        }
     }
     q->n_weights = weight;
     size_t b = weight, a = weight + place;
@@ -131,6 +183,11 @@ static void thin_gather(const plan_t *p, size_t tid)
         share(thin->n_in, 1, tid, p->n_threads, &begin, &end);
         for (size_t i = begin; i < end; i++) {
             const size_t row = l == 0 && !q->unit ? i : (size_t)t->unit[l][i];
+            if (thin->edges) {
+                for (int64_t k = thin->edges->start[i]; k < thin->edges->start[i + 1]; k++)
+                    to[thin->w + k] = scale * from[full->w + thin->edges->source[k]];
+                continue;
+            }
             const real *w = from + full->w + row * full->n_out;
             real *c = to + thin->w + i * thin->n_out;
             const real s = ((const real *)t->awake[l])[row] != 0 ? scale : 0;
@@ -151,6 +208,18 @@ INLINE void spread(real *row, const real *g, const int32_t *unit, size_t n_awake
 {
     for (size_t j = 0; j < n_awake; j++)
         row[unit[j]] = scale * g[j];
+}
+
+/* The same for a row of edges, `n` from `first` on; returns which of them are awake. */
+INLINE const real *spread_edges(real *row, real *awake, const real *g, const edges_t *thin,
+                                size_t i, size_t first, size_t n, real scale)
+{
+    memset(awake, 0, n * sizeof(real));
+    for (int64_t k = thin->start[i]; k < thin->start[i + 1]; k++) {
+        row[thin->source[k] - (int64_t)first] = scale * g[k];
+        awake[thin->source[k] - (int64_t)first] = 1;
+    }
+    return awake;
 }
 
 /* What is done with each row of parameters: update it, or sum its squared gradient. */
@@ -177,13 +246,13 @@ static double row_norm(const plan_t *p, const step_t *s, size_t at, const real *
 /* Apply `work` to one of so many parts of the rows that are awake: of each W, and each b and a
  * as one row (the first part's).  row_sums has a pair for each row of each W, then layer by
  * layer for b and a. */
-static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_SEGMENTS],
+static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_KINDS],
                              size_t part, size_t parts, size_t tid)
 {
     const struct thin_plan *t = p->thin;
     const plan_t *q = &t->plan;
     const real *g = q->grads;
-    real *row = (real *)t->row + tid * t->row_size;
+    real *row = (real *)t->row + 2 * tid * t->row_size;
     double *sums = t->row_sums, *rest = t->row_sums, total = 0;
     for (size_t l = 0; l < p->n_layers; l++)
         rest += 2 * p->layers[l].n_in;
@@ -193,16 +262,22 @@ static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_S
         const int rbf = full->f.code == ACT_RBF;
         size_t begin, end;
         share(thin->n_in, 1, part, parts, &begin, &end);
-        for (size_t i = begin; i < end; i++) {
+        for (size_t i = begin; i < end && !full->frozen; i++) {
             const size_t k = l == 0 && !q->unit ? i : (size_t)t->unit[l][i];
             if (((const real *)t->awake[l])[k] == 0)
                 continue;
-            spread(row, g + thin->w + i * thin->n_out, thin->unit, thin->n_out, scale);
-            total += work(p, &s[rbf ? CENTRES : WEIGHTS], full->w + k * full->n_out, row, awake, full->n_out,
+            const size_t first = row_begin(full, k), n = row_length(full, k);
+            const real *there = awake;
+            if (thin->edges)
+                there = spread_edges(row, row + t->row_size, g + thin->w, thin->edges, i, first,
+                                     n, scale);
+            else
+                spread(row, g + thin->w + i * thin->n_out, thin->unit, thin->n_out, scale);
+            total += work(p, &s[rbf ? CENTRES : WEIGHTS], full->w + first, row, there, n,
                           sums + 2 * k);
         }
         sums += 2 * full->n_in;
-        if (part == 0) {
+        if (part == 0 && !full->frozen) {
             spread(row, g + thin->b, thin->unit, thin->n_out, 1);
             total += work(p, &s[rbf ? WIDTHS : BIASES], full->b, row, awake, full->n_out, rest);
             rest += 2;
@@ -224,8 +299,8 @@ static void thin_row_sums(const plan_t *p)
     double *sums = p->thin->row_sums;
     for (size_t l = 0; l < p->n_layers; l++)
         for (size_t i = 0; i < p->layers[l].n_in; i++, sums += 2)
-            row_sums((const real *)p->params + p->layers[l].w + i * p->layers[l].n_out,
-                     p->layers[l].n_out, &sums[0], &sums[1]);
+            row_sums((const real *)p->params + p->layers[l].w + row_begin(&p->layers[l], i),
+                     row_length(&p->layers[l], i), &sums[0], &sums[1]);
     for (size_t l = 0; l < p->n_layers; l++, sums += 2) {
         const layer_t *layer = &p->layers[l];
         row_sums((const real *)p->params + layer->b, layer->n_out, &sums[0], &sums[1]);
@@ -237,22 +312,24 @@ static void thin_row_sums(const plan_t *p)
     }
 }
 
-/* Σw², Σ∣w∣ over the weights; Σb² over the biases; centres and widths do not count. */
+/* Centres and widths are not, nor what is frozen. */
+INLINE int is_penalised(const plan_t *p, size_t l)
+{
+    return !p->layers[l].frozen && p->layers[l].f.code != ACT_RBF;
+}
+
+/* Σw², Σ∣w∣ over the weights; Σb² over the biases. */
 static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_bias)
 {
     const double *sums = p->thin->row_sums;
-    size_t rows = 0;
-    for (size_t l = 0; l < p->n_layers; l++)
-        rows += p->layers[l].n_in;
     *l2 = *l1 = *l2_bias = 0;
-    const int rbf = p->layers[0].f.code == ACT_RBF;
-    for (size_t i = rbf ? p->layers[0].n_in : 0; i < rows; i++) {
-        *l2 += sums[2 * i];
-        *l1 += sums[2 * i + 1];
-    }
-    sums += 2 * rows;
+    for (size_t l = 0; l < p->n_layers; l++)
+        for (size_t i = 0; i < p->layers[l].n_in; i++, sums += 2) {
+            *l2 += is_penalised(p, l) ? sums[0] : 0;
+            *l1 += is_penalised(p, l) ? sums[1] : 0;
+        }
     for (size_t l = 0; l < p->n_layers; l++) {
-        *l2_bias += l == 0 && rbf ? 0 : sums[0];
+        *l2_bias += is_penalised(p, l) ? sums[0] : 0;
         sums += p->layers[l].has_norm ? 4 : 2;
     }
 }

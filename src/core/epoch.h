@@ -12,24 +12,12 @@
 
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-/* Centres and widths are the first layer's, where it is of radial basis functions. */
-static void segment_sizes(const plan_t *p, size_t n[N_SEGMENTS])
-{
-    const layer_t *first = &p->layers[0];
-    const int rbf = first->f.code == ACT_RBF;
-    n[CENTRES] = rbf ? first->n_in * first->n_out : 0;
-    n[WEIGHTS] = p->n_weights - n[CENTRES];
-    n[WIDTHS] = rbf ? first->n_out : 0;
-    n[BIASES] = p->n_biases - n[WIDTHS];
-    n[SCALES] = p->n_scales;
-}
-
-/* A step's constants for a segment; only weights, and with l2_bias offsets, are penalised. */
-static step_t step_of(const plan_t *p, int64_t t, int segment, double weight_sum)
+/* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are penalised. */
+static step_t step_of(const plan_t *p, int64_t t, int kind, double weight_sum)
 {
     const solver_t *o = &p->solver;
-    const int biases = segment >= WIDTHS, penalised = segment == WEIGHTS;
-    const int with_l2 = penalised || (segment == BIASES && p->l2_bias);
+    const int biases = kind >= WIDTHS, penalised = kind == WEIGHTS;
+    const int with_l2 = penalised || (kind == BIASES && p->l2_bias);
     double rate = o->rate;
     if (o->code >= SOLVER_ADAM)
         rate *= sqrt(1 - pow(o->beta_2[biases], (double)t)) /
@@ -49,25 +37,26 @@ static step_t step_of(const plan_t *p, int64_t t, int segment, double weight_sum
     s.scale = v_set1(1);
     s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
     s.sum_l1 = s.with_l1;
-    s.with_floor = segment == WIDTHS;
+    s.with_floor = kind == WIDTHS;
     s.floor = v_set1(SMALLEST_WIDTH);
     return s;
 }
 
-static void steps_of(const plan_t *p, int64_t t, double weight_sum, step_t s[N_SEGMENTS])
+static void steps_of(const plan_t *p, int64_t t, double weight_sum, step_t s[N_KINDS])
 {
-    for (int k = 0; k < N_SEGMENTS; k++)
+    for (int k = 0; k < N_KINDS; k++)
         s[k] = step_of(p, t, k, weight_sum);
 }
 
-/* Blocks [from, to) of a segment: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */
-static void update_segment(const plan_t *p, const step_t *s, size_t offset, size_t n,
-                           size_t first_block, size_t tid)
+/* A thread's blocks of a span: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */
+static void update_span(const plan_t *p, const step_t *s, const span_t *span,
+                        size_t first_block, size_t tid)
 {
     size_t from, to;
-    share(n_blocks(n), 1, tid, p->n_threads, &from, &to);
+    share(n_blocks(span->n), 1, tid, p->n_threads, &from, &to);
     for (size_t block = from; block < to; block++) {
-        const size_t at = offset + block * BLOCK, len = min_size(BLOCK, n - block * BLOCK);
+        const size_t at = span->at + block * BLOCK;
+        const size_t len = min_size(BLOCK, span->n - block * BLOCK);
         double *sums = p->block_sums + 2 * (first_block + block);
         real *m1 = p->moment_1 ? (real *)p->moment_1 + at : NULL;
         real *m2 = p->moment_2 ? (real *)p->moment_2 + at : NULL;
@@ -83,9 +72,9 @@ INLINE double clip_factor(const plan_t *p, double squares)
     return norm > p->solver.clip_norm ? p->solver.clip_norm / norm : 1;
 }
 
-static void scale_gradient(step_t s[N_SEGMENTS], double factor)
+static void scale_gradient(step_t s[N_KINDS], double factor)
 {
-    for (int k = 0; k < N_SEGMENTS; k++) {
+    for (int k = 0; k < N_KINDS; k++) {
         const vec f = v_set1((real)factor);
         s[k].scale = f;
         s[k].l2 *= f;
@@ -94,20 +83,21 @@ static void scale_gradient(step_t s[N_SEGMENTS], double factor)
 }
 
 /* Σ gradient² by blocks; every thread adds up all of them and gets the same. */
-static double gradient_squares(const plan_t *p, const step_t s[N_SEGMENTS], size_t tid)
+static double gradient_squares(const plan_t *p, const step_t s[N_KINDS], size_t tid)
 {
-    size_t n[N_SEGMENTS], offset = 0, first = 0;
-    segment_sizes(p, n);
-    for (int k = 0; k < N_SEGMENTS; k++) {
+    size_t first = 0;
+    for (size_t k = 0; k < p->n_spans; k++) {
+        const span_t *span = &p->spans[k];
         size_t from, to;
-        share(n_blocks(n[k]), 1, tid, p->n_threads, &from, &to);
-        for (size_t block = from; block < to; block++)
+        share(n_blocks(span->n), 1, tid, p->n_threads, &from, &to);
+        for (size_t block = from; block < to; block++) {
+            const size_t at = span->at + block * BLOCK;
             p->block_sums[2 * (first + block)] =
-                squared_norm(&s[k], (const real *)p->params + offset + block * BLOCK,
-                             (const real *)p->grads + offset + block * BLOCK, NULL,
-                             min_size(BLOCK, n[k] - block * BLOCK));
-        offset += n[k];
-        first += n_blocks(n[k]);
+                squared_norm(&s[span->kind], (const real *)p->params + at,
+                             (const real *)p->grads + at, NULL,
+                             min_size(BLOCK, span->n - block * BLOCK));
+        }
+        first += n_blocks(span->n);
     }
     wait_all(p);
     double total = 0;
@@ -119,24 +109,21 @@ static double gradient_squares(const plan_t *p, const step_t s[N_SEGMENTS], size
 
 static void update_parameters(const plan_t *p, int64_t t, double weight_sum, size_t tid)
 {
-    size_t n[N_SEGMENTS];
-    step_t s[N_SEGMENTS];
-    segment_sizes(p, n);
+    step_t s[N_KINDS];
     steps_of(p, t, weight_sum, s);
     if (p->solver.clip_norm != 0)
         scale_gradient(s, clip_factor(p, gradient_squares(p, s, tid)));
-    size_t offset = 0, first = 0;
-    for (int k = 0; k < N_SEGMENTS; k++) {
-        update_segment(p, &s[k], offset, n[k], first, tid);
-        offset += n[k];
-        first += n_blocks(n[k]);
+    size_t first = 0;
+    for (size_t k = 0; k < p->n_spans; k++) {
+        update_span(p, &s[p->spans[k].kind], &p->spans[k], first, tid);
+        first += n_blocks(p->spans[k].n);
     }
 }
 
 /* The same for the parameters of units that are awake, from the thinned network's gradient. */
 static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t tid)
 {
-    step_t s[N_SEGMENTS];
+    step_t s[N_KINDS];
     steps_of(p, t, weight_sum, s);
     if (p->solver.clip_norm != 0) {
         /* every thread sums all rows: the same order, the same bits */
@@ -158,14 +145,15 @@ INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, doubl
 static double penalty(const plan_t *p, double weight_sum)
 {
     double l2 = 0, l1 = 0, l2_bias = 0;
-    size_t n[N_SEGMENTS], block = 0;
-    segment_sizes(p, n);
-    for (int k = 0; k < N_SEGMENTS; k++)
-        for (const size_t end = block + n_blocks(n[k]); block < end; block++) {
-            l2 += k == WEIGHTS ? p->block_sums[2 * block] : 0;
-            l1 += k == WEIGHTS ? p->block_sums[2 * block + 1] : 0;
-            l2_bias += k == BIASES ? p->block_sums[2 * block] : 0;
+    size_t block = 0;
+    for (size_t k = 0; k < p->n_spans; k++) {
+        const int kind = p->spans[k].kind;
+        for (const size_t end = block + n_blocks(p->spans[k].n); block < end; block++) {
+            l2 += kind == WEIGHTS ? p->block_sums[2 * block] : 0;
+            l1 += kind == WEIGHTS ? p->block_sums[2 * block + 1] : 0;
+            l2_bias += kind == BIASES ? p->block_sums[2 * block] : 0;
         }
+    }
     return penalty_value(p, weight_sum, l2, l1, l2_bias);
 }
 
@@ -177,6 +165,31 @@ static double thin_penalty(const plan_t *p, double weight_sum)
         return 0;
     thin_total(p, &l2, &l1, &l2_bias);
     return penalty_value(p, weight_sum, l2, l1, l2_bias);
+}
+
+/* ---- tied weights ---------------------------------------------------------------------- */
+
+/* An element of W and its twin across the diagonal of a tie, row by row of the W that is
+ * trained: the gradient gathers both, and after the update the twin follows. */
+static void for_ties(const plan_t *p, int after, size_t tid)
+{
+    for (size_t k = 0; k < p->n_ties; k++) {
+        const layer_t *layer = &p->layers[p->ties[k].from];
+        const size_t n = layer->n_out, m = layer->n_in, twin = p->layers[p->ties[k].to].w;
+        real *w = (real *)(after ? p->params : p->grads) + layer->w;
+        real *v = (real *)(after ? p->params : p->grads) + twin;
+        size_t from, to;
+        share(m, LANES, tid, p->n_threads, &from, &to);
+        for (size_t j = 0; j < n; j++)
+            for (size_t i = from; i < to; i++) {
+                if (after)
+                    v[j * m + i] = w[i * n + j];
+                else
+                    w[i * n + j] += v[j * m + i];
+            }
+    }
+    if (p->n_ties)
+        wait_all(p);
 }
 
 /* ---- the epoch ----------------------------------------------------------------------- */
@@ -252,10 +265,15 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
             tid == 0 && p->thin && weight_sum > 0 ? thin_penalty(p, weight_sum) : 0;
         if (p->thin)
             wait_all(p);
-        if (weight_sum > 0 && p->thin)
+        if (weight_sum > 0 && p->thin) {
             update_thin(p, ++t, weight_sum, tid);
-        else if (weight_sum > 0)
+        } else if (weight_sum > 0) {
+            for_ties(p, 0, tid);
             update_parameters(p, ++t, weight_sum, tid);
+            if (p->n_ties)
+                wait_all(p);
+            for_ties(p, 1, tid);
+        }
         position += length;
         if (tid == 0 && team_seconds() > deadline)
             e->stop = 1;

@@ -73,8 +73,18 @@ typedef struct {
     const plan_t *p;
     const data_t *d;
     size_t begin, end, chunk, ld;
-    real *out, *scratch, *pack;
+    real *out, *scratch, *columns, *pack;
 } forward_job;
+
+/* Reals for the columns of `rows` samples of any layer with edges. */
+static size_t columns_room(const plan_t *p, size_t rows)
+{
+    size_t widest = 0;
+    for (size_t l = 0; l < p->n_layers; l++)
+        if (p->layers[l].edges && p->layers[l].n_in > widest)
+            widest = p->layers[l].n_in;
+    return widest * round_up(rows, GROUP);
+}
 
 /* Rows [begin, end) in chunks, each through all layers by one thread, between two buffers. */
 static void forward_thread(void *arg, size_t tid, size_t n_threads)
@@ -85,6 +95,7 @@ static void forward_thread(void *arg, size_t tid, size_t n_threads)
     const activation_t *top = &p->layers[p->n_layers - 1].f;
     real *buffer[2] = {job->scratch + 2 * tid * job->chunk * job->ld, NULL};
     buffer[1] = buffer[0] + job->chunk * job->ld;
+    real *columns = job->columns + tid * columns_room(p, job->chunk);
     size_t from, to;
     share(job->end - job->begin, MR, tid, n_threads, &from, &to);
     for (size_t at = from; at < to; at += job->chunk) {
@@ -96,7 +107,7 @@ static void forward_thread(void *arg, size_t tid, size_t n_threads)
             const activation_t f = layer_activation(p, l, 0);
             layer_product(p, l, &f, (const real *)p->params + p->layers[l].b, a, lda,
                           l == 0 && d->indptr ? d : NULL, first, rows, y, y, job->ld,
-                          0, job->pack + tid * p->pack_size, 0, 1);
+                          0, job->pack + tid * p->pack_size, columns, 0, 1);
             if (p->layers[l].residual)
                 for (size_t i = 0; i < rows; i++)
                     add_scaled(y + i * job->ld, (real)p->layers[l].skip_scale, a + i * lda,
@@ -116,10 +127,11 @@ static void forward_thread(void *arg, size_t tid, size_t n_threads)
 static void forward_entry(const plan_t *p, const data_t *d, size_t begin, size_t end, void *out,
                           void *scratch, size_t chunk, void *pack, size_t n_threads)
 {
-    forward_job job = {p, d, begin, end, chunk, 0, out, scratch, pack};
+    forward_job job = {p, d, begin, end, chunk, 0, out, scratch, NULL, pack};
     for (size_t l = 0; l < p->n_layers; l++)
         if (p->layers[l].ld > job.ld)
             job.ld = p->layers[l].ld;
+    job.columns = job.scratch + 2 * n_threads * chunk * job.ld;
     const size_t n = team_begin(n_threads);
     team_run(forward_thread, &job, n);
     team_end(n);
@@ -232,6 +244,7 @@ const kernels_t MLP_TABLE = {
     .tile_cols = NR,
     .pack_size = KC * NR,
     .row_stride = row_stride,
+    .columns_room = columns_room,
     .online_possible = online_possible,
     .online_size = online_size,
     .gemm = gemm_entry,

@@ -8,7 +8,8 @@
  * Parameters lie in one flat buffer, the gradient and each moment of the optimiser in another
  * of the same layout:
  *     W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …
- * W_l is (n_in × n_out) row-major, b_l = −θ_l, a_l the scales of batch norm where there are any.
+ * W_l is (n_in × n_out) row-major, or the list of its edges' weights; b_l = −θ_l, a_l the scales
+ * of batch norm where there are any.
  * If the first layer is of radial basis functions, W_0's columns are its centres μ_m and b_0 its
  * widths λ_m (rbf.h).
  * Workspace matrices hold one sample a row, rows `ld` apart, padded with lanes that may be
@@ -79,9 +80,24 @@ typedef struct {
     double *mean, *var, *seen; /* (n_out,)                                               */
 } norm_t;
 
+/* The connections of a layer that has not all of them [S ex. 65.6]: W_l is then the list of
+ * their weights, input unit by input unit, and there is nothing else (edges.h). */
+typedef struct {
+    size_t n;                /* edges                                                    */
+    const int64_t *start;    /* (n_in + 1,) by input unit                                */
+    const int32_t *to;       /* (n,) output unit of each                                 */
+    const int64_t *in_start; /* (n_out + 1,) the same edges by output unit:              */
+    const int32_t *from;     /* (n,) input unit of each,                                 */
+    const int64_t *place;    /* (n,) and where its weight lies                           */
+    const int64_t *source;   /* in a thinned network: (n,) place in the full list        */
+} edges_t;
+
 typedef struct {
     size_t n_in, n_out, ld;
     size_t w, b;             /* offsets into the flat buffers                            */
+    const edges_t *edges;    /* NULL: every input reaches every output                   */
+    void *columns;           /* with edges: the batch's inputs, a unit a row             */
+    int frozen;              /* its parameters stand still                               */
     activation_t f;
     void *y;                 /* (B × ld) outputs                                         */
     void *s;                 /* (B × ld) what f′ is computed from; may be y itself       */
@@ -121,6 +137,18 @@ typedef struct {
     const int64_t *order;    /* (n_samples,) or NULL for 0, 1, 2, …                      */
 } data_t;
 
+/* Neighbouring parameters of one kind that are trained. */
+enum span_kind { CENTRES, WEIGHTS, WIDTHS, BIASES, SCALES, N_KINDS };
+typedef struct {
+    size_t at, n;
+    int kind;
+} span_t;
+
+/* W of layer `to` is the transpose of layer `from`'s, and no parameter of its own. */
+typedef struct {
+    size_t from, to;
+} tie_t;
+
 struct team_barrier;
 struct thin_plan;
 
@@ -131,6 +159,11 @@ typedef struct {
     size_t n_inputs;         /* of a sample; a thinned network's n_features are awake    */
     size_t batch;            /* rows in the workspace                                    */
     size_t n_weights, n_biases, n_scales;
+    const span_t *spans;     /* what is trained, in the order of the flat buffers        */
+    size_t n_spans;
+    const tie_t *ties;
+    size_t n_ties;
+    void *delta_columns;     /* δ of a layer with edges, a unit a row                    */
     void *params, *grads, *moment_1, *moment_2;
     void *x;                 /* (B × ldx) inputs of the batch                            */
     void *t;                 /* (B × ldt) targets                                        */
@@ -141,7 +174,7 @@ typedef struct {
     size_t pack_size;        /* in reals                                                 */
     void *online;            /* online_size reals, or NULL                               */
     double *block_sums;      /* partial sums over blocks of the parameters               */
-    size_t first_trained;    /* layers below are frozen and never differentiated         */
+    size_t first_trained;    /* layers below are frozen: no δ goes there                 */
     loss_t loss;
     solver_t solver;
     double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
@@ -200,6 +233,8 @@ typedef struct {
     size_t pack_size;        /* reals a thread needs to pack a panel                     */
     /* distance of the rows of a workspace matrix of n columns */
     size_t (*row_stride)(size_t n);
+    /* reals for the inputs of `rows` samples to any layer with edges, a unit a row */
+    size_t (*columns_room)(const plan_t *, size_t rows);
     /* whether an epoch of single samples can go the way of online.h, and the reals of
      * workspace it then needs: the epoch goes that way if plan->online is set */
     int (*online_possible)(const plan_t *, const data_t *, size_t batch_size);
@@ -212,7 +247,8 @@ typedef struct {
     /* which of n units of a layer (inputs: 0) are awake in the batch that begins at `batch` */
     void (*mask)(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
                  double drop);
-    /* outputs (n × n_outputs, contiguous) of inputs of `data`; scratch of 2·chunk·widest */
+    /* outputs (n × n_outputs, contiguous) of inputs of `data`; per thread a
+     * scratch of 2·chunk·widest and columns_room(chunk), in this order for all threads */
     void (*forward)(const plan_t *, const data_t *, size_t begin, size_t end, void *out,
                     void *scratch, size_t chunk, void *pack, size_t n_threads);
     /* forward, loss and (with_gradient) gradient over rows [begin, end) of `data`; adds to grads and returns

@@ -18,6 +18,7 @@
 
 #include "batch_norm.h"
 #include "dropout.h"
+#include "edges.h"
 #include "gemm.h"
 #include "loss.h"
 #include "rbf.h"
@@ -154,15 +155,54 @@ static activation_t layer_activation(const plan_t *p, size_t l, int training)
     return f;
 }
 
+/* The same for a layer with edges. */
+static void edge_layer(const plan_t *p, const layer_t *layer, const activation_t *f,
+                       const real *b, const real *a, size_t lda, const data_t *csr,
+                       size_t position, size_t rows, real *y, real *s, size_t ld, real *columns,
+                       size_t tid, size_t n_threads)
+{
+    const edges_t *e = layer->edges;
+    const real *w = (const real *)p->params + layer->w;
+    const size_t n = layer->n_out;
+    size_t from, to;
+    if (csr) {
+        share(rows, 1, tid, n_threads, &from, &to);
+        for (size_t i = from; i < to; i++) {
+            const size_t sample = sample_at(csr, position + i);
+            const int64_t first = csr->indptr[sample];
+            for (size_t j = 0; j < n; j++)
+                y[i * ld + j] = b ? b[j] : 0;
+            edges_of_entries(e, w, (const real *)csr->values + first, csr->indices + first,
+                             (size_t)(csr->indptr[sample + 1] - first), y + i * ld);
+        }
+        activation_forward(f, y + from * ld, s + from * ld, ld, to - from, round_up(n, LANES), 0);
+        return;
+    }
+    share(layer->n_in, LANES, tid, n_threads, &from, &to);
+    to_columns(columns, a, lda, rows, layer->n_in, from, to);
+    if (n_threads > 1)
+        wait_all(p);
+    const edge_sums_t sums = {e->in_start, e->from, e->place, w, b, columns, layer->n_in};
+    share(n, LANES, tid, n_threads, &from, &to);
+    edge_sums(&sums, y, ld, rows, from, to);
+    if (from < to)
+        activation_forward(f, y + from, s + from, ld, rows, round_up(to - from, LANES), from);
+}
+
 /* y (rows × n_out, ld) = f(a W + b) of layer l, from its inputs a (lda) or CSR rows */
 static void layer_product(const plan_t *p, size_t l, const activation_t *f, const real *b,
                           const real *a, size_t lda, const data_t *csr, size_t position,
                           size_t rows, real *y, real *s, size_t ld, int training, real *pack,
-                          size_t tid, size_t n_threads)
+                          real *columns, size_t tid, size_t n_threads)
 {
     const layer_t *layer = &p->layers[l];
     const real *w = (const real *)p->params + layer->w;
     const size_t n = layer->n_out;
+    if (layer->edges) {
+        edge_layer(p, layer, f, b, a, lda, csr, position, rows, y, s, ld, columns, tid,
+                   n_threads);
+        return;
+    }
     if (layer->f.code == ACT_RBF) {
         size_t from, to;
         share(rows, 1, tid, n_threads, &from, &to);
@@ -252,7 +292,7 @@ static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t
         const real *b = layer->has_norm ? NULL : (const real *)p->params + layer->b;
         layer_product(p, l, layer->has_norm ? &identity : &f, b, a, lda,
                       l == 0 && d->indptr ? d : NULL, position, rows, layer->y, layer->s,
-                      layer->ld, 1, pack, tid, p->n_threads);
+                      layer->ld, 1, pack, layer->columns, tid, p->n_threads);
         wait_all(p);
         if (layer->has_norm)
             norm_layer(p, l, &f, rows, tid);
@@ -366,13 +406,42 @@ static void csr_gradient(const plan_t *p, const data_t *d, size_t position, size
     }
 }
 
+/* ∂W of a layer with edges, whose δ is in delta_columns unless the inputs are stored entries */
+static void edge_layer_gradient(const plan_t *p, const data_t *d, size_t l, const real *delta,
+                                size_t position, size_t rows, int accumulate, size_t tid)
+{
+    const layer_t *layer = &p->layers[l];
+    const edges_t *e = layer->edges;
+    real *g = (real *)p->grads + layer->w;
+    size_t from, to;
+    share(layer->n_in, 1, tid, p->n_threads, &from, &to);
+    if (l > 0 || !d->indptr) {
+        edge_gradient(e, layer->n_in, layer->n_out, layer->columns, p->delta_columns, rows, g,
+                      accumulate, from, to);
+        return;
+    }
+    if (!accumulate)
+        memset(g + e->start[from], 0, (size_t)(e->start[to] - e->start[from]) * sizeof(real));
+    for (size_t i = 0; i < rows; i++) {
+        const size_t sample = sample_at(d, position + i);
+        const int64_t first = d->indptr[sample];
+        entries_gradient(e, (const real *)d->values + first, d->indices + first,
+                         (size_t)(d->indptr[sample + 1] - first), delta + i * layer->ld, g, from,
+                         to);
+    }
+}
+
 /* ∂W_l and (without batch norm) ∂b_l */
 static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const real *delta,
                            size_t position, size_t rows, int accumulate, size_t tid)
 {
     const layer_t *layer = &p->layers[l];
     real *gw = (real *)p->grads + layer->w, *gb = (real *)p->grads + layer->b;
-    if (l == 0 && d->indptr) {
+    if (layer->frozen) {
+        /* its offsets' gradient costs little and may be needed by batch norm's */
+    } else if (layer->edges) {
+        edge_layer_gradient(p, d, l, delta, position, rows, accumulate, tid);
+    } else if (l == 0 && d->indptr) {
         csr_gradient(p, d, position, rows, delta, layer->ld, gw, accumulate, tid);
     } else {
         const real *a = l ? p->layers[l - 1].y : p->x;
@@ -398,6 +467,17 @@ static void delta_product(const plan_t *p, size_t l, const activation_t *f, cons
 {
     const layer_t *layer = &p->layers[l], *under = &p->layers[l - 1];
     const real *w = (const real *)p->params + layer->w;
+    if (layer->edges) {
+        const edge_sums_t sums = {layer->edges->start, layer->edges->to, NULL, w, NULL,
+                                  p->delta_columns, layer->n_out};
+        size_t begin, end;
+        share(layer->n_in, LANES, tid, p->n_threads, &begin, &end);
+        edge_sums(&sums, below, under->ld, rows, begin, end);
+        if (f && begin < end)
+            activation_backward(f, below + begin, (const real *)under->s + begin, under->ld,
+                                rows, round_up(end - begin, LANES), begin);
+        return;
+    }
     if (rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_BACKWARD, f, NULL, under->s};
         const gemm_t g = {NT, rows, layer->n_in, layer->n_out, above, w, below, layer->ld,
@@ -463,6 +543,17 @@ static const real *norm_delta(const plan_t *p, size_t l, real *delta, size_t row
     return p->norm_diagonal ? p->diagonal : delta;
 }
 
+/* δ of a layer with edges, a unit a row */
+static void delta_to_columns(const plan_t *p, size_t l, const real *delta, size_t rows,
+                             size_t tid)
+{
+    const layer_t *layer = &p->layers[l];
+    size_t from, to;
+    share(layer->n_out, LANES, tid, p->n_threads, &from, &to);
+    to_columns(p->delta_columns, delta, layer->ld, rows, layer->n_out, from, to);
+    wait_all(p);
+}
+
 static void backward_batch(const plan_t *p, const data_t *d, size_t batch, size_t position,
                            size_t rows, int accumulate, size_t tid)
 {
@@ -471,6 +562,8 @@ static void backward_batch(const plan_t *p, const data_t *d, size_t batch, size_
     for (size_t l = p->n_layers; l-- > p->first_trained;) {
         const layer_t *layer = &p->layers[l];
         const real *down = layer->has_norm ? norm_delta(p, l, above, rows, tid) : above;
+        if (layer->edges)
+            delta_to_columns(p, l, down, rows, tid);
         if (l > p->first_trained) {
             const layer_t *under = &p->layers[l - 1];
             const int more = has_more(p, under) || layer->residual;
@@ -480,6 +573,10 @@ static void backward_batch(const plan_t *p, const data_t *d, size_t batch, size_
                 behind_delta(p, l, below, skip_above, skip_below, batch, position - batch, rows,
                              tid);
             }
+        }
+        if (layer->edges && down != above) {
+            wait_all(p);
+            delta_to_columns(p, l, above, rows, tid);
         }
         layer_gradient(p, d, l, above, position, rows, accumulate, tid);
         wait_all(p);

@@ -20,9 +20,6 @@
 
 #define BLOCK 4096
 
-/* the flat buffers' segments, each with step constants of its own */
-enum { CENTRES, WEIGHTS, WIDTHS, BIASES, SCALES, N_SEGMENTS };
-
 typedef struct {
     vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip, floor;
     int with_l1, with_clip, with_floor, sum_l1, sum_l2;

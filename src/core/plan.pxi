@@ -61,6 +61,8 @@ cdef class Plan:
     activations : sequence of tuple
         One per weight layer: (code, keeps_z, a, b), or (kinds, node) where nodes differ:
         a list of such tuples and each node's index in it.
+    spans : sequence of (str, int, int)
+        What is trained: kind (SPAN_KINDS), first parameter, number of parameters.
     groups : sequence of int, optional
         Outputs of each task of a softmax.
     normed : sequence of bool, optional
@@ -68,6 +70,12 @@ cdef class Plan:
     residual : sequence of float, optional
         Per weight layer what its input is multiplied by before it is added to its output
         in prediction; 0: not added.
+    edges : sequence, optional
+        Per weight layer None or the connections that it has (mlp.connectivity.Edges).
+    frozen : sequence of bool, optional
+        Weight layers whose parameters stand still.
+    ties : sequence of (int, int), optional
+        Pairs of layers (trained, tied) whose second's weights are the first's transposed.
     """
 
     cdef plan_t c
@@ -93,8 +101,8 @@ cdef class Plan:
     cdef object failure
     cdef readonly object dropout
 
-    def __cinit__(self, params, sizes, activations, groups=None, normed=None,
-                  residual=None, isa=None):
+    def __cinit__(self, params, sizes, activations, spans, groups=None, normed=None,
+                  residual=None, edges=None, frozen=None, ties=(), isa=None):
         memset(&self.c, 0, sizeof(plan_t))
         self.dtype = params.dtype
         self.sizes = tuple(sizes)
@@ -110,8 +118,15 @@ cdef class Plan:
         self.c.n_outputs = sizes[n]
         self.c.n_threads = 1
         self.c.pack_size = self.k.pack_size
+        counts = [sizes[i] * sizes[i + 1] for i in range(n)]
         for i in range(n):
-            self.c.n_weights += <size_t> sizes[i] * <size_t> sizes[i + 1]
+            if edges is not None and edges[i] is not None:
+                counts[i] = edges[i].n
+                self._set_edges(&self.c.layers[i], edges[i])
+            self.c.layers[i].frozen = frozen is not None and frozen[i]
+            if self.c.layers[i].frozen and self.c.first_trained == i:
+                self.c.first_trained = i + 1
+            self.c.n_weights += <size_t> counts[i]
             self.c.n_biases += <size_t> sizes[i + 1]
         bias = self.c.n_weights
         for i in range(n):
@@ -123,10 +138,10 @@ cdef class Plan:
             if residual is not None and residual[i]:
                 self.c.layers[i].residual = 1
                 self.c.layers[i].skip_scale = residual[i]
-            weight += <size_t> sizes[i] * <size_t> sizes[i + 1]
+            weight += <size_t> counts[i]
             bias += <size_t> sizes[i + 1]
             self.widest = max(self.widest, self.c.layers[i].ld)
-            self.work_per_row += <double> sizes[i] * <double> sizes[i + 1]
+            self.work_per_row += <double> counts[i]
             self._set_activation(&self.c.layers[i], activations[i])
         for i in range(n):
             if normed is not None and normed[i]:
@@ -137,6 +152,7 @@ cdef class Plan:
         if params.shape != (bias,):
             raise ValueError(f"params must have shape ({bias},), got {params.shape}")
         self.c.params = address(params, 1)
+        self._set_spans(spans, ties)
         self._set_groups((sizes[n],) if groups is None else groups)
 
     def __dealloc__(self):
@@ -144,8 +160,15 @@ cdef class Plan:
         if self.c.layers != NULL:
             for i in range(self.c.n_layers):
                 free(<void *> self.c.layers[i].f.kinds)
+                free(<void *> self.c.layers[i].edges)
         free(self.c.layers)
+        free(<void *> self.c.spans)
+        free(<void *> self.c.ties)
         if self.c.thin != NULL:
+            if self.c.thin.plan.layers != NULL:
+                for i in range(self.c.n_layers):
+                    if self.c.thin.plan.layers[i].edges != self.c.layers[i].edges:
+                        free(<void *> self.c.thin.plan.layers[i].edges)
             free(self.c.thin.plan.layers)
             free(self.c.thin.unit)
             free(self.c.thin.place)
@@ -175,6 +198,37 @@ cdef class Plan:
         layer.f.kinds = kinds
         layer.f.node = address(places)
         layer.f.keeps_z = 1
+        return 0
+
+    cdef int _set_edges(self, layer_t *layer, edges) except -1:
+        cdef edges_t *e = <edges_t *> calloc(1, sizeof(edges_t))
+        if e == NULL:
+            raise MemoryError
+        layer.edges = e
+        self.keep.append(edges)
+        e.n = edges.n
+        e.start = <const int64_t *> address(edges.start)
+        e.to = <const int32_t *> address(edges.to)
+        e.in_start = <const int64_t *> address(edges.in_start)
+        e.source_unit = <const int32_t *> address(edges.source)
+        e.place = <const int64_t *> address(edges.place)
+        return 0
+
+    cdef int _set_spans(self, spans, ties) except -1:
+        cdef size_t i
+        cdef span_t *listed = <span_t *> calloc(max(1, len(spans)), sizeof(span_t))
+        cdef tie_t *tied = <tie_t *> calloc(max(1, len(ties)), sizeof(tie_t))
+        self.c.spans, self.c.ties = listed, tied
+        if listed == NULL or tied == NULL:
+            raise MemoryError
+        for i in range(<size_t> len(spans)):
+            kind, listed[i].at, listed[i].n = spans[i]
+            listed[i].kind = SPAN_KINDS[kind]
+            if listed[i].at + listed[i].n > <size_t> self.params.shape[0]:
+                raise ValueError(f"span {spans[i]} is not within the parameters")
+        for i in range(<size_t> len(ties)):
+            tied[i].source, tied[i].to = ties[i]
+        self.c.n_spans, self.c.n_ties = len(spans), len(ties)
         return 0
 
     cdef int _set_groups(self, widths) except -1:
@@ -340,10 +394,24 @@ cdef class Plan:
         self.grads = self._buffer(self.params.shape[0], self.dtype)
         self.c.grads = address(self.grads, 1)
         self.c.pack = self._room(self.most_threads * self.c.pack_size)
-        blocks = self.params.shape[0] // 4096 + 6
+        self._allocate_columns()
+        blocks = self.params.shape[0] // 4096 + 1 + self.c.n_spans
         self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64), 1)
         if self.dropout is not None and not self.c.drop_per_sample:
             self._allocate_thin(self.most_threads)
+        return 0
+
+    cdef int _allocate_columns(self) except -1:
+        """Where layers with edges hold their inputs, and their δ, a unit a row."""
+        cdef size_t i, widest = 0, rows = 4 * self.k.lanes
+        rows *= (self.rows + rows - 1) // rows
+        for i in range(self.c.n_layers):
+            if self.c.layers[i].edges != NULL:
+                widest = max(widest, self.c.layers[i].n_out)
+                if i > 0 or not self.sparse:
+                    self.c.layers[i].columns = self._room(self.c.layers[i].n_in * rows)
+        if widest:
+            self.c.delta_columns = self._room(widest * rows)
         return 0
 
     cdef void *_room(self, size) except NULL:
@@ -387,11 +455,27 @@ cdef class Plan:
             if self.c.layers[i].residual:
                 t.plan.layers[i].skip = <const int32_t *> address(
                     self._buffer(self.c.layers[i].n_out, np.int32))
+            if self.c.layers[i].edges != NULL:
+                t.plan.layers[i].edges = NULL
+                self._allocate_thin_edges(&t.plan.layers[i], self.c.layers[i].edges.n)
             if self.c.layers[i].f.n_kinds:
                 t.plan.layers[i].f.node = self._room(self.c.layers[i].ld)
         t.row_sums = <double *> address(self._buffer(2 * rows, np.float64))
         t.row_size = self.widest
-        t.row = self._room(n_threads * self.widest)
+        t.row = self._room(2 * n_threads * self.widest)
+        return 0
+
+    cdef int _allocate_thin_edges(self, layer_t *layer, size_t n) except -1:
+        cdef edges_t *e = <edges_t *> calloc(1, sizeof(edges_t))
+        if e == NULL:
+            raise MemoryError
+        layer.edges = e
+        e.start = <const int64_t *> address(self._buffer(layer.n_in + 1, np.int64))
+        e.in_start = <const int64_t *> address(self._buffer(layer.n_out + 1, np.int64))
+        e.to = <const int32_t *> address(self._buffer(max(n, 1), np.int32))
+        e.source_unit = <const int32_t *> address(self._buffer(max(n, 1), np.int32))
+        e.place = <const int64_t *> address(self._buffer(max(n, 1), np.int64))
+        e.source = <const int64_t *> address(self._buffer(max(n, 1), np.int64))
         return 0
 
     # -- work --
@@ -427,29 +511,42 @@ cdef class Plan:
         if samples > 0 and seconds > 0 and self.slices != 1:
             self.pace[self.c.n_threads > 1] = samples / seconds
 
-    def forward(self, Data data, size_t n_threads=1):
-        """Outputs (n_samples, n_outputs) of the network; needs no workspace."""
+    def forward(self, Data data, size_t n_threads=1, depth=None):
+        """Outputs (n_samples, n_outputs) of the network, or those of its first `depth`
+        layers; needs no workspace."""
+        cdef plan_t part
+        if depth is not None:
+            memcpy(&part, &self.c, sizeof(plan_t))
+            part.n_layers = depth
+            part.n_outputs = part.layers[part.n_layers - 1].n_out
+            return self._forward(&part, data, n_threads)
+        return self._forward(&self.c, data, n_threads)
+
+    cdef object _forward(self, const plan_t *p, Data data, size_t n_threads):
         cdef size_t n = data.c.n_samples, chunk = min(n, CHUNK_ROWS), pack = 0
+        cdef size_t columns
         cdef double work = self.work_per_row * <double> n
         self._check(data)
-        out = np.empty((n, self.c.n_outputs), dtype=self.dtype)
+        out = np.empty((n, p.n_outputs), dtype=self.dtype)
         if n == 0:
             return out
         if work < 2 * WORK_PER_THREAD:
             n_threads = 1
         if n >= 4:
             pack = n_threads * self.c.pack_size
-        scratch = aligned_zeros(2 * n_threads * chunk * self.widest + pack, self.dtype)
+        columns = n_threads * self.k.columns_room(p, chunk)
+        scratch = aligned_zeros(2 * n_threads * chunk * self.widest + columns + pack, self.dtype)
         cdef void *p_out = address(out, 1)
         cdef char *p_scratch = <char *> address(scratch, 1)
-        cdef char *p_pack = p_scratch + 2 * n_threads * chunk * self.widest * self.k.size
+        cdef char *p_pack = p_scratch + (
+            2 * n_threads * chunk * self.widest + columns) * self.k.size
         cdef size_t at = 0, stop, step = n if work < 1e9 else max(
             chunk, <size_t> (1e9 / self.work_per_row))
         while at < n:
             stop = min(n, at + step)
             with nogil:
-                self.k.forward(&self.c, &data.c, at, stop,
-                               <char *> p_out + at * self.c.n_outputs * self.k.size,
+                self.k.forward(p, &data.c, at, stop,
+                               <char *> p_out + at * p.n_outputs * self.k.size,
                                p_scratch, chunk, p_pack, n_threads)
             at = stop
             PyErr_CheckSignals()
@@ -483,7 +580,24 @@ cdef class Plan:
                 self._raise_failure()
             at = stop
             PyErr_CheckSignals()
+        if with_gradient:
+            self._gather_ties()
         return total / weight
+
+    cdef int _gather_ties(self) except -1:
+        """The gradient of a tied matrix belongs to the one that it is tied to."""
+        cdef size_t i, n
+        cdef layer_t *layer
+        cdef layer_t *tied
+        for i in range(self.c.n_ties):
+            layer = &self.c.layers[self.c.ties[i].source]
+            tied = &self.c.layers[self.c.ties[i].to]
+            n = layer.n_in * layer.n_out
+            twin = self.grads[tied.w:tied.w + n]
+            ours = self.grads[layer.w:layer.w + n].reshape(layer.n_in, layer.n_out)
+            ours += twin.reshape(layer.n_out, layer.n_in).T
+            twin[:] = 0
+        return 0
 
     def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0,
               uint64_t seed=0):
