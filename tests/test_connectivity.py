@@ -1,5 +1,7 @@
 """Layers that have only some of their connections [S ex. 65.6], against dense ones."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,10 +15,7 @@ SIZES = (13, 37, 21, 3)
 
 def masks(seed=0, density=0.3, sizes=SIZES):
     rng = np.random.RandomState(seed)
-    return [
-        rng.uniform(size=(a, b)) < density
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    return [rng.uniform(size=(a, b)) < density for a, b in itertools.pairwise(sizes)]
 
 
 def pair(seed=0, density=0.3, dtype="float64", **options):
