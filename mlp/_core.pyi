@@ -51,6 +51,7 @@ class Data:
         labels: Array | None = None,
         sample_weight: Array | None = None,
         smoothing: float = 0.0,
+        autoencode: bool = False,
     ) -> None: ...
 
 class Plan:
@@ -96,6 +97,7 @@ class Plan:
     def set_dropout(
         self, rates: Sequence[float], per_sample: bool = False, inverted: bool = True
     ) -> None: ...
+    def set_corruption(self, rate: float) -> None: ...
     def set_callbacks(self, loss: Any = None, augment: Any = None) -> None: ...
     def set_penalties(
         self,

@@ -119,6 +119,8 @@ class Network:
 
     #: in a folded network, what each residual connection is multiplied by
     skip_scales: list[float] | None = None
+    #: probability that an input is set to 0 in training [S ex. 65.5]
+    corruption: float = 0.0
     frozen: tuple[bool, ...] | None = None
 
     def __init__(
@@ -510,6 +512,8 @@ class Network:
                 self.dropout_mask == "sample",
                 self.dropout_scaling == "train",
             )
+        if self.corruption and not frozen_statistics:
+            plan.set_corruption(self.corruption)
         plan.set_callbacks(self.loss_function.function, augment)
         return plan
 

@@ -172,7 +172,8 @@ class StochasticRun:
             # in place: scikit-learn permutes the previous epoch's order, and so do we
             self.rng.shuffle(self._order)
         seed = 0
-        if self.network.dropout and any(self.network.dropout):
+        network = self.network
+        if network.corruption or (network.dropout and any(network.dropout)):
             seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
         rate = self.optimizer.schedule.rate
         try:

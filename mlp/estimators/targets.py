@@ -39,6 +39,8 @@ class Targets:
         Between the values of the two classes.
     raw_X : ndarray or CSR array, or None
         The inputs, where X are the outputs of frozen layers.
+    autoencode : bool
+        The inputs are the targets.
     """
 
     X: Any
@@ -53,6 +55,7 @@ class Targets:
     smoothing: float = 0.0
     middle: float = 0.5
     raw_X: Any = None
+    autoencode: bool = False
 
     @property
     def sparse(self) -> bool:
@@ -65,7 +68,12 @@ class Targets:
         if values is not None and self.smoothing:
             values = values * (1 - self.smoothing) + self.smoothing * self.middle
         return _core.Data(
-            self.X, values, self.labels, self.sample_weight, self.smoothing
+            self.X,
+            values,
+            self.labels,
+            self.sample_weight,
+            self.smoothing,
+            self.autoencode,
         )
 
     def cast(self, dtype: Any) -> None:

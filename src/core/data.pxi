@@ -10,6 +10,8 @@ cdef class Data:
     labels : int32 ndarray of shape (n_samples, n_tasks), or None
         Column within the task's group of outputs; −1 where missing.
     sample_weight : ndarray of shape (n_samples,), or None
+    autoencode : bool
+        The inputs are the targets.
     smoothing : float
         Share of a label's weight that goes to all classes alike.
     """
@@ -22,7 +24,7 @@ cdef class Data:
     cdef readonly bint sparse
 
     def __cinit__(self, X, targets=None, labels=None, sample_weight=None,
-                  double smoothing=0.0):
+                  double smoothing=0.0, bint autoencode=False):
         memset(&self.c, 0, sizeof(data_t))
         self.keep = []
         self.shape = X.shape
@@ -42,6 +44,11 @@ cdef class Data:
             self.keep.append(X)
             self.c.x = address(X)
             self.c.ldx = X.strides[0] // X.itemsize if X.shape[0] > 1 else X.shape[1]
+        if autoencode and hasattr(X, "indptr"):
+            self.c.autoencode = 1
+            self.c.ldt = X.shape[1]
+        elif autoencode:
+            targets = np.ascontiguousarray(X)
         if targets is not None:
             targets = self._hold(targets, self.dtype, "targets")
             self.c.targets = address(targets)

@@ -81,6 +81,7 @@ cdef extern from "dispatch.h" nogil:
         const void *values
         const int32_t *indices
         const int64_t *indptr
+        int autoencode
         const void *targets
         size_t ldt
         const int32_t *labels
@@ -147,6 +148,7 @@ cdef extern from "dispatch.h" nogil:
         int norm_frozen
         void *diagonal
         void *skip_delta[2]
+        double corrupt
         double drop
         int drop_per_sample
         int drop_inverted

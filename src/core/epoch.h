@@ -244,7 +244,7 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
         int failed = 0;
         if (p->thin) {
             if (tid == 0)
-                thin_draw(p, position, d->indptr != NULL);
+                thin_draw(p, position, goes_sparse(p, d));
             wait_all(p);
             thin_gather(p, tid);
             wait_all(p);

@@ -129,6 +129,7 @@ typedef struct {
     const void *values;      /* (nnz,)                                                   */
     const int32_t *indices;  /* (nnz,)                                                   */
     const int64_t *indptr;   /* (n_samples + 1,), NULL if dense                          */
+    int autoencode;          /* the stored rows are the targets too                      */
     const void *targets;     /* dense (n_samples × n_outputs), rows ldt apart; or        */
     size_t ldt;
     const int32_t *labels;   /* (n_samples × n_groups), column within the group, −1 none */
@@ -190,6 +191,7 @@ typedef struct {
     void *diagonal;          /* (B × widest) room for it                                 */
     void *skip_delta[2];     /* (B × widest) ∂Q/∂y across residual connections           */
     /* dropout [S 65.120–65.124] */
+    double corrupt;          /* probability that an input is set to 0, not its target    */
     double drop;             /* of the inputs                                            */
     int drop_per_sample;     /* a mask a sample instead of one a batch                   */
     int drop_inverted;       /* what is kept is divided by 1 − p                         */

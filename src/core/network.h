@@ -46,11 +46,24 @@ INLINE double weight_of(const data_t *d, size_t sample)
     return d->weights ? ((const real *)d->weights)[sample] : 1;
 }
 
+/* Whether the first layer meets the stored entries as they lie. */
+INLINE int goes_sparse(const plan_t *p, const data_t *d) { return d->indptr && p->corrupt == 0; }
+
+/* a row of stored entries, with its zeros */
+static void scatter_row(const data_t *d, size_t sample, real *row, size_t n)
+{
+    memset(row, 0, n * sizeof(real));
+    for (int64_t k = d->indptr[sample]; k < d->indptr[sample + 1]; k++)
+        row[d->indices[k]] = ((const real *)d->values)[k];
+}
+
 /* one row of targets: copied, or one-hot from labels; padding and missing ones are NaN */
 static void gather_target(const plan_t *p, const data_t *d, size_t sample, real *t)
 {
     const real nan = (real)NAN;
-    if (!d->labels) {
+    if (d->autoencode) {
+        scatter_row(d, sample, t, p->n_outputs);
+    } else if (!d->labels) {
         memcpy(t, (const real *)d->targets + sample * d->ldt, p->n_outputs * sizeof(real));
     } else {
         for (size_t g = 0; g < p->loss.n_groups; g++) {
@@ -106,7 +119,9 @@ static void gather(const plan_t *p, const data_t *d, size_t position, size_t row
         const real *row = (const real *)d->x + sample * d->ldx;
         if (!d->indptr && i + ROWS_AHEAD < to)
             fetch_row(p, d, position + i + ROWS_AHEAD);
-        if (!d->indptr && p->unit && !p->augment)
+        if (d->indptr && !goes_sparse(p, d))
+            scatter_row(d, sample, at(p->x, i, p->ldx), p->n_inputs);
+        else if (!d->indptr && p->unit && !p->augment)
             for (size_t j = 0; j < p->n_features; j++)
                 at(p->x, i, p->ldx)[j] = row[p->unit[j]];
         else if (!d->indptr)
@@ -116,16 +131,32 @@ static void gather(const plan_t *p, const data_t *d, size_t position, size_t row
     wait_all(p);
 }
 
-/* The inputs' own norm, mask and augmentation. */
-static int prepare_inputs(const plan_t *p, size_t batch, size_t first, size_t rows, size_t tid)
+/* Denoising: inputs set to 0 at random, a mask a sample [S ex. 65.5] */
+static void corrupt_rows(const plan_t *p, size_t batch, size_t first, size_t from, size_t to)
+{
+    const uint64_t key = mask_key(p->seed, batch, 62); /* of no layer */
+    for (size_t i = from; i < to; i++)
+        for (size_t j = 0; j < p->n_features; j++)
+            if (!is_kept(key, (uint64_t)(first + i) * p->n_features + j, p->corrupt))
+                at(p->x, i, p->ldx)[j] = 0;
+}
+
+/* The inputs' augmentation, norm, corruption and mask. */
+static int prepare_inputs(const plan_t *p, const data_t *d, size_t batch, size_t first,
+                          size_t rows, size_t tid)
 {
     size_t from, to;
-    if (p->augment) { /* one thread: the caller's Python */
-        if (p->augment(p->augment_context, rows, p->ldx, p->x))
-            return 1;
-        for (size_t i = 0; p->unit && i < rows; i++)
+    /* one thread: the caller's Python */
+    if (p->augment && p->augment(p->augment_context, rows, p->ldx, p->x))
+        return 1;
+    share(rows, 4, tid, p->n_threads, &from, &to);
+    if (p->unit && (p->augment || d->indptr))
+        for (size_t i = from; i < to; i++)
             for (size_t j = 0; j < p->n_features; j++) /* unit[j] ≥ j: in place */
                 at(p->x, i, p->ldx)[j] = at(p->x, i, p->ldx)[p->unit[j]];
+    if (p->corrupt > 0) {
+        corrupt_rows(p, batch, first, from, to);
+        wait_all(p);
     }
     if (p->has_norm) {
         share(p->n_features, LANES, tid, p->n_threads, &from, &to);
@@ -291,7 +322,7 @@ static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t
         const activation_t f = layer_activation(p, l, 1);
         const real *b = layer->has_norm ? NULL : (const real *)p->params + layer->b;
         layer_product(p, l, layer->has_norm ? &identity : &f, b, a, lda,
-                      l == 0 && d->indptr ? d : NULL, position, rows, layer->y, layer->s,
+                      l == 0 && goes_sparse(p, d) ? d : NULL, position, rows, layer->y, layer->s,
                       layer->ld, 1, pack, layer->columns, tid, p->n_threads);
         wait_all(p);
         if (layer->has_norm)
@@ -415,7 +446,7 @@ static void edge_layer_gradient(const plan_t *p, const data_t *d, size_t l, cons
     real *g = (real *)p->grads + layer->w;
     size_t from, to;
     share(layer->n_in, 1, tid, p->n_threads, &from, &to);
-    if (l > 0 || !d->indptr) {
+    if (l > 0 || !goes_sparse(p, d)) {
         edge_gradient(e, layer->n_in, layer->n_out, layer->columns, p->delta_columns, rows, g,
                       accumulate, from, to);
         return;
@@ -441,7 +472,7 @@ static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const rea
         /* its offsets' gradient costs little and may be needed by batch norm's */
     } else if (layer->edges) {
         edge_layer_gradient(p, d, l, delta, position, rows, accumulate, tid);
-    } else if (l == 0 && d->indptr) {
+    } else if (l == 0 && goes_sparse(p, d)) {
         csr_gradient(p, d, position, rows, delta, layer->ld, gw, accumulate, tid);
     } else {
         const real *a = l ? p->layers[l - 1].y : p->x;
@@ -596,7 +627,7 @@ static int batch_gradient(const plan_t *p, const data_t *d, size_t batch, size_t
                           size_t tid)
 {
     gather(p, d, position, rows, tid);
-    if (prepare_inputs(p, batch, position - batch, rows, tid))
+    if (prepare_inputs(p, d, batch, position - batch, rows, tid))
         return 1;
     forward_batch(p, d, batch, position, rows, tid);
     if (loss_batch(p, d, position, rows, scale, tid))

@@ -50,7 +50,7 @@ static int online_possible(const plan_t *p, const data_t *d, size_t batch_size)
     int plain = batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
                 p->l1 == 0 && !p->l2_bias && p->solver.clip_norm == 0 &&
                 p->solver.clip_value == 0 && !p->loss.callback && !p->augment &&
-                !p->has_norm && p->drop == 0 && p->n_ties == 0 &&
+                !p->has_norm && p->drop == 0 && p->corrupt == 0 && p->n_ties == 0 &&
                 p->layers[0].f.code != ACT_RBF &&
                 /* s is to stay away from 0; no sensible rate decays by half a step */
                 least_decay(p, d) > 0.5;

@@ -294,6 +294,10 @@ cdef class Plan:
             self.c.layers[i].drop = rates[i + 1]
         self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
 
+    def set_corruption(self, double rate):
+        """Set inputs to 0 with this probability; to be called before `allocate`."""
+        self.c.corrupt = rate
+
     def set_callbacks(self, loss=None, augment=None):
         """Python in the loop: a loss ``(y_true, y_out) -> (values, gradient)``, and what
         changes a batch's inputs, ``X_batch -> X_batch``.  They ask for one thread."""
@@ -384,7 +388,7 @@ cdef class Plan:
         cdef size_t i
         any_residual = any(self.c.layers[i].residual for i in range(self.c.n_layers))
         self.c.ldx = self.k.row_stride(self.c.n_features)
-        if not self.sparse:
+        if not self.sparse or self.c.corrupt > 0:
             self.c.x = self._room(self.rows * self.c.ldx)
         for i in range(2):
             if any_residual:
@@ -408,7 +412,7 @@ cdef class Plan:
         for i in range(self.c.n_layers):
             if self.c.layers[i].edges != NULL:
                 widest = max(widest, self.c.layers[i].n_out)
-                if i > 0 or not self.sparse:
+                if i > 0 or not self.sparse or self.c.corrupt > 0:
                     self.c.layers[i].columns = self._room(self.c.layers[i].n_in * rows)
         if widest:
             self.c.delta_columns = self._room(widest * rows)
@@ -656,7 +660,7 @@ cdef class Plan:
         if data.shape[1] != self.c.n_features:
             raise ValueError(
                 f"X has {data.shape[1]} features, the network takes {self.c.n_features}")
-        if data.c.targets != NULL and data.c.ldt != self.c.n_outputs:
+        if (data.c.targets != NULL or data.c.autoencode) and data.c.ldt != self.c.n_outputs:
             raise ValueError(
                 f"y has {data.c.ldt} columns, the network has {self.c.n_outputs} outputs")
         return 0
