@@ -225,7 +225,11 @@ def test_own_loss_is_told_to_leave_out_missing_targets():
     ("y", "words"),
     [
         (np.where([1, 0, 1], HOLES, np.nan), "every target is missing in column 1"),
-        (np.full(80, np.nan), "every target is missing in column 0"),
+        (
+            pd.DataFrame(np.where([1, 0, 1], HOLES, np.nan), columns=list("abc")),
+            r"every target is missing in column 1 \('b'\)",
+        ),
+        (np.full(80, np.nan), "y: every target is missing$"),
         (np.where(GONE, np.inf, Y), "Input y contains infinity"),
         (np.where(GONE, -np.inf, HOLES), "Input y contains infinity"),
         (HOLES[:-1], r"inconsistent.*\[80, 79\]"),

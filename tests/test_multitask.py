@@ -303,8 +303,8 @@ def test_score_leaves_out_tasks_without_labels(fitted):
 
 
 def test_score_takes_a_label_never_seen_for_an_error(fitted):
-    assert fitted.score(X, np.full((60, 3), 9)) == 0
-    assert fitted.score(X, np.full((60, 3), "newt")) == 0
+    for label in (9, "newt", "1.0", np.datetime64("2020-01-01")):
+        assert fitted.score(X, np.full((60, 3), label)) == 0
 
 
 def test_early_stopping_goes_by_the_score_and_keeps_the_best():

@@ -232,6 +232,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         incremental: bool = False,
         classes: Any = None,
     ) -> Targets:
+        names = getattr(y, "columns", None)
         X, y = validate_data(
             self,
             X,
@@ -251,8 +252,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=X.dtype)
         known = ~np.isnan(values)
         if not incremental or (first and self.standardize):
-            for column in np.flatnonzero(~known.any(axis=0)):
-                raise ValueError(f"y: every target is missing in column {column}")
+            check_each_known(known, names)
         output = self.output_activation
         if output is None:
             output = "exp" if self.loss == "poisson" else "identity"
@@ -264,6 +264,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             values=values,
             sample_weight=check_weights(sample_weight, X),
         ).where_known(known)
+
+
+def check_each_known(known: NDArray[Any], names: Any) -> None:
+    """Raise ValueError if nothing is known of an output, named as in a data frame."""
+    lost = np.flatnonzero(~known.any(axis=0))
+    if len(lost):
+        where = f" in column {lost[0]}" if known.shape[1] > 1 else ""
+        name = f" ({names[lost[0]]!r})" if where and names is not None else ""
+        raise ValueError(f"y: every target is missing{where}{name}")
 
 
 def known_r2(
