@@ -13,14 +13,22 @@ __version__ = "0.1.0"
 _HOME = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
+    "MultiTaskClassifier": "mlp.estimators.multitask",
     "Network": "mlp.network",
     "show_config": "mlp.threads",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "MultiTaskClassifier",
+    "Network",
+    "show_config",
+]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
+    from mlp.estimators.multitask import MultiTaskClassifier
     from mlp.estimators.regressor import MLPRegressor
     from mlp.network import Network
     from mlp.threads import show_config

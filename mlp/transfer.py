@@ -139,6 +139,7 @@ def tail(network: Network, n: int) -> Network:
         network.output_activation,
         loss=network.loss_function.specification,
         groups=network.groups,
+        group_weight=network.group_weight,
         batch_norm=where,
         batch_norm_momentum=network.batch_norm_momentum,
         batch_norm_epsilon=network.batch_norm_epsilon,
