@@ -14,15 +14,26 @@ _HOME = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "Network": "mlp.network",
+    "from_sklearn": "mlp.estimators.conversion",
     "show_config": "mlp.threads",
+    "to_onnx": "mlp.onnx_export",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "Network",
+    "from_sklearn",
+    "show_config",
+    "to_onnx",
+]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
+    from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.regressor import MLPRegressor
     from mlp.network import Network
+    from mlp.onnx_export import to_onnx
     from mlp.threads import show_config
 
 
