@@ -97,9 +97,7 @@ def _converter(estimator: Any) -> Callable[[Any], Graph]:
     if type(estimator).__module__.startswith("sklearn.neural_network."):
         advice = "; mlp.from_sklearn makes one of scikit-learn's"
     known = ", ".join(name.rpartition(".")[2] for name in CONVERTERS)
-    raise TypeError(
-        f"to_onnx converts {known}, not {type(estimator).__name__}{advice}"
-    )
+    raise TypeError(f"to_onnx converts {known}, not {type(estimator).__name__}{advice}")
 
 
 def _description(estimator: Any) -> str:

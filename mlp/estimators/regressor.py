@@ -13,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
@@ -190,6 +191,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _scales_targets(self) -> bool:
         return self.network_.output_activation.name == "identity"
+
+    to_sklearn = to_sklearn
 
     def _validate_targets(
         self,
