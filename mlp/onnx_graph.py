@@ -44,8 +44,9 @@ def import_onnx() -> Any:
 class Graph:
     """Nodes, constants, inputs and outputs of a graph under construction.
 
-    A value is known by its name, a str.  Where an operator takes one, a number or array may
-    stand as well, which becomes a constant: floats in the graph's dtype, integers as int64.
+    A value is known by its name, a str.  Where an operator takes one, a number or an array,
+    sparse ones too, may stand as well, which becomes a constant: floats in the graph's
+    dtype, integers as int64.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ class Graph:
         single = isinstance(value, float)
         if single and value in self._numbers:
             return self._numbers[value]
-        array = np.asarray(value)
+        array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)
         if array.dtype.kind == "f":
             array = array.astype(self.dtype)
         elif array.dtype.kind in "iu":

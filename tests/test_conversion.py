@@ -330,6 +330,14 @@ def test_what_theirs_cannot_predict_is_refused(kind, options, message):
         ours.to_sklearn()
 
 
+def test_another_solver_set_since_begins_anew():
+    X, y = problem("binary")
+    ours = quietly(make("binary", 1, solver="adamw").fit, X, y)
+    target = ours.set_params(solver="adam").to_sklearn()
+    quietly(target.partial_fit, X, y)
+    assert target._optimizer.t == 1
+
+
 def test_one_activation_named_for_every_layer_is_one():
     X, y = problem("binary")
     ours = quietly(make("binary", 1, activation=["tanh", "tanh"]).fit, X, y)

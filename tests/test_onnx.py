@@ -7,13 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 
 from mlp import MLPClassifier, MLPRegressor, Network, to_onnx
 from mlp.activations import ACTIVATIONS
 from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
-from mlp.onnx_graph import ELEMENTWISE, OPSET
+from mlp.onnx_graph import ELEMENTWISE, OPSET, Graph
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -123,6 +124,13 @@ def test_deep_networks_of_one_row_or_many(n, seed, dtype):
     net.residual = True
     net.refold()
     check_network(net, (1.0,), n)
+
+
+def test_sparse_weights():
+    X, W = samples(5, 4, "float64"), np.diag([1.0, 0, 2, 0])
+    g = Graph("float64")
+    g.output("output", g("MatMul", g.input("X", 4), csr_array(W)), 4)
+    assert_close(run(g.model("test", ""), X)["output"], X @ W, "float64")
 
 
 def test_no_hidden_layer():
@@ -414,7 +422,7 @@ def test_refusals():
         to_onnx(MLPClassifier())
     with pytest.raises(TypeError, match=r"not MLPClassifier; mlp\.from_sklearn"):
         to_onnx(Theirs())
-    with pytest.raises(TypeError, match="MLPRegressor.*Network, not dict"):
+    with pytest.raises(TypeError, match=r"MLPRegressor.*Network, not dict"):
         to_onnx({})
     X = samples(9, 2, "float64")
     est = quietly(MLPClassifier((2,), max_iter=1), X, np.repeat([0.5, 1, 2], 3) > 0.7)

@@ -3,6 +3,7 @@
 import warnings
 from copy import deepcopy
 from inspect import signature
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,9 +45,10 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
     """Our estimator with the parameters and the fitted state of scikit-learn's.
 
     Predictions are the same, and `partial_fit` or `fit` with ``warm_start=True`` go on as
-    scikit-learn's own would, with the moments of 'adam' and 'sgd'.  ``learning_rate``
-    becomes 'constant' with ``solver="adam"``: scikit-learn doesn't look at it there.
-    Nothing is shared with the estimator given.
+    scikit-learn's own would, with the moments of 'adam' and 'sgd' (with early stopping, as
+    ours would: scikit-learn's then trains in the arrays that it keeps as the best).
+    ``learning_rate`` becomes 'constant' with ``solver="adam"``: scikit-learn doesn't look
+    at it there.  Nothing is shared with the estimator given.
 
     Parameters
     ----------
@@ -95,8 +97,8 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
     ours.set_params(**{name: getattr(theirs, name) for name in names})
     if ours.solver == "adam":
         ours.learning_rate = "constant"
-    ours.network_ = _network(theirs, ours.loss)
-    ours._expose_parameters()
+    ours.network_ = network = _network(theirs, ours.loss)
+    ours.coefs_, ours.intercepts_ = list(network.coefs), list(network.intercepts)
     ours._built_with = {name: getattr(ours, name) for name in BUILT_IN}
     _copy_shared(theirs, ours)
     if isinstance(ours, MLPClassifier):
@@ -225,7 +227,9 @@ def to_sklearn(self: Any) -> Any:
         exp = plain.output_activation.name == "exp"
         params["loss"] = "poisson" if exp else "squared_error"
     theirs = cls(**params)
-    theirs.coefs_ = [W.copy() for W in plain.coefs]
+    theirs.coefs_ = [
+        W.toarray() if hasattr(W, "toarray") else W.copy() for W in plain.coefs
+    ]
     theirs.intercepts_ = [b.copy() for b in plain.intercepts]
     _copy_shared(self, theirs)
     if is_classifier(self):
@@ -238,7 +242,7 @@ def to_sklearn(self: Any) -> Any:
             "same, but would be trained further without",
             stacklevel=2,
         )
-    elif "_optimizer" in vars(self):
+    elif "_optimizer" in vars(self) and _has_counterpart(self._optimizer, plain):
         theirs._optimizer = _their_optimizer(theirs, self._optimizer)
     return theirs
 
@@ -302,7 +306,7 @@ def _without_counterpart(
         params[name] = of_weights
         if of_weights != of_offsets:
             lost.append(name)
-    return [f"{name}={getattr(estimator, name)!r}" for name in lost]
+    return [f"{name}={shortened(getattr(estimator, name))}" for name in lost]
 
 
 def _binarizer(estimator: Any) -> LabelBinarizer:
@@ -323,6 +327,17 @@ def _give_history(theirs: Any, ours: Any) -> None:
     theirs._no_improvement_count = ours._progress.stalled
     theirs._best_coefs = [W.copy() for W in theirs.coefs_]
     theirs._best_intercepts = [b.copy() for b in theirs.intercepts_]
+
+
+def _has_counterpart(optimizer: Optimizer, plain: Network) -> bool:
+    """Whether the parameters were fitted with what they now say, on all of the network."""
+    return (
+        optimizer.solver in ("adam", "sgd")
+        and optimizer.schedule.kind in SCHEDULES
+        and (
+            optimizer.moment_1 is None or optimizer.moment_1.shape == plain.params.shape
+        )
+    )
 
 
 def _their_optimizer(theirs: Any, ours: Optimizer) -> Any:
