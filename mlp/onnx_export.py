@@ -140,21 +140,14 @@ def _regressor(estimator: Any) -> Graph:
 
 def _classifier(estimator: Any) -> Graph:
     g, out = _fitted_outputs(estimator)
-    n_outputs, classes = estimator.n_outputs_, estimator.classes_
-    middle = float(estimator._middle())
-    if estimator._multilabel:
-        above = g("Cast", g("Greater", out, middle), to=g.integer)
-        g.output("label", above, n_outputs, dtype=np.int64)
-        g.output("probabilities", _probabilities(g, out, estimator), n_outputs)
-        return g
-    if n_outputs == 1 and len(classes) == 2:
-        above = g("Cast", g("Greater", out, middle), to=g.integer)
-        index = g("Reshape", above, [-1])
-    else:
-        index = g("ArgMax", out, axis=1, keepdims=0)
-    labels = _labels(classes)
-    g.output("label", g("Gather", labels, index), dtype=labels.dtype)
+    n_outputs, middle = estimator.n_outputs_, float(estimator._middle())
     probabilities = _probabilities(g, out, estimator)
+    if estimator._multilabel:
+        g.output("label", _above(g, out, middle), n_outputs, dtype=np.int64)
+        g.output("probabilities", probabilities, n_outputs)
+        return g
+    single = n_outputs == 1 and len(estimator.classes_) == 2
+    _output_label(g, "label", out, estimator.classes_, middle if single else None)
     if n_outputs == 1:
         probabilities = _both_classes(g, probabilities)
     g.output("probabilities", probabilities, max(n_outputs, 2))
@@ -177,6 +170,24 @@ CONVERTERS: dict[str, Callable[[Any], Graph]] = {
 
 
 # -- what classifiers share --
+
+
+def _above(g: Graph, out: str, middle: float) -> str:
+    """1 where an output is above, else 0."""
+    return g("Cast", g("Greater", out, middle), to=g.integer)
+
+
+def _output_label(
+    g: Graph, name: str, out: str, classes: Array, middle: float | None
+) -> None:
+    """Declare the labels: by the one output, above the middle for the second of two
+    classes, or, without a middle, by the largest."""
+    if middle is not None:
+        index = g("Reshape", _above(g, out, middle), [-1])
+    else:
+        index = g("ArgMax", out, axis=1, keepdims=0)
+    labels = _labels(classes)
+    g.output(name, g("Gather", labels, index), dtype=labels.dtype)
 
 
 def _both_classes(g: Graph, p: str) -> str:

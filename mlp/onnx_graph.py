@@ -62,7 +62,8 @@ class Graph:
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self.integer = int(self.onnx.TensorProto.INT64)
-        self._numbers: dict[float, str] = {}
+        self._named: dict[Any, tuple[str, Any]] = {}
+        self._folded: dict[int, tuple[Network, Network]] = {}
 
     def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""
@@ -92,10 +93,10 @@ class Graph:
         return outputs
 
     def constant(self, value: Any) -> str:
-        """The name of a constant."""
-        single = isinstance(value, float)
-        if single and value in self._numbers:
-            return self._numbers[value]
+        """The name of a constant; the same for the same float or the same object."""
+        key = value if isinstance(value, float) else ("object", id(value))
+        if key in self._named:
+            return self._named[key][0]
         array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)
         if array.dtype.kind == "f":
             array = array.astype(self.dtype)
@@ -103,9 +104,15 @@ class Graph:
             array = array.astype(np.int64)
         name = f"constant_{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
-        if single:
-            self._numbers[value] = name
+        self._named[key] = name, value  # kept: no other object may get its id
         return name
+
+    def folded(self, network: Network) -> Network:
+        """`Network.folded`, the same one at every call: a network that is applied to two
+        inputs has its weights in the graph once."""
+        if id(network) not in self._folded:
+            self._folded[id(network)] = network.folded(), network
+        return self._folded[id(network)][0]
 
     def input(self, name: str, n_features: int) -> str:
         """Declare an input of shape (n_samples, n_features)."""
@@ -272,7 +279,7 @@ def layer_outputs(g: Graph, x: str, network: Network) -> Iterator[str]:
     str
         The outputs of each layer, of shape (n_samples, width); the last are γ̂.
     """
-    plain = network.folded()
+    plain = g.folded(network)
     y = x
     layers = [*plain.activations, plain.output_activation]
     for k, (f, W, b) in enumerate(
