@@ -23,7 +23,8 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     Batch norm, standardisation and dropout's scaling are folded into weights and offsets.
     The model is of opset 13, standard domain, and computes in the precision of the network
     (float64 for `ProjectionPursuitRegressor`), which onnxruntime does in both precisions.
-    Any number of samples can be predicted at once.
+    Any number of samples can be predicted at once; radial basis functions then need memory
+    for n_samples × n_features × n_centres numbers.
 
     ========================== ==========================================================
     estimator                  outputs for input ``X`` of shape (n_samples, n_features)
@@ -32,6 +33,10 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
                                shape (n_samples, n_labels) for several labels;
                                ``probabilities``: (n_samples, n_classes), as
                                `predict_proba`
+    MultiTaskClassifier        ``label_0``, ``probabilities_0``, ``label_1``, …: of each
+                               task
+    SiameseClassifier          ``label``, ``probabilities``, for inputs ``X1`` and ``X2``,
+                               the two samples of each pair
     MLPRegressor,              ``variable``: (n_samples, n_outputs)
     ProjectionPursuitRegressor
     Network                    ``output``: (n_samples, n_outputs), as `forward`; with
@@ -44,7 +49,7 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
 
     Parameters
     ----------
-    estimator : MLPClassifier, MLPRegressor, ProjectionPursuitRegressor or Network
+    estimator : estimator of the table, or Network
         Fitted.
     path : path, optional
         File to write the model to; it is complete or not there.
@@ -154,6 +159,53 @@ def _classifier(estimator: Any) -> Graph:
     return g
 
 
+def _multitask(estimator: Any) -> Graph:
+    g, out = _fitted_outputs(estimator)
+    parts = g.split(out, estimator.network_.groups)
+    for t, (part, classes) in enumerate(zip(parts, estimator.classes_, strict=True)):
+        n_classes = len(classes)
+        middle = 0.5 if n_classes == 2 else None
+        _output_label(g, f"label_{t}", part, classes, middle)
+        if n_classes == 1:  # of one column, which makes it 1
+            part = g("Softmax", part, axis=1)
+        elif n_classes == 2:
+            part = _both_classes(g, part)
+        g.output(f"probabilities_{t}", part, n_classes)
+    return g
+
+
+def _siamese(estimator: Any) -> Graph:
+    estimator._adopt_parameters()
+    network = estimator.network_
+    g = Graph(network.dtype)
+    pair = [g.input(name, network.n_features) for name in ("X1", "X2")]
+    u, v = (list(layer_outputs(g, x, network.twin))[-1] for x in pair)
+    if network.head is None:
+        cosine = _cosine(g, u, v)
+        p = g("Mul", g("Add", cosine, 1.0), 0.5)
+        _output_label(g, "label", cosine, estimator.classes_, 0.0)
+    else:
+        if network.kind == "distance":
+            joined = g("Abs", g("Sub", u, v))
+        else:
+            joined = g("Concat", u, v, axis=1)
+        *_, p = layer_outputs(g, joined, network.head)
+        _output_label(g, "label", p, estimator.classes_, 0.5)
+    g.output("probabilities", _both_classes(g, p), 2)
+    return g
+
+
+def _cosine(g: Graph, u: str, v: str) -> str:
+    """Of the rows, in a column; 0 where one of them is 0."""
+
+    def direction(rows: str) -> str:
+        length = g("Sqrt", g("ReduceSum", g("Mul", rows, rows), [1], keepdims=1))
+        return g("Div", rows, g("Where", g("Greater", length, 0.0), length, 1.0))
+
+    product = g("ReduceSum", g("Mul", direction(u), direction(v)), [1], keepdims=1)
+    return g("Clip", product, -1.0, 1.0)
+
+
 def _projection_pursuit(estimator: Any) -> Graph:
     from mlp.onnx_ridge import projection_pursuit
 
@@ -163,6 +215,8 @@ def _projection_pursuit(estimator: Any) -> Graph:
 #: name of the class -> function that makes its graph; names, so that none is imported
 CONVERTERS: dict[str, Callable[[Any], Graph]] = {
     "mlp.estimators.classifier.MLPClassifier": _classifier,
+    "mlp.estimators.multitask.MultiTaskClassifier": _multitask,
+    "mlp.estimators.siamese.SiameseClassifier": _siamese,
     "mlp.estimators.regressor.MLPRegressor": _regressor,
     "mlp.estimators.projection_pursuit.ProjectionPursuitRegressor": _projection_pursuit,
     "mlp.network.Network": _network,
@@ -197,9 +251,10 @@ def _both_classes(g: Graph, p: str) -> str:
 
 def _labels(classes: Array) -> Array:
     """Labels as ONNX has them: int64, or texts."""
-    if classes.dtype.kind in "biu":
+    kind = classes.dtype.kind
+    if kind in "bi":
         return classes.astype(np.int64)
-    if classes.dtype.kind == "f" and (classes == np.round(classes)).all():
+    if kind in "uf" and ((classes == np.round(classes)) & (abs(classes) < 2**63)).all():
         return classes.astype(np.int64)
     if all(isinstance(label, str) for label in classes):
         return classes.astype(object)

@@ -300,6 +300,7 @@ def test_what_is_folded(options, dtype):
         ([-5, 3, 2**40], np.int64),
         ([1.0, 2.0, -4.0], np.float64),
         ([1, 2, 250], np.uint8),
+        ([1, 2, 2**50], np.uint64),
     ],
 )
 def test_labels_keep_their_kind(labels, dtype):
@@ -426,9 +427,10 @@ def test_refusals():
         to_onnx({})
     X = samples(9, 2, "float64")
     est = quietly(MLPClassifier((2,), max_iter=1), X, np.repeat([0.5, 1, 2], 3) > 0.7)
-    est.classes_ = np.array([0.5, 1.0])
-    with pytest.raises(TypeError, match="whole numbers or texts"):
-        to_onnx(est)
+    for classes in (np.array([0.5, 1.0]), np.array([1, 2**63], dtype=np.uint64)):
+        est.classes_ = classes
+        with pytest.raises(TypeError, match="whole numbers or texts"):
+            to_onnx(est)
 
 
 def test_subclasses_are_converted():
