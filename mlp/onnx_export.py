@@ -69,7 +69,7 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     Examples
     --------
     >>> from mlp import MLPClassifier, to_onnx
-    >>> model = MLPClassifier((4,), max_iter=1).fit([[0.0], [1.0]], ["no", "yes"])
+    >>> model = MLPClassifier((4,), solver="lbfgs").fit([[0.0], [1.0]], ["no", "yes"])
     >>> [output.name for output in to_onnx(model).graph.output]
     ['label', 'probabilities']
     """

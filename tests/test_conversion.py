@@ -213,6 +213,18 @@ def test_feature_names():
         ours.predict(table[list("abced")])
 
 
+def test_subclasses_of_theirs():
+    class Special(theirs.MLPRegressor):
+        def __init__(self, extra=1, max_iter=3):
+            super().__init__(hidden_layer_sizes=(5,), max_iter=max_iter)
+            self.extra = extra
+
+    X, y = problem("values")
+    ours = mlp.from_sklearn(source := quietly(Special().fit, X, y))
+    assert type(ours) is mlp.MLPRegressor
+    assert_same_predictions(ours, source, X)
+
+
 def test_from_sklearn_refuses_others():
     with pytest.raises(TypeError, match=r"BernoulliRBM of sklearn"):
         mlp.from_sklearn(theirs.BernoulliRBM())

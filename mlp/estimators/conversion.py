@@ -78,15 +78,12 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
     """
     from mlp import MLPClassifier, MLPRegressor
 
-    ours: MLPClassifier | MLPRegressor
-    if isinstance(estimator, neural_network.MLPClassifier):
-        ours, names = (
-            MLPClassifier(),
-            signature(neural_network.MLPClassifier).parameters,
-        )
-    elif isinstance(estimator, neural_network.MLPRegressor):
-        ours, names = MLPRegressor(), signature(neural_network.MLPRegressor).parameters
-    else:
+    kinds: dict[Any, Any] = {
+        neural_network.MLPClassifier: MLPClassifier,
+        neural_network.MLPRegressor: MLPRegressor,
+    }
+    kind = next((kind for kind in kinds if isinstance(estimator, kind)), None)
+    if kind is None:
         raise TypeError(
             "from_sklearn converts MLPClassifier and MLPRegressor of "
             f"sklearn.neural_network, not {type(estimator).__name__} of "
@@ -94,6 +91,8 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
         )
     check_is_fitted(estimator)
     theirs = deepcopy(estimator)  # the state of a random generator, too
+    ours: MLPClassifier | MLPRegressor = kinds[kind]()
+    names = signature(kind).parameters  # a subclass may have more
     ours.set_params(**{name: getattr(theirs, name) for name in names})
     if ours.solver == "adam":
         ours.learning_rate = "constant"
