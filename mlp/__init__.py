@@ -11,26 +11,38 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "ArcsineKernel": "mlp.kernels",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "MultiTaskClassifier": "mlp.estimators.multitask",
     "Network": "mlp.network",
+    "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
+    "from_sklearn": "mlp.estimators.conversion",
     "show_config": "mlp.threads",
+    "to_onnx": "mlp.onnx_export",
 }
 
 __all__ = [
+    "ArcsineKernel",
     "MLPClassifier",
     "MLPRegressor",
     "MultiTaskClassifier",
     "Network",
+    "ProjectionPursuitRegressor",
+    "from_sklearn",
     "show_config",
+    "to_onnx",
 ]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
+    from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.multitask import MultiTaskClassifier
+    from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.kernels import ArcsineKernel
     from mlp.network import Network
+    from mlp.onnx_export import to_onnx
     from mlp.threads import show_config
 
 

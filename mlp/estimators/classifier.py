@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 )
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
@@ -276,6 +277,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+    to_sklearn = to_sklearn
 
     # -- labels --
 

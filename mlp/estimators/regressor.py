@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
@@ -224,6 +225,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _scales_targets(self) -> bool:
         return self.network_.output_activation.name == "identity"
+
+    to_sklearn = to_sklearn
 
     def _validate_targets(
         self,
