@@ -9,7 +9,7 @@
  *   network.h  epoch.h     a batch, an epoch
  *   online.h               an epoch of single samples
  */
-#include "online.h"
+#include "online_dropout.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -179,6 +179,8 @@ static double gradient_entry(plan_t *p, const data_t *d, size_t begin, size_t en
     return job.failed ? NAN : job.loss;
 }
 
+static size_t single_size(const plan_t *p) { return sleeps(p) ? masked_size(p) : online_size(p); }
+
 /* ---- the epoch ------------------------------------------------------------------------ */
 
 static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
@@ -186,7 +188,7 @@ static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
     epoch_job job = {p, d, e};
     const size_t wanted = p->n_threads;
     if (p->online) {
-        online_epoch(p, d, e);
+        (sleeps(p) ? masked_epoch : online_epoch)(p, d, e);
         return;
     }
     p->n_threads = team_begin(wanted);
@@ -246,7 +248,7 @@ const kernels_t MLP_TABLE = {
     .row_stride = row_stride,
     .columns_room = columns_room,
     .online_possible = online_possible,
-    .online_size = online_size,
+    .online_size = single_size,
     .gemm = gemm_entry,
     .vmath = vmath_entry,
     .mask = mask_entry,

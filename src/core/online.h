@@ -44,20 +44,28 @@ static double least_decay(const plan_t *p, const data_t *d)
     return 1 - p->solver.rate * (p->alpha / least + 2 * p->l2);
 }
 
-/* Can the plan train this way?  Everything else goes the way of a batch of one row. */
+/* Whether units may sleep. */
+static int sleeps(const plan_t *p)
+{
+    int any = p->drop > 0;
+    for (size_t l = 0; l < p->n_layers; l++)
+        any = any || p->layers[l].drop > 0;
+    return any;
+}
+
+/* Can the plan train this way (or that of online_dropout.h)?  Everything else goes the way of a batch of one row. */
 static int online_possible(const plan_t *p, const data_t *d, size_t batch_size)
 {
     int plain = batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
                 p->l1 == 0 && !p->l2_bias && p->solver.clip_norm == 0 &&
                 p->solver.clip_value == 0 && !p->loss.callback && !p->augment &&
-                !p->has_norm && p->drop == 0 && p->corrupt == 0 && p->n_ties == 0 &&
+                !p->has_norm && p->corrupt == 0 && p->n_ties == 0 &&
                 p->layers[0].f.code != ACT_RBF &&
                 /* s is to stay away from 0; no sensible rate decays by half a step */
                 least_decay(p, d) > 0.5;
     for (size_t l = 0; l < p->n_layers; l++)
-        plain = plain && !p->layers[l].frozen && !p->layers[l].edges && !p->layers[l].has_norm && !p->layers[l].residual &&
-                p->layers[l].drop == 0;
-    return plain;
+        plain = plain && !p->layers[l].frozen && !p->layers[l].edges && !p->layers[l].has_norm && !p->layers[l].residual;
+    return plain && !(p->drop_per_sample && sleeps(p));
 }
 
 INLINE int is_narrow(const layer_t *layer, size_t l) { return l > 0 && layer->n_out <= NARROW; }
