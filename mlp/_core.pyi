@@ -126,3 +126,12 @@ class Plan:
         rate: float = 0.0,
         seed: int = 0,
     ) -> float: ...
+
+def sensitivity(
+    plan: Plan,
+    question: str,
+    data: Data,
+    direction: Array | None = None,
+    layer: int = 0,
+    n_threads: int = 1,
+) -> Array: ...

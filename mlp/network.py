@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlp import _core
+from mlp import _core, sensitivities
 from mlp.activations import (
     Activation,
     LayerActivation,
@@ -581,6 +581,17 @@ class Network:
         plan = self._full_plan(X)
         loss = plan.loss_and_gradient(self.data(X, y, sample_weight))
         return float(loss), plan.grads
+
+    jacobian = sensitivities.jacobian
+    jvp, vjp = sensitivities.jvp, sensitivities.vjp
+    loss_gradients = sensitivities.loss_gradients
+    hessian_vector_product = sensitivities.hessian_vector_product
+    hessian_diagonal = sensitivities.hessian_diagonal
+    hidden_activations = sensitivities.hidden_activations
+
+    def predicting_plan(self) -> Any:
+        """A new `_core.Plan` of what predictions are made with."""
+        return self._folded.plan()
 
     def _full_plan(self, X: Any) -> Any:
         """A plan for all rows of X at once, without dropout; statistics stand still."""
