@@ -1,5 +1,7 @@
 """Derivatives of a trained network are those of the slow twin, and of differences."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import oracle
 import pytest
@@ -357,6 +359,30 @@ def test_threads_and_blocks_do_not_change_the_bits(dtype):
     assert_array_equal(few["params"], alone["params"][:5])
     assert_array_equal(twin.jvp(X[:5], V), alone["jvp"][:5])
     assert_array_equal(twin.vjp(X[:5], U), alone["vjp"][:5])
+
+
+def test_sums_over_many_blocks_are_those_of_the_parts():
+    net, X, T, w = case("gelu", "softmax", "log_loss", 700, (5, 8, 3))
+    twin = twin_of(net)
+    v = directions(twin.params.size)
+    share = w[:90].sum() / w.sum()
+    for ask in (
+        lambda *samples: twin.hessian_vector_product(*samples[:2], v, samples[2]),
+        lambda *samples: twin.hessian_diagonal(*samples[:2], "exact", samples[2]),
+    ):
+        head, tail = ask(X[:90], T[:90], w[:90]), ask(X[90:], T[90:], w[90:])
+        expected = share * head + (1 - share) * tail
+        assert relative(ask(X, T, w), expected) < 1e-13
+
+
+def test_many_callers_at_once():
+    net, X, T, w = case("gelu", "softmax", "log_loss", 300, (20, 24, 24, 6))
+    twin = twin_of(net)
+    expected = answers(twin, X, T, w)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda n: answers(twin, X, T, w, n), [1, 2, 1, 2, 2, 1]):
+            for name, value in found.items():
+                assert_array_equal(value, expected[name], name)
 
 
 @either_dtype

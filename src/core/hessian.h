@@ -19,7 +19,7 @@
  * so that Ry = f′ Rz; R f′ = f′ (Rz − Rλ)/λ.
  *
  * Rooms are the whole block's: threads share the samples up and down, then, behind a barrier,
- * the elements of the sums.  Sums run over blocks of SENS_ROWS whatever the threads.
+ * the elements of the sums.  Sums run over the same blocks whatever the threads.
  */
 #ifndef MLP_HESSIAN_H
 #define MLP_HESSIAN_H

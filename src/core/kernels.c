@@ -200,17 +200,15 @@ typedef struct {
 static void sensitivity_thread(void *arg, size_t tid, size_t n_threads)
 {
     sensitivity_job *job = arg;
-    const int kind = job->q->kind, second = is_second_order(kind);
+    const int second = is_second_order(job->q->kind);
     real *scratch = job->q->scratch;
     block_t b;
-    if (second)
-        scratch += lay_out(&b, job->p, job->d, job->q, kind, scratch) +
-                   tid * lay_out_own(&b, kind, NULL);
-    else
-        scratch += tid * sensitivity_size(job->p, kind, 1);
     if (!second)
-        scratch += lay_out(&b, job->p, job->d, job->q, kind, scratch);
-    lay_out_own(&b, kind, scratch);
+        scratch += tid * sensitivity_size(job->p, job->q, 1);
+    scratch += lay_out(&b, job->p, job->d, job->q, scratch);
+    if (second)
+        scratch += tid * lay_out_own(&b, NULL);
+    lay_out_own(&b, scratch);
     size_t from = 0, to = job->end - job->begin;
     if (!second)
         share(to, MR, tid, n_threads, &from, &to);

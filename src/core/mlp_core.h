@@ -208,11 +208,9 @@ typedef struct {
     double weight;           /* second order: of a sample of weight 1                    */
     void *out;               /* second order adds to it                                  */
     void *scratch;           /* `sensitivity_size` reals                                 */
-    double *losses;          /* (SENS_ROWS,)                                             */
+    size_t rows;             /* samples that go through the layers together              */
+    double *losses;          /* (rows,)                                                  */
 } sensitivity_t;
-
-/* Rows of tangents, or of samples, that go through the layers together. */
-#define SENS_ROWS 252
 
 typedef struct {
     const char *name;
@@ -242,7 +240,7 @@ typedef struct {
     double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
                        int accumulate, int with_gradient);
     /* the answer for samples [begin, end); nonzero if a callback failed */
-    size_t (*sensitivity_size)(const plan_t *, int kind, size_t n_threads);
+    size_t (*sensitivity_size)(const plan_t *, const sensitivity_t *, size_t n_threads);
     int (*sensitivity)(const plan_t *, const data_t *, size_t begin, size_t end,
                        const sensitivity_t *, size_t n_threads);
     /* batches from epoch->position on; returns when the epoch is over or epoch->stop is set */

@@ -57,10 +57,12 @@ INLINE real *take(real *base, size_t *used, size_t n)
     return start;
 }
 
-/* A block whose buffers begin at `base`; returns their size (all that is asked if NULL). */
+/* A block of q->rows samples whose buffers begin at `base`; returns their size (all that is
+ * asked if NULL). */
 static size_t lay_out(block_t *b, const plan_t *p, const data_t *d, const sensitivity_t *q,
-                      int kind, real *base)
+                      real *base)
 {
+    const int kind = q->kind;
     size_t used = 0, n_rooms = FIRST_ORDER, wide = row_stride(p->n_features);
     memset(b, 0, sizeof *b);
     b->p = p;
@@ -69,7 +71,7 @@ static size_t lay_out(block_t *b, const plan_t *p, const data_t *d, const sensit
     for (size_t l = 0; l < p->n_layers; l++)
         b->ld = p->layers[l].ld > b->ld ? p->layers[l].ld : b->ld;
     b->per = kind == SENS_FORWARD ? p->n_features : kind == SENS_REVERSE ? p->n_outputs : 1;
-    b->rows = b->per > SENS_ROWS ? 1 : SENS_ROWS / b->per;
+    b->rows = q->rows;
     if (is_second_order(kind))
         n_rooms = kind == SENS_PRODUCT ? ALL_ROOMS : ROOM_RZ + 1;
     b->x = take(base, &used, b->rows * wide);
@@ -83,21 +85,20 @@ static size_t lay_out(block_t *b, const plan_t *p, const data_t *d, const sensit
 }
 
 /* The thread's own part, behind. */
-static size_t lay_out_own(block_t *b, int kind, real *base)
+static size_t lay_out_own(block_t *b, real *base)
 {
     size_t used = 0;
     b->pack = take(base, &used, b->p->pack_size);
-    for (size_t i = 0; i < 4 && kind == SENS_DIAGONAL; i++)
+    for (size_t i = 0; i < 4 && b->q->kind == SENS_DIAGONAL; i++)
         b->matrix[i] = take(base, &used, b->ld * b->ld);
     return used;
 }
 
-static size_t sensitivity_size(const plan_t *p, int kind, size_t n_threads)
+static size_t sensitivity_size(const plan_t *p, const sensitivity_t *q, size_t n_threads)
 {
     block_t b;
-    const size_t common = lay_out(&b, p, NULL, NULL, kind, NULL);
-    const size_t own = lay_out_own(&b, kind, NULL);
-    return is_second_order(kind) ? common + n_threads * own : n_threads * (common + own);
+    const size_t common = lay_out(&b, p, NULL, q, NULL), own = lay_out_own(&b, NULL);
+    return is_second_order(q->kind) ? common + n_threads * own : n_threads * (common + own);
 }
 
 /* ---- forward --------------------------------------------------------------------------- */
@@ -184,7 +185,7 @@ static void block_forward(const block_t *b, size_t at, size_t row, size_t rows, 
         const int top = l + 1 == p->n_layers;
         layer_product(p, l, &f, (const real *)p->params + layer->b, a, lda, NULL, 0, rows, y,
                       saved_at(b, l, row), b->ld, 0, b->pack, 0, 1);
-        if (!(top && (loss || f.code != layer->f.code)))
+        if (b->q->kind != SENS_HIDDEN && !(top && (loss || f.code != layer->f.code)))
             slopes_of(b, l, row, rows, is_second_order(b->q->kind));
         for (size_t i = 0; i < rows; i++) {
             if (layer->residual)

@@ -14,6 +14,10 @@ cdef dict _QUESTIONS = {
 }
 
 
+# Multiply-adds between two looks at the signals: some hundredths of a second.
+cdef double SENSITIVITY_SLICE = 1e9
+
+
 cdef double _work_per_sample(Plan plan, int kind):
     """Multiply-adds, roughly."""
     cdef size_t i
@@ -44,7 +48,7 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t layer=0,
     """
     cdef sensitivity_t q
     cdef int kind = _QUESTIONS[question], failed = 0
-    cdef size_t n = data.c.n_samples, at = 0, stop, step
+    cdef size_t n = data.c.n_samples, at = 0, stop, step, per = 1
     cdef size_t n_in = plan.c.n_features, n_out = plan.c.n_outputs
     cdef size_t n_params = plan.params.shape[0]
     cdef double work = _work_per_sample(plan, kind), weight = n
@@ -69,14 +73,17 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t layer=0,
     n_threads = max(1, min(n_threads, <size_t> (work * n / WORK_PER_THREAD)))
     memset(&q, 0, sizeof(sensitivity_t))
     q.kind, q.layer, q.weight = kind, layer, 1 / weight
+    if kind <= SENS_REVERSE:
+        per = n_in if kind == SENS_FORWARD else n_out
+    q.rows = max(1, min(min(n, CHUNK_ROWS // per), <size_t> (SENSITIVITY_SLICE / work)))
+    step = q.rows * max(1, <size_t> (SENSITIVITY_SLICE / (work * <double> q.rows)))
     q.out = address(out, 1)
     if direction is not None:
         q.direction = address(direction)
-    scratch = aligned_zeros(plan.k.sensitivity_size(&plan.c, kind, n_threads), plan.dtype)
-    losses = np.empty(SENS_ROWS)
+    scratch = aligned_zeros(plan.k.sensitivity_size(&plan.c, &q, n_threads), plan.dtype)
+    losses = np.empty(q.rows)
     q.scratch = address(scratch, 1)
     q.losses = <double *> address(losses, 1)
-    step = SENS_ROWS * max(1, <size_t> (1e9 / (work * SENS_ROWS)))  # whole blocks
     while at < n:
         stop = min(n, at + step)
         with nogil:
