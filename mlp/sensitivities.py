@@ -135,7 +135,8 @@ def loss_gradients(
     ----------
     X : array-like or sparse array of shape (n_samples, n_features)
     y : array-like
-        Targets as `Network.data` takes them; a missing one adds nothing.
+        Targets as `Network.data` takes them; a missing one adds nothing.  None if X is what
+        `data` has made of samples.
     wrt : {"inputs", "params"}, default="inputs"
         In the sample's inputs, of the loss of what `forward` predicts; or in ``params``:
         the mean over the samples is then what `gradients` returns.
@@ -174,7 +175,7 @@ def hessian_vector_product(
     Parameters
     ----------
     X, y, sample_weight
-        See `Network.data`.
+        See `Network.data`; X may be what it has made of them, y is then None.
     v : array-like of shape (n_params,)
         Laid out as ``params``.
     n_threads : int, default=1
@@ -209,7 +210,7 @@ def hessian_diagonal(
     Parameters
     ----------
     X, y, sample_weight
-        See `Network.data`.
+        See `Network.data`; X may be what it has made of them, y is then None.
     kind : {"exact", "curvature"}, default="exact"
         'exact' takes each sample's full Hessian in z from layer to layer: between layers of
         n and m units nm(n + m) multiply-adds a sample, nm² if the n are the first hidden

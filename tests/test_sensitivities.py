@@ -491,6 +491,8 @@ REFUSED = [
         "wrt must be 'inputs' or 'params'",
     ),
     (lambda net: net.loss_gradients(X, T[:4]), "y has"),
+    (lambda net: net.loss_gradients(X, None), "y is missing"),
+    (lambda net: net.hessian_diagonal(net.data(X), None), "y is missing"),
     (lambda net: net.hessian_vector_product(X, T, T), r"v must have shape \(26,\)"),
     (lambda net: net.hessian_diagonal(X, T, "f''"), "kind must be 'exact' or"),
     (lambda net: net.hessian_diagonal(X, T, "exact", np.zeros(5)), "add up to nothing"),
@@ -520,6 +522,14 @@ def test_what_has_no_derivative_is_refused():
         rbf.jacobian(scipy.sparse.csr_array(X))
     with pytest.raises(ValueError, match="0 hidden layers"):
         Network([3, 2]).hidden_activations(X)
+
+
+def test_samples_that_are_prepared_already():
+    net = Network([3, 4, 2], "tanh")
+    net.params[:] = directions(26)
+    data = net.data(X, T)
+    assert_array_equal(net.jacobian(data), net.jacobian(X))
+    assert_array_equal(net.loss_gradients(data, None), net.loss_gradients(X, T))
 
 
 def test_no_samples_give_empty_answers():

@@ -9,7 +9,7 @@
  *
  * The diagonal, from each sample's H_l = ∂²Q/∂z_l², a full matrix:
  *   H_l = f′ (W_l H_{l+1} W_lᵀ) f′ + diag(f″ ⊙ e_l),    ∂²Q/∂w_ij² = y_i² [H_{l+1}]_jj
- * at n_l n_{l+1} (n_l + n_{l+1}) multiply-adds a sample and hidden layer (n_l n_{l+1} for the
+ * at n_l n_{l+1} (n_l + n_{l+1}) multiply-adds a sample and hidden layer (n_l n_{l+1}² for the
  * first, of which only H's own diagonal is wanted).  [S P65.12] keeps diag(f″ ⊙ e_l) alone,
  * 'curvature' here: exact only where nothing above bends.
  *
@@ -69,7 +69,8 @@ static void output_curvature(const block_t *b, size_t row, real *u, real *spare)
         huber_curvature((real)loss->parameter, y, t, u, n);
     else
         for (size_t j = 0; j < n; j += LANES) {
-            const vec target = v_load(t + j), h = loss_curvature(loss->code, v_load(y + j), target);
+            const vec target = v_load(t + j);
+            const vec h = loss_curvature(loss->code, v_load(y + j), target);
             v_store(u + j, i_real(v_bits(h * v_load(u + j)) & V_EQ(target, target)));
         }
     if (loss->from_logits)
@@ -119,7 +120,8 @@ INLINE real weight_in_mean(const block_t *b, size_t sample)
 static void block_product(const block_t *b, enum product kind, size_t rows, size_t n, size_t k,
                           const real *a, size_t lda, const real *w, real *c, int accumulate)
 {
-    const gemm_t g = {kind, rows, n, k, a, w, c, lda, kind == NN ? n : k, b->ld, accumulate, NULL, 0};
+    const size_t ldw = kind == NN ? n : k;
+    const gemm_t g = {kind, rows, n, k, a, w, c, lda, ldw, b->ld, accumulate, NULL, 0};
     gemm(&g, b->pack, 0, 1);
 }
 
@@ -307,7 +309,8 @@ static void curvature_below(const block_t *b, size_t l, size_t row, real *h, rea
     gemm(&wh, b->pack, 0, 1);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            e[i * ld + j] += s * (half[i * ld + j] + half[j * ld + i]) + s * s * across[i * ld + j];
+            e[i * ld + j] += s * (half[i * ld + j] + half[j * ld + i]) +
+                             s * s * across[i * ld + j];
 }
 
 /* diag(W H Wᵀ) */

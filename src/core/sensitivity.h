@@ -311,10 +311,11 @@ static void go_down(block_t *b, size_t rows, real *inputs, real *params)
         above = below;
         below = t;
     }
-    if (p->layers[0].f.code == ACT_RBF)
-        for (size_t i = 0; i < m; i++)
-            add_scaled(inputs + i * p->n_features, -sum_row(above + i * b->ld, p->layers[0].n_out),
-                       b->inputs + i / b->per * b->ldx, p->n_features);
+    for (size_t i = 0; p->layers[0].f.code == ACT_RBF && i < m; i++) {
+        const real sum = sum_row(above + i * b->ld, p->layers[0].n_out);
+        add_scaled(inputs + i * p->n_features, -sum, b->inputs + i / b->per * b->ldx,
+                   p->n_features);
+    }
 }
 
 /* ---- up -------------------------------------------------------------------------------- */

@@ -53,6 +53,9 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t layer=0,
     cdef size_t n_params = plan.params.shape[0]
     cdef double work = _work_per_sample(plan, kind), weight = n
     plan._check(data)
+    if (kind in (SENS_INPUTS, SENS_PARAMS) or kind >= SENS_PRODUCT) and (
+            data.c.targets == NULL and data.c.labels == NULL):
+        raise ValueError("y is missing: the loss of a sample is that of its target")
     shape = {
         SENS_FORWARD: (n, n_out, n_in), SENS_REVERSE: (n, n_out, n_in),
         SENS_JVP: (n, n_out), SENS_VJP: (n, n_in), SENS_INPUTS: (n, n_in),
