@@ -134,3 +134,11 @@ class Plan:
         rate: float = 0.0,
         seed: int = 0,
     ) -> float: ...
+
+def sensitivity(
+    plan: Plan,
+    question: str,
+    data: Data,
+    direction: Array | None = None,
+    n_threads: int = 1,
+) -> Array: ...

@@ -1,7 +1,7 @@
 """The table of activations [S table 65.1] and how a user may name one.
 
 Adding an activation takes two places: a line in `ACTIVATIONS` here, and a line in
-``ACTIVATION_LIST`` with its two cases (f and f′) in ``src/core/activation.h``.
+``ACTIVATION_LIST`` with its three cases (f, f′, f″) in ``src/core/activation.h``.
 """
 
 from collections.abc import Sequence

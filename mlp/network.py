@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlp import _core
+from mlp import _core, sensitivities
 from mlp.activations import (
     Activation,
     LayerActivation,
@@ -480,6 +480,16 @@ class Network:
         plain.refold()
         return plain
 
+    def dense(self) -> "Network":
+        """The same network with all connections, those that `connectivity` leaves out 0."""
+        whole = self.copy()
+        whole.edges = [None] * len(self.edges)
+        weights = [W.toarray() if hasattr(W, "indptr") else W for W in self.coefs]
+        rest = self.params[self.n_weights :]
+        whole.params = np.concatenate([*(W.ravel() for W in weights), rest])
+        whole.__setstate__(whole.__getstate__())
+        return whole
+
     def _residuals(self) -> list[bool]:
         """Whether each weight layer's input is added to its output."""
         sizes, last = self.layer_sizes, len(self.layer_sizes) - 2
@@ -495,8 +505,11 @@ class Network:
 
     # -- the core --
 
-    def plan(self) -> Any:
+    def plan(self, *, training: bool = False) -> Any:
         """A new `_core.Plan` over `params`: what a training run works on."""
+        skip_scales = self.skip_scales or self._skip_scales()
+        if training and self.skip_scales is None:  # 'test' scaling is for predictions
+            skip_scales = [float(on) for on in self._residuals()]
         plan = _core.Plan(
             self.params,
             self.layer_sizes,
@@ -507,7 +520,7 @@ class Network:
             self.spans(),
             self.groups,
             self.normed,
-            self.skip_scales or self._skip_scales(),
+            skip_scales,
             self.edges if any(self.edges) else None,
             self.frozen,
             self.ties,
@@ -522,7 +535,7 @@ class Network:
         self, *, frozen_statistics: bool = False, augment: Any = None
     ) -> Any:
         """A `plan` that also knows batch norm, dropout and the user's callables."""
-        plan = self.plan()
+        plan = self.plan(training=True)
         if self.batch_norm:
             plan.set_norm(
                 self.statistics,
@@ -566,6 +579,10 @@ class Network:
             If shapes don't fit the network or each other.
         """
         X = as_rows(X, self.dtype)
+        if self.has_rbf and hasattr(X, "indptr"):
+            raise ValueError(
+                "X is sparse: activation='rbf' measures distances, give an array"
+            )
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise ValueError(
                 f"X must have shape (n_samples, {self.n_features}), got {X.shape}"
@@ -644,32 +661,12 @@ class Network:
             return self._predictor.forward(_core.Data(X), n_threads)
         return self._predictor.forward(self.data(X), n_threads)
 
-    def hidden_activations(self, X: Any, layer: int = -1, n_threads: int = 1) -> Array:
-        """Outputs of a hidden layer, as they are in prediction.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (n_samples, n_features)
-        layer : int, default=-1
-            Counts the hidden layers from 0, or from the last one backwards.
-        n_threads : int, default=1
-
-        Returns
-        -------
-        ndarray of shape (n_samples, width of the layer)
-
-        Raises
-        ------
-        ValueError
-            If there is no such layer.
-        """
-        n = len(self.activations)
-        if not -n <= layer < n:
-            raise ValueError(
-                f"layer={layer} must lie in [{-n}, {n}): there are {n} hidden layers"
-            )
-        depth = range(n)[layer] + 1
-        return self._predictor.forward(self.data(X), n_threads, depth)
+    def predict_data(
+        self, data: Any, n_threads: int = 1, depth: int | None = None
+    ) -> Array:
+        """Outputs for what `data` has made of samples, or those of the first `depth`
+        layers."""
+        return self._predictor.forward(data, n_threads, depth)
 
     def loss(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -717,6 +714,13 @@ class Network:
         plan = self._full_plan(X)
         loss = plan.loss_and_gradient(self.data(X, y, sample_weight))
         return float(loss), plan.grads
+
+    jacobian = sensitivities.jacobian
+    jvp, vjp = sensitivities.jvp, sensitivities.vjp
+    loss_gradients = sensitivities.loss_gradients
+    hessian_vector_product = sensitivities.hessian_vector_product
+    hessian_diagonal = sensitivities.hessian_diagonal
+    hidden_activations = sensitivities.hidden_activations
 
     def _full_plan(self, X: Any) -> Any:
         """A plan for all rows of X at once, without dropout; statistics stand still."""

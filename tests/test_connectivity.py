@@ -300,3 +300,62 @@ def test_gradient_by_differences(loss):
         down = thin.loss(X, Y)
         thin.params[k] = keep
         assert_allclose(gradient[k], (up - down) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+def differences(function, network, step=1e-5):
+    """Central differences of a function of the network in its parameters."""
+    columns = []
+    for k in range(network.params.size):
+        keep = network.params[k]
+        ends = []
+        for sign in (1, -1):
+            network.params[k] = keep + sign * step
+            network.tie()
+            network.refold()
+            ends.append(function())
+        network.params[k] = keep
+        network.tie()
+        network.refold()
+        columns.append((ends[0] - ends[1]) / (2 * step))
+    return np.array(columns)
+
+
+@pytest.mark.parametrize("kind", ["edges", "tied"])
+def test_derivatives_of_a_trained_network(kind):
+    rng = np.random.RandomState(0)
+    if kind == "edges":
+        there = [rng.uniform(size=(4, 6)) < 0.5, None, rng.uniform(size=(5, 2)) < 0.5]
+        net = Network((4, 6, 5, 2), "tanh", connectivity=there)
+    else:
+        net = Network((3, 4, 3), "tanh", tied=True)
+    net.params[:] = 0.5 * rng.standard_normal(net.params.size)
+    net.tie()
+    net.refold()
+    X = rng.standard_normal((6, net.n_features))
+    Y = rng.standard_normal((6, net.n_outputs))
+    free = np.zeros(net.params.size, bool)
+    for _, first, n in net.spans():
+        free[first : first + n] = True
+
+    _, gradient = net.gradients(X, Y)
+    assert_allclose(
+        gradient, differences(lambda: net.loss(X, Y), net) * free, atol=1e-8
+    )
+    by_sample = net.loss_gradients(X, Y, wrt="params")
+    assert_allclose(by_sample.mean(axis=0), gradient, atol=1e-12)
+    v = rng.standard_normal(net.params.size) * free
+    along = differences(lambda: net.gradients(X, Y)[1] @ v, net) * free
+    assert_allclose(net.hessian_vector_product(X, Y, v), along, atol=1e-6)
+    h = 1e-6
+    columns = [
+        (net.forward(X + h * e) - net.forward(X - h * e)) / (2 * h)
+        for e in np.eye(net.n_features)
+    ]
+    assert_allclose(net.jacobian(X), np.stack(columns, axis=2), atol=1e-8)
+    if kind == "tied":
+        with pytest.raises(ValueError, match="tied=True: a weight that stands in two"):
+            net.hessian_diagonal(X, Y)
+    else:
+        units = np.eye(net.params.size)
+        exact = [net.hessian_vector_product(X, Y, e) @ e for e in units]
+        assert_allclose(net.hessian_diagonal(X, Y), exact, atol=1e-10)

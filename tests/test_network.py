@@ -399,3 +399,22 @@ def test_a_mistake_is_named(make, message):
         return
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_reported_loss_is_that_of_the_predictions_with_residuals_and_test_scaling():
+    rng = np.random.RandomState(0)
+    net = Network((5, 6, 6, 2), "tanh", residual=True)
+    net.params[:] = rng.standard_normal(net.params.size)
+    net.dropout, net.dropout_scaling = (0.2, 0.5, 0.4), "test"
+    net.refold()
+    X, Y = rng.standard_normal((20, 5)), rng.standard_normal((20, 2))
+    expected = ((net.forward(X) - Y) ** 2).mean() / 2
+    assert_allclose(net.prediction_loss(net.data(X, Y)), expected, rtol=1e-12)
+
+
+def test_what_would_be_read_beyond_is_refused():
+    net = Network((3, 4, 1), ["rbf"])
+    with pytest.raises(ValueError, match="measures distances, give an array"):
+        net.forward(scipy.sparse.csr_array(np.eye(3)))
+    with pytest.raises(ValueError, match="y is missing"):
+        Network((3, 4, 1)).gradients(np.eye(3), None)

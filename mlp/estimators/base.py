@@ -23,6 +23,7 @@ from mlp.estimators.constraints import (
     hidden_sizes,
 )
 from mlp.estimators.course import Course
+from mlp.estimators.inspection import Inspection
 from mlp.estimators.standardize import measure
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
@@ -61,7 +62,7 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(Course):
+class BaseMLP(Inspection, Course):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``

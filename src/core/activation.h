@@ -1,7 +1,8 @@
-/* activation.h — f and f′ of every activation, method: [S table 65.1], plus gelu, silu, mish.
+/* activation.h — f, f′ and f″ of every activation, method: [S table 65.1], plus gelu, silu,
+ * mish.
  *
- * To add one: a line in ACTIVATION_LIST, its two cases below, its line in
- * mlp/activations.py.  `a` and `b` are its parameters.  The derivative is computed from s,
+ * To add one: a line in ACTIVATION_LIST, its three cases below, its line in
+ * mlp/activations.py.  `a` and `b` are its parameters.  The derivatives are computed from s,
  * which is y = f(z) where that is enough and cheaper, and z where it is not (SAVED_Z): the
  * forward pass then keeps z beside y.
  *
@@ -61,6 +62,38 @@ INLINE vec act_df(int code, vec s, vec a, vec b)
         return t + s * (one - t * t) * v_logistic(s);
     }
     default: return one;
+    }
+}
+
+/* f″, 0 where f has a corner.  Where z² may overflow, e^{−z²} has vanished: it comes first. */
+INLINE vec act_ddf(int code, vec s, vec a, vec b)
+{
+    const vec one = v_set1(1), two = v_set1(2);
+    switch (code) {
+    case ACT_LOGISTIC: return s * (one - s) * (one - two * s);
+    case ACT_TANH: return -two * s * (one - s * s);
+    case ACT_EXP: return s;
+    case ACT_SCALED_TANH: return -two * b * b * (s / a) * (a - s * s / a);
+    case ACT_ELU: return i_real(v_bits(s + a * b) & V_LT(s, v_zero()));
+    case ACT_SOFTPLUS: return -v_expm1(-s) * v_exp(-s);
+    case ACT_ERF: return -two * s * act_df(ACT_ERF, s, a, b);
+    case ACT_GAUSSIAN: {
+        vec y = v_exp(v_set1((real)-0.5) * s * s);
+        return s * (s * y) - y;
+    }
+    case ACT_GELU: {
+        vec density = v_normal_density(s);
+        return two * density - s * (s * density);
+    }
+    case ACT_SILU: {
+        vec p = v_logistic(s);
+        return p * (one - p) * (two + s * (one - two * p));
+    }
+    case ACT_MISH: {
+        vec t = v_tanh(v_softplus(s)), p = v_logistic(s), q = (one - t * t) * p;
+        return two * q + s * q * (one - p - two * t * p);
+    }
+    default: return v_zero();
     }
 }
 
@@ -147,6 +180,7 @@ static void activation_backward(const activation_t *f, real *c, const real *s, s
 
 NOINLINE vec act_f_of(int code, vec z, vec a, vec b) { return act_f(code, z, a, b); }
 NOINLINE vec act_df_of(int code, vec s, vec a, vec b) { return act_df(code, s, a, b); }
+NOINLINE vec act_ddf_of(int code, vec s, vec a, vec b) { return act_ddf(code, s, a, b); }
 
 static void mixed_forward(const activation_t *f, real *c, real *s, size_t ld, size_t m,
                           size_t n, size_t col0)

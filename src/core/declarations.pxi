@@ -177,6 +177,15 @@ cdef extern from "dispatch.h" nogil:
         int stop
         int abandon
 
+    ctypedef struct sensitivity_t:
+        int kind
+        const void *direction
+        double weight
+        void *out
+        void *scratch
+        size_t rows
+        double *losses
+
     ctypedef struct kernels_t:
         const char *name
         size_t size
@@ -198,6 +207,10 @@ cdef extern from "dispatch.h" nogil:
                         void *scratch, size_t chunk, void *pack, size_t n_threads) noexcept nogil
         double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
                            int accumulate, int with_gradient) noexcept nogil
+        size_t (*sensitivity_size)(const plan_t *, const sensitivity_t *,
+                                   size_t n_threads) noexcept nogil
+        int (*sensitivity)(const plan_t *, const data_t *, size_t begin, size_t end,
+                           const sensitivity_t *, size_t n_threads) noexcept nogil
         void (*epoch)(plan_t *, const data_t *, epoch_t *) noexcept nogil
         double (*probe_multiply_add)(size_t n) noexcept nogil
         double (*probe_memory)(void *buffer, size_t n, int write) noexcept nogil
@@ -214,6 +227,8 @@ cdef extern from "dispatch.h" nogil:
         ACT_SOFTMAX
         LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR
         LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
+        SENS_FORWARD, SENS_REVERSE, SENS_JVP, SENS_VJP, SENS_INPUTS, SENS_PARAMS
+        SENS_PRODUCT, SENS_DIAGONAL, SENS_CURVATURE
         SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM, SOLVER_ADAMW
 
 # Seconds in the kernels between two looks at the signals.

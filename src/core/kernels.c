@@ -8,7 +8,9 @@
  *   batch_norm.h  dropout.h  what may stand around a layer
  *   network.h  epoch.h     a batch, an epoch
  *   online.h               an epoch of single samples
+ *   sensitivity.h hessian.h  derivatives of a trained network
  */
+#include "hessian.h"
 #include "online_dropout.h"
 
 #define STRING_(x) #x
@@ -198,6 +200,55 @@ static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
     p->n_threads = wanted;
 }
 
+/* ---- derivatives of a trained network -------------------------------------------------- */
+
+typedef struct {
+    const plan_t *p;
+    const data_t *d;
+    const sensitivity_t *q;
+    size_t begin, end;
+    int failed;
+} sensitivity_job;
+
+/* First order: a share of the samples, block by block; second: every block together. */
+static void sensitivity_thread(void *arg, size_t tid, size_t n_threads)
+{
+    sensitivity_job *job = arg;
+    const int second = is_second_order(job->q->kind);
+    real *scratch = job->q->scratch;
+    block_t b;
+    if (!second)
+        scratch += tid * sensitivity_size(job->p, job->q, 1);
+    scratch += lay_out(&b, job->p, job->d, job->q, scratch);
+    if (second)
+        scratch += tid * lay_out_own(&b, NULL);
+    lay_out_own(&b, scratch);
+    size_t from = 0, to = job->end - job->begin;
+    if (!second)
+        share(to, MR, tid, n_threads, &from, &to);
+    for (size_t at = job->begin + from; at < job->begin + to && !job->failed; at += b.rows) {
+        const size_t rows = min_size(b.rows, job->begin + to - at);
+        begin_block(&b, at);
+        if (second)
+            answer_second(&b, at, rows, tid);
+        else if (answer(&b, at, rows))
+            job->failed = 1;
+    }
+}
+
+static int sensitivity_entry(const plan_t *plan, const data_t *d, size_t begin, size_t end,
+                             const sensitivity_t *q, size_t n_threads)
+{
+    plan_t p = *plan; /* the caller's may be in use by others */
+    sensitivity_job job = {&p, d, q, begin, end, 0};
+    p.n_threads = team_begin(n_threads);
+    p.barrier = team_barrier_of_pool();
+    p.ldt = row_stride(p.n_outputs);
+    team_run(sensitivity_thread, &job, p.n_threads);
+    team_end(p.n_threads);
+    return job.failed;
+}
+
 /* ---- limits of the machine, for bench/roofline.py --------------------------------------- */
 
 /* 24 independent chains of multiply-adds, `n` links each; returns the operations done. */
@@ -255,6 +306,8 @@ const kernels_t MLP_TABLE = {
     .forward = forward_entry,
     .gradient = gradient_entry,
     .epoch = epoch_entry,
+    .sensitivity_size = sensitivity_size,
+    .sensitivity = sensitivity_entry,
     .probe_multiply_add = probe_multiply_add,
     .probe_memory = probe_memory,
 };

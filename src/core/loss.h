@@ -46,6 +46,19 @@ INLINE vec loss_value(int code, vec y, vec t, vec parameter, vec *gradient)
     }
 }
 
+/* ∂²Q/∂y² (∂²Q/∂z² from logits) of one output, in terms of the output y either way */
+INLINE vec loss_curvature(int code, vec y, vec t)
+{
+    switch (code) {
+    case LOSS_LOG_LOSS: return y * (v_set1(1) - y);
+    case LOSS_LOGISTIC: return t * t * v_logistic(t * y) * v_logistic(-t * y);
+    case LOSS_ABSOLUTE_ERROR: return v_zero();
+    case LOSS_QUANTILE: return v_zero();
+    case LOSS_POISSON: return y;
+    default: return v_set1(1);
+    }
+}
+
 #define LOSS_CASE(code)                                                                      \
     case code:                                                                               \
         for (size_t j = 0; j < n; j += LANES) {                                              \
@@ -90,6 +103,29 @@ static double huber_loss(real delta, const real *y, const real *t, real *d, size
     for (size_t j = 0; j < n; j += LANES)
         v_store(d + j, v_load(d + j) * scale);
     return norm <= delta ? 0.5 * norm * norm / delta : norm - 0.5 * delta;
+}
+
+/* u ← (∂²Q/∂y²) u: I/Δ if ‖e‖ ≤ Δ, else (I − êêᵀ)/‖e‖ with ê = e/‖e‖ */
+static void huber_curvature(real delta, const real *y, const real *t, real *u, size_t n)
+{
+    vec squares = v_zero(), dot = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const vec target = v_load(t + j);
+        const ivec present = V_EQ(target, target);
+        const vec e = i_real(v_bits(v_load(y + j) - target) & present);
+        const vec v = i_real(v_bits(v_load(u + j)) & present);
+        squares += e * e;
+        dot += e * v;
+        v_store(u + j, v);
+    }
+    const real square = v_sum(squares), norm = v_lane(v_sqrt(v_set1(square)), 0);
+    const vec along = v_set1(norm <= delta ? 0 : v_sum(dot) / square);
+    const vec scale = v_set1(1 / (norm <= delta ? delta : norm));
+    for (size_t j = 0; j < n; j += LANES) {
+        const vec target = v_load(t + j);
+        const vec e = i_real(v_bits(v_load(y + j) - target) & V_EQ(target, target));
+        v_store(u + j, (v_load(u + j) - along * e) * scale);
+    }
 }
 
 /* ---- softmax over columns [0, n), n unpadded ----------------------------------------- */

@@ -227,6 +227,24 @@ typedef struct {
     int abandon;             /* the rest will not be done: only bring the parameters home */
 } epoch_t;
 
+/* What is asked about a trained network (sensitivity.h). */
+enum sensitivity_kind {
+    SENS_FORWARD, SENS_REVERSE,                 /* Jacobian, out (n × n_outputs × n_features) */
+    SENS_JVP, SENS_VJP,                         /* out (n × n_outputs), (n × n_features)      */
+    SENS_INPUTS, SENS_PARAMS,                   /* ∂Q of each sample, out (n × …)             */
+    SENS_PRODUCT, SENS_DIAGONAL, SENS_CURVATURE /* second order, summed, out (n_params,)      */
+};
+
+typedef struct {
+    int kind;
+    const void *direction;   /* V (n × n_features), U (n × n_outputs) or v (n_params,)   */
+    double weight;           /* second order: of a sample of weight 1                    */
+    void *out;               /* second order adds to it                                  */
+    void *scratch;           /* `sensitivity_size` reals                                 */
+    size_t rows;             /* samples that go through the layers together              */
+    double *losses;          /* (rows,)                                                  */
+} sensitivity_t;
+
 typedef struct {
     const char *name;
     size_t size;             /* bytes of a real                                          */
@@ -257,6 +275,10 @@ typedef struct {
      * the sum of the weighted losses; `weight` scales the rows' gradients */
     double (*gradient)(plan_t *, const data_t *, size_t begin, size_t end, double weight,
                        int accumulate, int with_gradient);
+    /* the answer for samples [begin, end); nonzero if a callback failed */
+    size_t (*sensitivity_size)(const plan_t *, const sensitivity_t *, size_t n_threads);
+    int (*sensitivity)(const plan_t *, const data_t *, size_t begin, size_t end,
+                       const sensitivity_t *, size_t n_threads);
     /* batches from epoch->position on; returns when the epoch is over or epoch->stop is set */
     void (*epoch)(plan_t *, const data_t *, epoch_t *);
     /* the machine's limits: multiply-adds in registers (returns the operations done), one pass

@@ -292,12 +292,12 @@ static void behind_activation(const plan_t *p, size_t l, size_t batch, size_t fi
         if (layer->residual) {
             const real *below = at(p->layers[l - 1].y, i, p->layers[l - 1].ld);
             if (layer->skip)
-                for (size_t j = 0; j < n; j++)
+                for (size_t j = 0; j < n; j++) /* thinned: only in training, not scaled */
                     y[j] += layer->skip[j] < 0
                                 ? 0
                                 : kept_scale(p, l) * below[layer->skip[j]];
             else
-                add_scaled(y, 1, below, n);
+                add_scaled(y, (real)layer->skip_scale, below, n);
         }
     }
     if (p->drop_per_sample && layer->drop > 0)
@@ -544,7 +544,7 @@ static void behind_delta(const plan_t *p, size_t l, real *below, const real *ski
                     e[layer->skip[j]] += kept_scale(p, l) * across[j];
             }
         else
-            add_scaled(e, 1, across, layer->n_out);
+            add_scaled(e, (real)layer->skip_scale, across, layer->n_out);
     }
     if (p->drop_per_sample && under->drop > 0)
         mask_rows(p, below, under->ld, under->n_out, batch, l, under->drop, first, from, to);

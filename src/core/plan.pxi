@@ -568,6 +568,8 @@ cdef class Plan:
         if self.grads is None:
             self._allocate_batch()
         self._check(data)
+        if data.c.targets == NULL and data.c.labels == NULL and not data.c.autoencode:
+            raise ValueError("y is missing: the loss of a sample is that of its target")
         if data.c.weights != NULL:
             weight = float(np.sum(data.sample_weight, dtype=np.float64))
         if n == 0 or weight <= 0:
