@@ -226,7 +226,7 @@ def _decoded(decoder: Decoder, content: Any, path: str) -> Any:
             )
         },
     )
-    if "sklearn" in sys.modules:
+    if sys.modules.get("sklearn"):  # the class costs nothing more
         _become_real(unloaded)
     return unloaded
 
