@@ -154,7 +154,7 @@ class Encoder:
         if kind is np.ndarray:
             return self._array(value, where)
         if isinstance(value, np.generic):
-            return {"scalar": self._array(np.asarray(value), where)}
+            return self._scalar(value, where)
         if isinstance(value, np.dtype) and value.kind in "biufcSU":
             return {"dtype": value.newbyteorder("<").str}
         for name, legal in TYPES.items():
@@ -177,6 +177,12 @@ class Encoder:
             array = array.astype(f"{array.dtype.kind}1")
         self.arrays.append(array)
         return {"array": len(self.arrays) - 1}
+
+    def _scalar(self, value: Any, where: str) -> Any:
+        if value.dtype.kind not in "biufU" or value.dtype.char == "g":
+            raise Unsupported(f"{where} has dtype {value.dtype}")
+        name = value.dtype.newbyteorder("<").str
+        return {"scalar": [name, self(value.item(), where)]}
 
     def _object(self, value: Any, where: str) -> Any:
         name = type(value).__name__
@@ -313,11 +319,12 @@ class Decoder:
             array[i] = value
         return array.reshape(shape)
 
-    def _scalar(self, node: Any) -> Any:
-        array = self(node)
-        if array.shape != () or array.dtype.kind == "O":
-            raise ValueError("a number must have shape ()")
-        return array[()]
+    def _scalar(self, content: Any) -> Any:
+        name, node = content
+        dtype, value = self._dtype(name), self(node)
+        if type(value) not in (bool, int, float, str):
+            raise ValueError(f"{value!r} is no {dtype}")
+        return dtype.type(value)
 
     def _dtype(self, name: str) -> Any:
         dtype = np.dtype(name)

@@ -213,35 +213,48 @@ def _decoded(decoder: Decoder, content: Any, path: str) -> Any:
     name, parameters, fitted = content
     if name not in ESTIMATORS:
         raise ValueError(f"{name!r} is not an estimator that files may hold")
-    unloaded = _Unloaded.__new__(_Unloaded)
-    object.__setattr__(
-        unloaded,
-        "__dict__",
-        {
-            "_unloaded": (
-                path,
-                name,
-                {k: decoder(v) for k, v in parameters.items()},
-                {k: decoder(v) for k, v in fitted.items()},
-            )
-        },
-    )
+    parameters = {k: decoder(v) for k, v in parameters.items()}
+    fitted = {k: decoder(v) for k, v in fitted.items()}
+    _check_moments(fitted)
+    unloaded = _Unloaded()
+    attributes = object.__getattribute__(unloaded, "__dict__")
+    attributes["_unloaded"] = (path, name, parameters, fitted)
     if sys.modules.get("sklearn"):  # the class costs nothing more
         _become_real(unloaded)
     return unloaded
 
 
+def _check_moments(fitted: dict[str, Any]) -> None:
+    """A solver's memory must be that of the network's parameters."""
+    if "_optimizer" in fitted:
+        params, optimizer = fitted["network_"].params, fitted["_optimizer"]
+        for moment in (optimizer.moment_1, optimizer.moment_2):
+            if moment is not None and (
+                moment.shape != params.shape or moment.dtype != params.dtype
+            ):
+                raise ValueError("the solver's memory is not that of the parameters")
+
+
 _lock = RLock()
+
+
+def _class_of(unloaded: Any) -> Any:
+    with _lock:
+        if type(unloaded) is not _Unloaded:  # another thread was here first
+            return type(unloaded)
+        attributes = object.__getattribute__(unloaded, "__dict__")
+        _, name, *_ = attributes["_unloaded"]
+        return getattr(import_module(ESTIMATORS[name]), name)
 
 
 def _become_real(unloaded: Any) -> None:
     """Make the estimator what it is, in place."""
     with _lock:
-        if type(unloaded) is not _Unloaded:  # another thread was here first
+        kind = _class_of(unloaded)
+        if type(unloaded) is kind:
             return
         attributes = object.__getattribute__(unloaded, "__dict__")
         path, name, parameters, fitted = attributes["_unloaded"]
-        kind = getattr(import_module(ESTIMATORS[name]), name)
         unknown = set(parameters) - set(inspect.signature(kind).parameters)
         if unknown:
             raise ValueError(f"{path}: {name} has no {', '.join(sorted(unknown))}")
@@ -265,19 +278,20 @@ class _Unloaded:
     @property
     def network(self) -> Network:
         """The network, which needs no scikit-learn."""
-        *_, fitted = object.__getattribute__(self, "__dict__")["_unloaded"]
-        if "network_" in fitted:
-            network: Network = fitted["network_"]
-            return network
+        with _lock:
+            if type(self) is _Unloaded:
+                _, _, _, fitted = object.__getattribute__(self, "__dict__")["_unloaded"]
+                if "network_" in fitted:
+                    network: Network = fitted["network_"]
+                    return network
         _become_real(self)
         return self.network
 
     def __getattribute__(self, name: str) -> Any:
         if name == "network":
             return object.__getattribute__(self, name)
-        if name == "__class__":  # isinstance asks; it would not see the class change
-            _, kind, *_ = object.__getattribute__(self, "__dict__")["_unloaded"]
-            return getattr(import_module(ESTIMATORS[kind]), kind)
+        if name == "__class__":  # isinstance asks, and would not see the class change
+            return _class_of(self)
         _become_real(self)
         return getattr(self, name)
 

@@ -41,7 +41,7 @@ def saved(tmp_path_factory):
 
 def refusal(path, data):
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="model.mlp") as caught:
+    with pytest.raises(ValueError, match=r"model\.mlp") as caught:
         mlp.load(path)
     return str(caught.value)
 
@@ -88,7 +88,14 @@ def test_a_newer_format_is_named(saved, path):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"hello", b"PK\3\4" + bytes(50), pickle.dumps([1]), bytes(1000), b"\x89PNG\r\n"],
+    [
+        b"",
+        b"hello",
+        b"PK\3\4" + bytes(50),
+        pickle.dumps([1]),
+        bytes(1000),
+        b"\x89PNG\r\n",
+    ],
 )
 def test_files_of_others_are_refused(data, path):
     assert "is not a file of mlp's" in refusal(path, data)
@@ -123,6 +130,17 @@ def network_of(header):
 def test_a_forged_file_that_is_not_changed_loads(saved, path):
     path.write_bytes(forged(saved, lambda header: None))
     assert type(mlp.load(path)) is MLPClassifier
+
+
+def optimizer_of(header):
+    return header["content"]["estimator"][2]["_optimizer"]["Optimizer"]
+
+
+def swap_moment(header):
+    """A moment of as many numbers as there are features."""
+    shift = network_of(header)["input_shift"]
+    network_of(header)["input_shift"] = None
+    optimizer_of(header)["moment_1"] = shift
 
 
 def put(where, *keys):
@@ -170,7 +188,9 @@ FORGERIES = {
     "another dtype": put({"dtype": "<f4"}, "dtype"),
     "dropout of everything": put({"tuple": [0.0, 1.0, 0.5]}, "dropout"),
     "too many rates": put({"tuple": [0.0] * 9}, "dropout"),
-    "an unknown activation": put({"name": "eval", "parameters": []}, "output_activation"),
+    "an unknown activation": put(
+        {"name": "eval", "parameters": []}, "output_activation"
+    ),
     "an unknown attribute": put(1, "__class__"),
     "skips between unequal layers": put([1.0, 1.0, 1.0], "skip_scales"),
     "groups that don't add up": put({"tuple": [2]}, "groups"),
@@ -182,13 +202,16 @@ FORGERIES = {
     "strings as wide as memory": put_array(["<U999999999", [1]]),
     "objects": put_array(["|O", [1]]),
     "a dtype with fields": put_array(["<f8,<f8", [1]]),
+    "moments of another shape": swap_moment,
     "arrays left over": lambda h: network_of(h).update(params=[0.0]),
     "one array twice": lambda h: network_of(h).update(
         input_shift=network_of(h)["input_scale"]
     ),
     "an array that isn't there": put({"array": 99}, "params"),
     "parameters that are no array": put("abc", "params"),
-    "a class that isn't ours": lambda h: h["content"]["estimator"].__setitem__(0, "Popen"),
+    "a class that isn't ours": lambda h: h["content"]["estimator"].__setitem__(
+        0, "Popen"
+    ),
     "an unknown kind": put_state("t_", {"os.system": "true"}),
     "two kinds at once": put_state("t_", {"tuple": [], "dict": []}),
     "a method replaced": put_state("predict", 5),
@@ -210,7 +233,20 @@ def test_a_forgery_with_a_right_checksum_is_refused(change, saved, path):
     assert "is no valid file" in refusal(path, forged(saved, change))
 
 
-JUNK = [None, True, -1, 0, 10**30, 1e300, "x", [], {}, [[]], {"array": 0}, {"tuple": []}]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    10**30,
+    1e300,
+    "x",
+    [],
+    {},
+    [[]],
+    {"array": 0},
+    {"tuple": []},
+]
 
 
 def test_random_forgeries_are_refused_or_harmless(saved, path):
@@ -225,7 +261,11 @@ def test_random_forgeries_are_refused_or_harmless(saved, path):
                 keys = list(node) if isinstance(node, dict) else range(len(node))
                 key = rng.choice(keys)
                 child = node[key]
-                if not isinstance(child, dict | list) or not child or rng.random() < 0.1:
+                if (
+                    not isinstance(child, dict | list)
+                    or not child
+                    or rng.random() < 0.1
+                ):
                     node[key] = rng.choice(JUNK)
                     return
                 node = child

@@ -4,12 +4,10 @@ import hashlib
 import json
 import os
 import pickle
-import random
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +16,17 @@ import pytest
 import scipy.sparse
 import skops.io
 from numpy.testing import assert_array_equal
+from sameness import same
 from sklearn.base import clone
-from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.datasets import make_multilabel_classification
 from small_data import both, either_dtype, make_data
 
 import mlp
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import MLPClassifier, MLPRegressor, Network, container
 from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
 from mlp.io import ESTIMATORS
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 DATA = Path(__file__).parent / "data"
 X, Y = make_data()
@@ -43,28 +40,6 @@ def small_fit(Estimator=MLPClassifier, **options):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.mlp"
-
-
-def same(a, b):
-    """Whether two fitted things are equal to the bit, types included."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and bool(
-            (a == b).all() if a.dtype.kind in "OUSb" else a.tobytes() == b.tobytes()
-        )
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, np.random.RandomState):
-        return same(a.get_state(legacy=False), b.get_state(legacy=False))
-    if isinstance(a, float):
-        return a == b or (a != a and b != b)
-    if hasattr(a, "__dict__") and not callable(a):
-        left, right = (o.__getstate__() for o in (a, b))
-        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
-    return a == b
 
 
 # -- everything comes back --
@@ -167,10 +142,12 @@ NETWORKS = {
     "plain": Network([4, 3, 2]),
     "float32": Network([4, 3], dtype="float32"),
     "losses with a parameter": Network([4, 1], loss="huber", huber_delta=2.5),
-    "groups": Network([4, 5], output_activation="softmax", groups=[2, 3], loss="log_loss"),
+    "groups": Network(
+        [4, 5], output_activation="softmax", groups=[2, 3], loss="log_loss"
+    ),
     "batch norm": Network([4, 3, 3, 2], batch_norm="all+input", residual=True),
     "activations": Network([4, 2, 2], [["tanh", ("elu", 0.5, 2.0)]]),
-    "folded": small_fit(residual=True, dropout=0.3, dropout_scaling="test").network.folded(),
+    "folded": Network([4, 3, 3, 1], residual=True).folded(),
 }
 
 
@@ -246,8 +223,9 @@ def test_partial_fit_goes_on_with_the_same_bits(Estimator, dtype, options, path)
     rng = np.random.RandomState(5)
     model = Estimator((5, 5), random_state=rng, learning_rate_init=0.01, **options)
     for _ in range(3):
-        model.partial_fit(inputs, Y, **({"classes": [0, 1]} if Estimator is MLPClassifier
-                                        else {}))
+        model.partial_fit(
+            inputs, Y, **({"classes": [0, 1]} if Estimator is MLPClassifier else {})
+        )
     model.save(path, training_state=True)
     back = mlp.load(path)
     for _ in range(3):
@@ -289,11 +267,11 @@ def noisy(batch, rng):
 
 def test_functions_are_left_out_by_name_and_given_to_load(path):
     rng = np.random.RandomState(1)
-    model = small_fit(
-        MLPRegressor, loss=half_square, augment=noisy, random_state=rng
-    )
+    model = small_fit(MLPRegressor, loss=half_square, augment=noisy, random_state=rng)
     model.save(path, training_state=True)
-    with pytest.raises(ValueError, match=r"augment \(.*noisy\), loss \(.*half_square\)"):
+    with pytest.raises(
+        ValueError, match=r"augment \(.*noisy\), loss \(.*half_square\)"
+    ):
         mlp.load(path)
     back = mlp.load(path, loss=half_square, augment=noisy)
     assert same(back, model)
@@ -324,7 +302,9 @@ def test_a_subclass_of_the_users_is_refused(path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("value", [object(), np.array([object()]), np.longdouble(1), {1}])
+@pytest.mark.parametrize(
+    "value", [object(), np.array([object()]), np.longdouble(1), {1}]
+)
 def test_a_fitted_attribute_that_is_no_data_is_named(value, path):
     model = small_fit()
     model.extra_ = [value]
@@ -490,3 +470,124 @@ def test_the_format_is_as_it_is_described(path):
     start = -(-(32 + int(length)) // 64) * 64
     assert_array_equal(np.frombuffer(data, "<f8", 3, start), [1, 2, 3])
     assert hashlib.sha256(data[:-32]).digest() == data[-32:]
+
+
+# -- the other ways --
+
+TRUSTED = {
+    "mlp.activations.Activation",
+    "mlp.estimators.classifier.MLPClassifier",
+    "mlp.estimators.regressor.MLPRegressor",
+    "mlp.losses.Loss",
+    "mlp.network.Network",
+    "mlp.schedules.Schedule",
+    "mlp.stopping.Progress",
+    "mlp.training.Optimizer",
+    "numpy.dtype",
+    "numpy.float32",
+}
+
+
+@both
+@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
+def test_skops_takes_estimators_with_every_bit(Estimator, options):
+    settings = {"hidden_layer_sizes": (5, 5), "max_iter": 3, "random_state": 0}
+    model = Estimator(**{**settings, **options}).fit(X, Y)
+    data = skops.io.dumps(model)
+    ours = set(skops.io.get_untrusted_types(data=data))
+    assert ours <= TRUSTED
+    back = skops.io.loads(data, trusted=sorted(ours))
+    assert_array_equal(back.predict(X), model.predict(X))
+    assert same(back.network, model.network)
+    if model.solver == "adam" and not model.early_stopping:
+        assert same(back.partial_fit(X, Y).network, model.partial_fit(X, Y).network)
+
+
+def test_a_loaded_estimator_pickles_and_clones(path):
+    model = small_fit(random_state=np.random.RandomState(3))
+    model.save(path, training_state=True)
+    back = pickle.loads(pickle.dumps(mlp.load(path)))
+    assert same(back, model)
+    assert clone(back).get_params().keys() == model.get_params().keys()
+
+
+# -- files of earlier versions: they load for ever --
+
+REFERENCES = {
+    "classifier": lambda: MLPClassifier(
+        (3, 3),
+        activation=[["tanh", "relu", ("elu", 0.5, 1.5)], ["gelu"] * 3],
+        batch_norm="hidden+input",
+        dropout=0.2,
+        dropout_scaling="test",
+        residual=True,
+        early_stopping=True,
+        learning_rate="cosine",
+        random_state=np.random.RandomState(1),
+        class_weight={"no": 1, "yes": 2.0},
+    ),
+    "regressor": lambda: MLPRegressor(
+        (3,), loss="huber", standardize=True, solver="sgd", dtype=np.float32, random_state=0
+    ),
+    "projection-pursuit": lambda: ProjectionPursuitRegressor(2, random_state=0),
+    "network-float32": lambda: Network([4, 3, 2], "tanh", "softmax", loss="log_loss",
+                                       dtype="float32"),
+    "network-float64": lambda: Network([4, 3, 2], batch_norm="all", residual=False),
+}  # fmt: skip
+
+
+def outputs(model, inputs):
+    if isinstance(model, Network):
+        return model.forward(inputs.astype(model.dtype))
+    return getattr(model, "predict_proba", model.predict)(inputs)
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in DATA.glob("*.mlp")))
+def test_a_file_of_an_earlier_version_loads_for_ever(name):
+    """These files are never written again; a new format adds files of its own."""
+    expected = np.load(DATA / f"{name}.npz")
+    model = mlp.load(DATA / name)
+    np.testing.assert_allclose(
+        outputs(model, expected["X"]), expected["outputs"], rtol=1e-5, atol=1e-7
+    )
+    if hasattr(model, "partial_fit"):
+        y = expected["y"]
+        model.set_params(early_stopping=False).partial_fit(expected["X"], y)
+        np.testing.assert_allclose(
+            outputs(model, expected["X"]), expected["next"], rtol=1e-4, atol=1e-6
+        )
+
+
+def test_there_are_files_of_every_version():
+    versions = range(1, container.FORMAT + 1)
+    wanted = {f"v{version}-{name}.mlp" for version in versions for name in REFERENCES}
+    assert wanted <= {p.name for p in DATA.glob("*.mlp")}
+
+
+def write_references():
+    """Write the files of the present format, once: `python tests/test_files.py`."""
+    rng = np.random.default_rng(0)
+    for name, make in REFERENCES.items():
+        path = DATA / f"v{container.FORMAT}-{name}.mlp"
+        model, arrays = make(), {"X": X[:10], "y": Y}
+        if isinstance(model, Network):
+            model.params[:] = rng.standard_normal(model.params.size)
+            for statistics in model.statistics:
+                if statistics is not None:
+                    statistics[:] = rng.uniform(1, 2, statistics.shape)
+            model.refold()
+            model.save(path)
+        else:
+            labels = np.where(Y, "yes", "no") if name == "classifier" else Y
+            arrays = {"X": X, "y": labels}
+            options = {"training_state": True} if hasattr(model, "partial_fit") else {}
+            model.fit(X, labels).save(path, **options)
+        arrays["outputs"] = outputs(model, arrays["X"])
+        if hasattr(model, "partial_fit"):
+            model.set_params(early_stopping=False).partial_fit(X, arrays["y"])
+            arrays["next"] = outputs(model, X)
+        np.savez_compressed(f"{path}.npz", **arrays)
+
+
+if __name__ == "__main__":
+    write_references()
