@@ -248,7 +248,7 @@ def test_the_checkpoint_changes_nothing_in_the_fit(path):
 def written_after(monkeypatch, **arguments):
     epochs = []
 
-    def note(self, estimator, state, *, finished=False, **rest):
+    def note(self, estimator, last, *, finished=False, **rest):
         epochs.append("end" if finished else estimator.n_iter_)
         self._last = module.time.monotonic()
 

@@ -365,6 +365,11 @@ LAZY = """
     removed = fresh()
     del removed.t_
     assert not hasattr(removed, "t_")
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            model = fresh()
+            list(pool.map(lambda _: (model.network, model.n_iter_, model.coefs_), range(8)))
     from sklearn.base import clone
     assert type(clone(fresh())) is mlp.MLPClassifier
     print("done")

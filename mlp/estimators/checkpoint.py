@@ -30,6 +30,9 @@ FREE = ("verbose", "n_threads")
 PASSING = ("_random_generator", "_validates")
 #: what `fit` has found in the data before it trains
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
+#: what a file says about its run: samples, generator, the epoch's order, who is held out,
+#: what the last epoch and the best one have left, whether that was all
+RUN = ("data", "random_generator", "order", "validation", "last", "best", "finished")
 #: rows that are hashed at once
 ROWS = 4096
 
@@ -70,7 +73,7 @@ class Checkpoint:
             raise ValueError(f"{name}: there is no folder {folder}")
         self._name, self._data = name, ""
         self._last = time.monotonic()
-        self._current: list[Array] | None = None
+        self._run: dict[str, Any] = {}
         self.order: Array | None = None
         self.validation: Array | None = None
         self.resumes = self.finished = False
@@ -99,6 +102,7 @@ class Checkpoint:
             return
         parameters = estimator.get_params(deep=False)
         saved, run, outside = self._read(parameters)
+        self._run = run
         if type(saved) is not type(estimator):
             raise ValueError(
                 f"{self._name} holds a {type(saved).__name__}, not a "
@@ -110,13 +114,22 @@ class Checkpoint:
             estimator.random_state.set_state(generator.get_state(legacy=False))
         else:
             estimator._random_generator = generator
-        state = saved.__getstate__()
-        vars(estimator).update({k: state[k] for k in state if k not in parameters})
-        estimator._expose_parameters()
+        # the network is a new one of the same kind: what it has learnt is put into it
+        state = {k: v for k, v in io.state_of(saved).items() if k != "network_"}
+        vars(estimator).update(state)
+        self._put_back(estimator.network_, run["last"])
         self.order, self.validation = run["order"], run["validation"]
         self._check_indices(targets.X.shape[0])
-        self._current, self.finished = run["current"], run["finished"]
-        self.resumes = True
+        self.finished, self.resumes = run["finished"], True
+
+    def _put_back(self, network: Any, arrays: list[Array]) -> None:
+        wanted = [array.shape for array in network.snapshot()]
+        found = [array.shape for array in arrays]
+        if wanted != found:
+            raise ValueError(
+                f"{self._name} holds arrays of shapes {found}, the network's are {wanted}"
+            )
+        network.restore(arrays)
 
     def _read(self, parameters: dict[str, Any]) -> tuple[Any, Any, dict[str, str]]:
         """The estimator and the run in the file, and what its functions were."""
@@ -128,6 +141,8 @@ class Checkpoint:
             raise ValueError(
                 f"{self._name} holds a saved model, not a run; give another path"
             )
+        if not isinstance(header["run"], dict) or {*header["run"]} != {*RUN}:
+            raise ValueError(f"{self._name} is no valid file: its run is incomplete")
         return saved, header["run"], outside
 
     def _compare(
@@ -161,19 +176,18 @@ class Checkpoint:
     def _check_indices(self, n_samples: int) -> None:
         """The core takes an order on trust."""
         parts = [a for a in (self.order, self.validation) if a is not None]
-        if parts and not np.array_equal(
-            np.sort(np.concatenate(parts)), np.arange(n_samples)
-        ):
+        whole = np.sort(np.concatenate(parts)) if parts else np.arange(n_samples)
+        if whole.dtype != np.int64 or not np.array_equal(whole, np.arange(n_samples)):
             raise ValueError(
                 f"{self._name}: its order is not one of {n_samples} samples"
             )
 
-    def start(self, estimator: Any, validation: Array | None) -> None:
-        """Put the parameters of the last epoch in place of the pocket's, and remember
-        which samples are held out."""
+    def start(self, pocket: Pocket | None, validation: Array | None) -> None:
+        """Fill the pocket, and remember which samples are held out."""
         self.validation = validation
-        if self._current is not None:
-            estimator.network_.restore(self._current)
+        if pocket is not None and self.resumes:
+            for kept, saved in zip(pocket.kept, self._run["best"], strict=True):
+                kept[...] = saved
 
     # -- writing --
 
@@ -187,40 +201,43 @@ class Checkpoint:
             due = time.monotonic() - self._last >= self.every
         if not due:
             return
-        state, current = self._state(estimator), None
-        if pocket is not None:  # the file holds what a fit stopped here would leave
-            current = estimator.network_.snapshot()
-            best = estimator.network_.copy()
-            best.restore(pocket.kept)
-            state["network_"] = best
-        self._write(estimator, state, order=run.order, current=current)
+        last = estimator.network_.snapshot()
+        if pocket is None:
+            self._write(estimator, last, order=run.order)
+            return
+        estimator.network_.restore(
+            pocket.kept
+        )  # as a fit that is stopped here leaves it
+        try:
+            self._write(estimator, last, order=run.order, best=pocket.kept)
+        finally:
+            estimator.network_.restore(last)
 
     def fit_ended(self, estimator: Any) -> None:
         """Write the result, so that the same fit need not be done again."""
-        self._write(estimator, self._state(estimator), finished=True)
-
-    def _state(self, estimator: Any) -> dict[str, Any]:
-        return {k: v for k, v in io.state_of(estimator).items() if k not in PASSING}
+        self._write(estimator, estimator.network_.snapshot(), finished=True)
 
     def _write(
         self,
         estimator: Any,
-        state: dict[str, Any],
+        last: list[Array],
         *,
         order: Array | None = None,
-        current: list[Array] | None = None,
+        best: list[Array] | None = None,
         finished: bool = False,
     ) -> None:
         encoder = io.new_encoder()
+        state = io.state_of(estimator, PASSING)
         content = io.encode_estimator(encoder, estimator, state)
-        run = {
-            "data": self._data,
-            "random_generator": estimator._random_generator,
-            "order": order,
-            "validation": None if finished else self.validation,
-            "current": current,
-            "finished": finished,
-        }
+        generator = estimator._random_generator
+        held_out = None if finished else self.validation
+        run = dict(
+            zip(
+                RUN,
+                (self._data, generator, order, held_out, last, best, finished),
+                strict=True,
+            )
+        )
         try:
             io.write(self.path, encoder, content, run=encoder(run, "run"))
         except OSError as error:  # a full disk must not cost the training

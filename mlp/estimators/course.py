@@ -166,7 +166,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and self.restore_best:
             pocket = Pocket(self.network_)
         if checkpoint is not None:
-            checkpoint.start(self, validation)
+            checkpoint.start(pocket, validation)
         self._progress.tol = self.tol
         callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
         ended = self.n_iter_ == self.max_iter
