@@ -170,11 +170,20 @@ def load(path: Any, **outside: Any) -> Any:
     >>> mlp.load(path).network.layer_sizes
     (2, 2, 1)
     """
-    return read(path, outside)[0]
+    content, header = read(path, outside)
+    if unknown := sorted(set(outside) - set(header["outside"])):
+        raise ValueError(f"{path} doesn't ask for {', '.join(unknown)}")
+    return content
 
 
 def read(path: Any, outside: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """What is in a file, and its header; more than that in the header as it is decoded.
+    """What is in a file, and its header with the decoded "run" of a checkpoint.
+
+    Parameters
+    ----------
+    path : str or path-like
+    outside : dict
+        At least what the file asks for.
 
     Raises
     ------
@@ -202,8 +211,6 @@ def _check_outside(path: Any, wanted: Any, given: dict[str, Any]) -> None:
         raise ValueError(
             f"{path} doesn't hold {names}, which is no data; give it: load(path, {call})"
         )
-    if unknown := sorted(set(given) - set(wanted)):
-        raise ValueError(f"{path} doesn't ask for {', '.join(unknown)}")
 
 
 # -- an estimator, when it is needed --

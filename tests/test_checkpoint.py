@@ -84,6 +84,10 @@ def halved(epochs):
     return 0.01 / 2**epochs
 
 
+def wilder(epochs):
+    return 0.01 if epochs < 4 else 1e300
+
+
 RUNS = {
     "adam": {},
     "sgd, nesterov": {"solver": "sgd", "learning_rate_init": 0.1},
@@ -402,6 +406,28 @@ def test_a_full_disk_does_not_cost_the_training(path, monkeypatch):
         model = small().fit(X, Y, checkpoint=path)
     assert not path.exists()
     assert same(model, small().fit(X, Y))
+
+
+def test_divergence_is_reported_as_without_a_checkpoint(path):
+    wild = small(MLPRegressor, solver="sgd", learning_rate_init=1e150, clip_norm=None)
+    messages = []
+    for arguments in ({}, {"checkpoint": path}):
+        with pytest.raises(ValueError, match="non-finite") as caught:
+            clone(wild).fit(X, Y, **arguments)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_the_best_survives_a_divergence_after_it(path):
+    model = small(
+        MLPRegressor, early_stopping=True, learning_rate=wilder, shuffle=False
+    )
+    with np.errstate(all="ignore"):
+        whole = clone(model).fit(X, Y)
+        crashed(model, path, after=6)
+        resumed = clone(model).fit(X, Y, checkpoint=path)
+    assert not np.isfinite(whole.loss_)
+    assert same(resumed, whole)
 
 
 def test_a_run_goes_on_beside_a_copy_of_its_file(path, tmp_path):

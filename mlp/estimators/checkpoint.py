@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from mlp import container, io
+from mlp import io
 from mlp.encoding import dotted
 from mlp.estimators.constraints import STOCHASTIC_SOLVERS
 from mlp.estimators.targets import Targets
@@ -30,8 +30,7 @@ FREE = ("verbose", "n_threads")
 PASSING = ("_random_generator", "_validates")
 #: what `fit` has found in the data before it trains
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
-#: what a file says about its run: samples, generator, the epoch's order, who is held out,
-#: what the last epoch and the best one have left, whether that was all
+#: what a file says about its run: `_write`
 RUN = ("data", "random_generator", "order", "validation", "last", "best", "finished")
 #: rows that are hashed at once
 ROWS = 4096
@@ -100,8 +99,7 @@ class Checkpoint:
         self._data = _fingerprint(targets, held_out)
         if not os.path.exists(self.path):
             return
-        parameters = estimator.get_params(deep=False)
-        saved, run, outside = self._read(parameters)
+        saved, run, outside = self._read(estimator.get_params())
         self._run = run
         if type(saved) is not type(estimator):
             raise ValueError(
@@ -131,19 +129,16 @@ class Checkpoint:
             )
         network.restore(arrays)
 
-    def _read(self, parameters: dict[str, Any]) -> tuple[Any, Any, dict[str, str]]:
+    def _read(self, functions: dict[str, Any]) -> tuple[Any, Any, dict[str, str]]:
         """The estimator and the run in the file, and what its functions were."""
-        header, _ = container.read(self.path)
-        outside = header.get("outside", {})
-        given = {name: parameters[name] for name in outside if name in parameters}
-        saved, header = io.read(self.path, given)
+        saved, header = io.read(self.path, functions)
         if header["run"] is None:
             raise ValueError(
                 f"{self._name} holds a saved model, not a run; give another path"
             )
         if not isinstance(header["run"], dict) or {*header["run"]} != {*RUN}:
             raise ValueError(f"{self._name} is no valid file: its run is incomplete")
-        return saved, header["run"], outside
+        return saved, header["run"], header["outside"]
 
     def _compare(
         self, estimator: Any, saved: Any, data: str, outside: dict[str, str]
@@ -203,12 +198,11 @@ class Checkpoint:
             return
         last = estimator.network_.snapshot()
         if pocket is None:
+            estimator._check_finite()
             self._write(estimator, last, order=run.order)
             return
-        estimator.network_.restore(
-            pocket.kept
-        )  # as a fit that is stopped here leaves it
-        try:
+        try:  # the file holds what a fit that is stopped here would leave
+            estimator.network_.restore(pocket.kept)
             self._write(estimator, last, order=run.order, best=pocket.kept)
         finally:
             estimator.network_.restore(last)
@@ -229,22 +223,22 @@ class Checkpoint:
         encoder = io.new_encoder()
         state = io.state_of(estimator, PASSING)
         content = io.encode_estimator(encoder, estimator, state)
-        generator = estimator._random_generator
-        held_out = None if finished else self.validation
-        run = dict(
-            zip(
-                RUN,
-                (self._data, generator, order, held_out, last, best, finished),
-                strict=True,
-            )
-        )
+        run = {
+            "data": self._data,
+            "random_generator": estimator._random_generator,
+            "order": order,
+            "validation": None if finished else self.validation,
+            "last": last,
+            "best": best,
+            "finished": finished,
+        }
         try:
             io.write(self.path, encoder, content, run=encoder(run, "run"))
         except OSError as error:  # a full disk must not cost the training
             warnings.warn(
                 f"{self._name} could not be written, training goes on: {error}",
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         self._last = time.monotonic()
 
