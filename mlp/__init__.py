@@ -14,14 +14,16 @@ _HOME = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "Network": "mlp.network",
+    "load": "mlp.io",
     "show_config": "mlp.threads",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Network", "load", "show_config"]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.io import load
     from mlp.network import Network
     from mlp.threads import show_config
 
