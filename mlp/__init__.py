@@ -13,15 +13,24 @@ __version__ = "0.1.0"
 _HOME = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
+    "MultiTaskClassifier": "mlp.estimators.multitask",
     "Network": "mlp.network",
     "load": "mlp.io",
     "show_config": "mlp.threads",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "load", "show_config"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "MultiTaskClassifier",
+    "Network",
+    "load",
+    "show_config",
+]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
+    from mlp.estimators.multitask import MultiTaskClassifier
     from mlp.estimators.regressor import MLPRegressor
     from mlp.io import load
     from mlp.network import Network

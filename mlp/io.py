@@ -21,6 +21,7 @@ __all__ = ["SaveMixin", "load", "save"]
 ESTIMATORS = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
+    "MultiTaskClassifier": "mlp.estimators.multitask",
     "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
 }
 

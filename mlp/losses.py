@@ -133,7 +133,8 @@ def check_callable(
     Raises
     ------
     ValueError
-        If shapes are wrong or the gradient is not that of the values.
+        If shapes are wrong or the gradient is not that of the values; if missing targets
+        (NaN) get through to either.
     """
     y_true, y_out = y_true.astype(np.float64), y_out.astype(np.float64)
     values, gradient = (
@@ -143,6 +144,12 @@ def check_callable(
         raise ValueError(
             f"loss returned values of shape {values.shape} and a gradient of shape "
             f"{gradient.shape}; they must be {y_out.shape[:1]} and {y_out.shape}"
+        )
+    missing = np.isnan(y_true)
+    if not np.isfinite(values[missing.any(axis=1)]).all() or gradient[missing].any():
+        raise ValueError(
+            "loss: y has missing targets (NaN in y_true); the function must leave them out "
+            "of its values and give them a gradient of 0"
         )
     step = 1e-5 * np.maximum(1, np.abs(y_out))
     for k in range(y_out.shape[1]):

@@ -64,6 +64,8 @@ class Network:
     groups : sequence of int, optional
         With softmax outputs: the numbers of outputs of several tasks, in order; a group of
         one is a logistic output.
+    group_weight : sequence of float, optional
+        What each task's log_loss is multiplied by, not negative; 1 if not given.
     batch_norm : {None, "hidden", "all", "hidden+input", "all+input"}, default=None
         Which pre-activations are normalised over the batch in training [S 65.168], and
         whether the inputs are.  Predictions use the running statistics, folded into
@@ -122,6 +124,7 @@ class Network:
     #: probability that an input is set to 0 in training [S ex. 65.5]
     corruption: float = 0.0
     frozen: tuple[bool, ...] | None = None
+    group_weight: Array | None = None
 
     def __init__(
         self,
@@ -133,6 +136,7 @@ class Network:
         huber_delta: float = 1.0,
         quantile: float = 0.5,
         groups: Sequence[int] | None = None,
+        group_weight: ArrayLike | None = None,
         batch_norm: str | None = None,
         batch_norm_momentum: float = 0.95,
         batch_norm_epsilon: float = 1e-5,
@@ -165,6 +169,8 @@ class Network:
                 f"groups={self.groups} must be positive and add up to "
                 f"{self.layer_sizes[-1]} outputs"
             )
+        if group_weight is not None:
+            self._set_group_weight(group_weight)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
@@ -230,6 +236,24 @@ class Network:
         if self.tied and (self.has_rbf or any(self.edges)):
             other = "activation='rbf'" if self.has_rbf else "connectivity"
             raise ValueError(f"tied=True does not go with {other}")
+
+    def _set_group_weight(self, given: ArrayLike) -> None:
+        weights = np.array(given, dtype=np.float64)
+        if self.output_activation.name != "softmax" or (
+            self.loss_function.name != "log_loss"
+        ):
+            raise ValueError(
+                "group_weight needs output_activation='softmax' and loss='log_loss', got "
+                f"{self.output_activation.name!r} and {self.loss_function.name!r}"
+            )
+        if weights.shape != (len(self.groups),) or not (
+            np.isfinite(weights).all() and (weights >= 0).all()
+        ):
+            raise ValueError(
+                f"group_weight must be {len(self.groups)} finite numbers >= 0, one a "
+                f"group, got {given!r}"
+            )
+        self.group_weight = weights
 
     def _set_batch_norm(
         self, where: str | None, momentum: float, epsilon: float, gradient: str
@@ -467,6 +491,7 @@ class Network:
             self.output_activation,
             loss=self.loss_function.specification,
             groups=self.groups,
+            group_weight=self.group_weight,
             residual=self.residual,
             connectivity=self.edges,
             dtype=self.dtype,
@@ -510,7 +535,8 @@ class Network:
             self.ties,
         )
         plan.set_loss(
-            **self.loss_function.core(self.output_activation.name, self.n_outputs)
+            **self.loss_function.core(self.output_activation.name, self.n_outputs),
+            group_weight=self.group_weight,
         )
         return plan
 
@@ -551,8 +577,9 @@ class Network:
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples, n_outputs) or (n_samples,), optional
-            Targets, NaN where missing; integers of shape (n_samples,) are class labels if
-            the outputs are a softmax.
+            Targets, NaN where missing; with softmax outputs also integer labels of shape
+            (n_samples,), or (n_samples, n_groups): the class within each group's own, −1
+            where missing.
         sample_weight : array-like of shape (n_samples,), optional
 
         Raises
@@ -596,6 +623,20 @@ class Network:
                 )
             return None, np.ascontiguousarray(labels[:, None])
         y = y[:, None] if y.ndim == 1 else y
+        if (
+            self.output_activation.name == "softmax"
+            and y.dtype.kind in "iu"
+            and y.shape == (n, len(self.groups))
+        ):
+            n_classes = np.maximum(
+                self.groups, 2
+            )  # one logistic output tells two apart
+            if ((y < -1) | (y >= n_classes)).any():
+                raise ValueError(
+                    f"labels must be integers below {n_classes.tolist()} in each group, or "
+                    "-1 where missing"
+                )
+            return None, np.ascontiguousarray(y, dtype=np.int32)
         if y.shape != (n, self.n_outputs):
             raise ValueError(
                 f"y must have shape ({n}, {self.n_outputs}), got {y.shape}"

@@ -35,7 +35,7 @@ BAD_DATA = {
     "infinity in X": ((with_value(X, np.inf), Y), "Input X contains infinity"),
     "-infinity in X": ((with_value(X, -np.inf), Y), "Input X contains infinity"),
     "NaN in sparse X": ((sp.csr_array(with_value(X, np.nan)), Y), "X contains NaN"),
-    "NaN in y": ((X, with_value(Y, np.nan)), "Input y contains NaN"),
+    "NaN in all of y": ((X, np.full(60, np.nan)), "y contains NaN|y: every target"),
     "infinity in y": ((X, with_value(Y, np.inf)), "Input y contains infinity"),
     "one-dimensional X": ((X[:, 0], Y), "Expected 2D array, got 1D array"),
     "three-dimensional X": ((X.reshape(-1, 2, 2), Y), "with dim 3"),

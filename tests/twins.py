@@ -141,3 +141,18 @@ def run_of(
         n_threads=n_threads,
         sparse=hasattr(X, "indptr"),
     )
+
+
+def plain_task_loss(
+    network, X, labels, weights=None, task_weight=(1, 1, 1), smoothing=0.0
+):
+    """Σ over the tasks whose label is known of −Σ t ln γ̂; mean over the samples."""
+    out, total, at = network.forward(X).astype(np.float64), np.zeros(len(X)), 0
+    for n, code, factor in zip(network.groups, labels.T, task_weight, strict=True):
+        p = out[:, at : at + n]
+        p = np.hstack([1 - p, p]) if n == 1 else p
+        t = np.eye(p.shape[1])[np.maximum(code, 0)]
+        t = (1 - smoothing) * t + smoothing / p.shape[1]
+        total += np.where(code < 0, 0, factor * -(t * np.log(p)).sum(axis=1))
+        at += n
+    return np.average(total, weights=weights)

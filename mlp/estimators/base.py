@@ -349,8 +349,12 @@ class BaseMLP(SaveMixin, Course):
         network.dropout_mask = self.dropout_mask
 
     def _check_loss(self, targets: Targets) -> None:
-        """The user's gradient, against differences at the first samples."""
-        few = targets.take(np.arange(min(8, targets.X.shape[0])))
+        """The user's gradient, against differences at a few samples."""
+        first = np.arange(min(8, targets.X.shape[0]))
+        if targets.values is not None:  # and at some with missing values
+            incomplete = np.flatnonzero(np.isnan(targets.values).any(axis=1))
+            first = np.union1d(first, incomplete[:8])
+        few = targets.take(first)
         y_out = self.network_.forward(few.X)
         y_true = few.values
         if y_true is None:

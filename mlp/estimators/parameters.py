@@ -1,6 +1,7 @@
 """The parameters and attributes that estimators share, documented once."""
 
-from inspect import cleandoc
+import re
+from inspect import cleandoc, signature
 from textwrap import indent
 from typing import TypeVar
 
@@ -177,9 +178,16 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring."""
+    """Put the shared descriptions into the class's docstring: those of the parameters
+    that its constructor has, and of all attributes."""
     text = cls.__doc__ or ""
-    for key, shared in (("{parameters}", PARAMETERS), ("{attributes}", ATTRIBUTES)):
+    entries = re.split(r"\n(?=\w)", cleandoc(PARAMETERS))
+    taken = signature(cls).parameters
+    kept = [entry for entry in entries if re.split("[ ,]", entry)[0] in taken]
+    for key, shared in (
+        ("{parameters}", "\n".join(kept)),
+        ("{attributes}", ATTRIBUTES),
+    ):
         text = text.replace(key, indent(cleandoc(shared), "    ").lstrip())
     cls.__doc__ = text
     return cls

@@ -10,7 +10,13 @@ from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
 
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.parameters import document
@@ -19,13 +25,21 @@ from mlp.network import as_rows
 
 __all__ = ["MLPRegressor"]
 
+#: how y is checked: NaN means missing, infinity is an error
+TARGETS: dict[str, Any] = {
+    "ensure_2d": False,
+    "dtype": "numeric",
+    "ensure_all_finite": "allow-nan",
+}
+
 
 @document
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron for regression, one or several outputs.
 
     A drop-in for scikit-learn's class of the same name, trained by a compiled core; for
-    the same ``random_state`` it gives the same numbers.
+    the same ``random_state`` it gives the same numbers.  Targets may be missing (NaN): they
+    add nothing to the loss, and samples without any known target are left out.
 
     Parameters
     ----------
@@ -33,7 +47,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : str or callable, default="squared_error"
         'squared_error', 'poisson' (outputs are exponentials), 'huber', 'absolute_error' or
         'quantile' [S table 65.2]; or a callable ``(y_true, y_out) -> (values, gradient)``
-        [S P65.11].
+        [S P65.11], which is to leave out targets that are NaN.
     quantile : float, default=0.5
         The quantile that ``loss="quantile"`` estimates.
 
@@ -133,6 +147,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            NaN where missing, but not for all samples.
         sample_weight : array-like of shape (n_samples,), optional
         X_val, y_val, sample_weight_val : optional
             Samples to validate on, instead of a part of X.
@@ -167,6 +182,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            NaN where missing.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -192,13 +208,28 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         out = self._forward(X, check_input)
         return out.ravel() if out.shape[1] == 1 else out
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² on the targets that are known, averaged over the outputs.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            NaN where missing; outputs with fewer than two known targets are left out.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        y = check_array(y, input_name="y", **TARGETS)
+        return known_r2(y, self.predict(X), sample_weight)
+
     def _score_epoch(self, held_out: Targets) -> float:
         prediction = self._predict(held_out.X, check_input=False)
         if not np.isfinite(prediction).all():
             return float("nan")
-        return float(
-            r2_score(held_out.y, prediction, sample_weight=held_out.sample_weight)
-        )
+        return known_r2(held_out.y, prediction, held_out.sample_weight)
 
     def _scales_targets(self) -> bool:
         return self.network_.output_activation.name == "identity"
@@ -213,22 +244,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         incremental: bool = False,
         classes: Any = None,
     ) -> Targets:
+        names = getattr(y, "columns", None)
         X, y = validate_data(
             self,
             X,
             y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=self._working_dtype(),
+            validate_separately=(
+                {"accept_sparse": ["csr", "csc"], "dtype": self._working_dtype()},
+                TARGETS,
+            ),
             reset=first,
         )
+        check_consistent_length(X, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson'")
         X = as_rows(X, X.dtype)
         values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=X.dtype)
+        known = ~np.isnan(values)
+        if not incremental or (first and self.standardize):
+            check_each_known(known, names)
         output = self.output_activation
         if output is None:
             output = "exp" if self.loss == "poisson" else "identity"
@@ -239,4 +275,37 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             output,
             values=values,
             sample_weight=check_weights(sample_weight, X),
-        )
+        ).where_known(known)
+
+
+def check_each_known(known: NDArray[Any], names: Any) -> None:
+    """Raise ValueError if nothing is known of an output, named as in a data frame."""
+    lost = np.flatnonzero(~known.any(axis=0))
+    if len(lost):
+        where = f" in column {lost[0]}" if known.shape[1] > 1 else ""
+        name = f" ({names[lost[0]]!r})" if where and names is not None else ""
+        raise ValueError(f"y: every target is missing{where}{name}")
+
+
+def known_r2(
+    y: NDArray[Any], prediction: NDArray[Any], sample_weight: Any = None
+) -> float:
+    """R² where y is not NaN, averaged over the outputs that have two such targets.
+
+    Parameters
+    ----------
+    y, prediction : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : array-like of shape (n_samples,), optional
+    """
+    if not np.isnan(y).any():
+        return float(r2_score(y, prediction, sample_weight=sample_weight))
+    y, prediction = y.reshape(len(y), -1), prediction.reshape(len(prediction), -1)
+    if y.shape != prediction.shape:
+        raise ValueError(f"y must have shape {prediction.shape}, got {y.shape}")
+    weights = _check_sample_weight(sample_weight, y, dtype=np.float64)
+    scores = []
+    for t, p in zip(y.T, prediction.T, strict=True):
+        known = ~np.isnan(t) & (weights > 0)
+        if known.sum() > 1:
+            scores.append(r2_score(t[known], p[known], sample_weight=weights[known]))
+    return float(np.mean(scores)) if scores else float("nan")

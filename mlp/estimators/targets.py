@@ -102,6 +102,31 @@ class Targets:
             smoothing=0.0,
         )
 
+    def where_known(self, known: Array) -> "Targets":
+        """The samples of which something is known; the others have nothing to teach.
+
+        Parameters
+        ----------
+        known : bool ndarray of shape (n_samples, n_targets)
+
+        Raises
+        ------
+        ValueError
+            If there are none, or only some without weight.
+        """
+        informed = known.any(axis=1)
+        if informed.all():
+            return self
+        if not informed.any():
+            raise ValueError("y: every target is missing")
+        kept = self.take(np.flatnonzero(informed))
+        kept.smoothing = self.smoothing
+        if kept.sample_weight is not None and not kept.sample_weight.sum() > 0:
+            raise ValueError(
+                "sample_weight must add up to a positive number where y is known"
+            )
+        return kept
+
 
 def check_weights(sample_weight: Any, X: Any) -> Array | None:
     """Sample weights as a vector of X's dtype, or None.

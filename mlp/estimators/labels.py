@@ -1,0 +1,183 @@
+"""Labels of several tasks, of any kind, some of them missing, as numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+__all__ = ["MISSING", "UNHEARD_OF", "TaskLabels", "as_classes", "side_by_side"]
+
+Array = NDArray[Any]
+
+#: codes of labels that are not known, and of those that are no class of the task
+MISSING, UNHEARD_OF = -1, -2
+
+
+@dataclass
+class TaskLabels:
+    """The labels of one task.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    labels : ndarray of shape (n_samples,)
+        As given.
+    known : bool ndarray of shape (n_samples,)
+    """
+
+    name: str
+    labels: Array
+    known: Array
+
+    @classmethod
+    def of(cls, y: Any, missing_label: Any) -> "list[TaskLabels]":
+        """The columns of y.
+
+        Parameters
+        ----------
+        y : array-like or data frame of shape (n_samples, n_tasks)
+        missing_label : object
+            What stands for a missing label; None and NaN always do.
+
+        Raises
+        ------
+        ValueError
+            If y is not two-dimensional, or has no columns.
+        """
+        if issparse(y):
+            raise ValueError(
+                "y is sparse, where an absent entry might mean 0 or not known; give "
+                "y.toarray()"
+            )
+        if hasattr(y, "columns"):
+            at = y.iloc if hasattr(y, "iloc") else y
+            names = [f"column {k} of y ({name!r})" for k, name in enumerate(y.columns)]
+            columns = [np.asarray(at[:, k]) for k in range(len(names))]
+        else:
+            # a list may hold labels of several kinds, which an array would make alike
+            y = np.asarray(y, dtype=None if hasattr(y, "__array__") else object)
+            if y.ndim != 2:
+                raise ValueError(
+                    "y must have shape (n_samples, n_tasks), a column of class labels for "
+                    f"each task, got shape {y.shape}; reshape(-1, 1) makes it one task"
+                )
+            names = [f"column {k} of y" for k in range(y.shape[1])]
+            columns = list(y.T)
+        if not columns:
+            raise ValueError("y must have a column for each task, got none")
+        return [
+            cls(name, labels, ~_is_missing(labels, missing_label))
+            for name, labels in zip(names, columns, strict=True)
+        ]
+
+    def classes(self) -> Array:
+        """The classes that occur, sorted.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or if they can't be classes.
+        """
+        if not self.known.any():
+            raise ValueError(f"{self.name}: every label is missing")
+        return as_classes(self._values(), self.name)
+
+    def codes(self, classes: Array) -> Array:
+        """Each label's place among the classes; `MISSING` or `UNHEARD_OF` (int32)."""
+        codes = np.full(len(self.labels), MISSING, np.int32)
+        values = self._values()
+        if _kind(values) != _kind(classes):
+            codes[self.known] = UNHEARD_OF
+            return codes
+        place = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
+        codes[self.known] = np.where(classes[place] == values, place, UNHEARD_OF)
+        return codes
+
+    def _values(self) -> Array:
+        """The known labels, as an array of their own kind."""
+        return _simplest(self.labels[self.known], self.name)
+
+
+def as_classes(labels: Any, name: str) -> Array:
+    """Distinct labels, sorted.
+
+    Raises
+    ------
+    ValueError
+        If they are numbers that can't be classes, of mixed kinds, or none at all.
+    """
+    labels = np.asarray(labels, dtype=None if hasattr(labels, "__array__") else object)
+    if labels.ndim != 1 or not len(labels) or _is_missing(labels, None).any():
+        raise ValueError(f"{name} must be a list of labels, none missing")
+    labels = _simplest(labels, name)
+    if labels.dtype.kind in "fc":
+        odd = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
+        if len(odd):
+            raise ValueError(
+                f"{name}: Unknown label type: continuous, with values such as {odd[0]}; "
+                "classes are integers, strings or booleans"
+            )
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise ValueError(f"{name}: labels can't be sorted: {error}") from error
+
+
+def side_by_side(columns: Sequence[Array]) -> Array:
+    """Columns as one array: of their dtype if they are of one kind, else of objects."""
+    alike = len({column.dtype.kind for column in columns}) == 1
+    dtype = np.result_type(*columns) if alike else np.dtype(object)
+    both = np.empty((len(columns[0]), len(columns)), dtype)
+    for k, column in enumerate(columns):
+        both[:, k] = column
+    return both
+
+
+def _is_missing(labels: Array, missing_label: Any) -> Array:
+    """Which labels are None, NaN, NaT, pandas.NA or the user's own sign for it."""
+    own = not _is_nothing(missing_label)
+    if labels.dtype.kind not in "OT":
+        missing = np.zeros(len(labels), bool)
+        if labels.dtype.kind in "fcmM":
+            missing = labels != labels
+        return missing | (labels == missing_label) if own else missing
+    return np.array(
+        [_is_nothing(v) or (own and bool(v == missing_label)) for v in labels.tolist()],
+        dtype=bool,
+    )
+
+
+def _is_nothing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.generic)) and bool(value != value)
+
+
+def _simplest(labels: Array, name: str) -> Array:
+    """Objects as an array of their common type."""
+    if labels.dtype.kind not in "OT":
+        return labels
+    values = labels.tolist()
+    texts = [value for value in values if isinstance(value, str)]
+    if texts and len(texts) < len(values):
+        other = next(value for value in values if not isinstance(value, str))
+        raise ValueError(
+            f"{name} mixes strings and others, such as {texts[0]!r} and {other!r}; give "
+            "labels of one kind"
+        )
+    try:
+        simple = np.array(values)
+    except ValueError:
+        simple = labels[:, None]
+    if simple.ndim != 1:
+        raise ValueError(f"{name}: labels must be single numbers or strings")
+    return simple
+
+
+def _kind(labels: Array) -> str:
+    """Labels of different kinds are never the same."""
+    return "number" if labels.dtype.kind in "biuf" else labels.dtype.kind
