@@ -34,6 +34,9 @@ OBJECTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "Schedule": ("mlp.schedules", None),
 }
 
+# What is added to a network must have a default that means what networks were before:
+# files written until then don't have it.
+
 #: what a network is built from, by the names of its constructor's arguments
 BUILT_FROM = (
     "layer_sizes",
@@ -379,7 +382,10 @@ class Decoder:
         }
         unknown = set(parts) - {*BUILT_FROM, *TOLD, *OTHERS, "loss", "loss_arguments"}
         if unknown:
-            raise ValueError(f"a network has no {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"networks have no {', '.join(sorted(unknown))} in this mlp; was it "
+                "written by a newer one?"
+            )
         params, statistics = parts["params"], parts["statistics"]
         sizes = parts["layer_sizes"]
         if not all(type(n) is int and n > 0 for n in sizes):
@@ -403,7 +409,7 @@ class Decoder:
             loss=parts["loss"],
             params=params.copy(),
             **parts["loss_arguments"],
-            **{name: parts[name] for name in BUILT_FROM},
+            **{name: parts[name] for name in BUILT_FROM if name in parts},
         )
         network.params[:] = params  # zeros, too, mean zeros here, not a fresh start
         for name in TOLD:

@@ -222,24 +222,12 @@ def _decoded(decoder: Decoder, content: Any, path: str) -> Any:
         raise ValueError(f"{name!r} is not an estimator that files may hold")
     parameters = {k: decoder(v) for k, v in parameters.items()}
     fitted = {k: decoder(v) for k, v in fitted.items()}
-    _check_moments(fitted)
     unloaded = _Unloaded()
     attributes = object.__getattribute__(unloaded, "__dict__")
     attributes["_unloaded"] = (path, name, parameters, fitted)
     if sys.modules.get("sklearn"):  # the class costs nothing more
         _become_real(unloaded)
     return unloaded
-
-
-def _check_moments(fitted: dict[str, Any]) -> None:
-    """A solver's memory must be that of the network's parameters."""
-    if "_optimizer" in fitted:
-        params, optimizer = fitted["network_"].params, fitted["_optimizer"]
-        for moment in (optimizer.moment_1, optimizer.moment_2):
-            if moment is not None and (
-                moment.shape != params.shape or moment.dtype != params.dtype
-            ):
-                raise ValueError("the solver's memory is not that of the parameters")
 
 
 _lock = RLock()
