@@ -225,11 +225,10 @@ class Encoder:
             raise ValueError(f"{where} has {', '.join(sorted(unknown))}")
         if not _finite(state["params"]):
             raise ValueError(f"{where} has parameters that are not finite")
-        told = {a: self(state[a], f"{where}.{a}") for a in TOLD if a in state}
+        plain = [a for a in (*BUILT_FROM, *TOLD) if a in state]
         loss = network.loss_function
         return {
-            **{a: self(state[a], f"{where}.{a}") for a in BUILT_FROM},
-            **told,
+            **{a: self(state[a], f"{where}.{a}") for a in plain},
             "activations": [
                 [_named(node) for node in f] if isinstance(f, tuple) else _named(f)
                 for f in network.activations
