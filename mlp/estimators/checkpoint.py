@@ -5,6 +5,7 @@ import json
 import os
 import time
 import warnings
+from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -273,26 +274,24 @@ def _raw(array: Array) -> bytes:
 
 
 def _fingerprint(targets: Targets, held_out: Targets | None) -> str:
-    """Number of samples and a checksum of all that the fit depends on."""
+    """Number of samples, and a checksum of all that is known of them."""
     hashed = hashlib.sha256()
 
-    def take_in(array: Any) -> None:
-        if hasattr(array, "indptr"):
-            for part in (array.data, array.indices, array.indptr):
-                take_in(part)
-        elif array is not None:
-            hashed.update(f"{array.dtype.str}{array.shape}".encode())
-            for at in range(0, len(array), ROWS):
-                hashed.update(_raw(array[at : at + ROWS]))
-
-    for samples in (targets, held_out):
-        if samples is not None:
-            for array in (
-                samples.X,
-                samples.values,
-                samples.labels,
-                samples.sample_weight,
-            ):
-                hashed.update(b"none" if array is None else b"some")
+    def take_in(part: Any) -> None:
+        if is_dataclass(part):
+            for field in fields(part):
+                take_in(getattr(part, field.name))
+        elif hasattr(part, "indptr"):
+            for array in (part.data, part.indices, part.indptr):
                 take_in(array)
+        elif isinstance(part, np.ndarray) and part.dtype != object:
+            hashed.update(f"{part.dtype.str}{part.shape}".encode())
+            for at in range(0, len(part), ROWS):
+                hashed.update(_raw(part[at : at + ROWS]))
+        else:
+            told = part.tolist() if isinstance(part, np.ndarray) else part
+            hashed.update(repr(told).encode())
+
+    take_in(targets)
+    take_in(held_out)
     return f"{targets.X.shape[0]} {hashed.hexdigest()}"
