@@ -18,6 +18,7 @@ _HOME = {
     "Network": "mlp.network",
     "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
     "from_sklearn": "mlp.estimators.conversion",
+    "load": "mlp.io",
     "show_config": "mlp.threads",
     "to_onnx": "mlp.onnx_export",
 }
@@ -30,6 +31,7 @@ __all__ = [
     "Network",
     "ProjectionPursuitRegressor",
     "from_sklearn",
+    "load",
     "show_config",
     "to_onnx",
 ]
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from mlp.estimators.multitask import MultiTaskClassifier
     from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.io import load
     from mlp.kernels import ArcsineKernel
     from mlp.network import Network
     from mlp.onnx_export import to_onnx

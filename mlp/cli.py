@@ -34,6 +34,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mlp
+from mlp.container import write_atomically
 from mlp.progress import ProgressLine
 from mlp.tabular import (
     Table,
@@ -48,7 +49,6 @@ from mlp.tabular import (
     missing_values,
     read_table,
     target_values,
-    write_atomically,
 )
 
 __all__ = ["main"]

@@ -436,6 +436,28 @@ class Network:
         self.coefs, self.intercepts, self.scales = self.unpack(params)
         self.refold()
 
+    def save(self, path: Any) -> None:
+        """Write the network to a data-only file; `mlp.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            What was there before is replaced when the new file is complete.
+
+        Raises
+        ------
+        ValueError
+            If parameters are not finite.
+        """
+        from mlp.io import save
+
+        save(self, path)
+
+    @property
+    def network(self) -> "Network":
+        """Itself: ``mlp.load(path).network`` is the network, whatever was saved."""
+        return self
+
     # -- what predictions are made with --
 
     def is_plain(self) -> bool:

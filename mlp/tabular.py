@@ -7,13 +7,12 @@ so that another file with the same columns in any order can be predicted.
 
 import csv
 import difflib
-import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import joblib
 import numpy as np
@@ -22,6 +21,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from mlp.container import write_atomically
 
 __all__ = [
     "Feature",
@@ -36,7 +37,6 @@ __all__ = [
     "missing_values",
     "read_table",
     "target_values",
-    "write_atomically",
 ]
 
 Array = NDArray[Any]
@@ -157,17 +157,6 @@ def load_model(path: Path) -> TableModel:
     if not isinstance(model, TableModel):
         raise TableError(f"{path} is not a model saved by mlp")
     return model
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Call `write(file)` on a temporary binary file that then becomes `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:

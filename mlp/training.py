@@ -130,6 +130,11 @@ class StochasticRun:
         Whether the inputs are CSR.
     augment : callable, optional
         ``X_batch -> X_batch``, called for every batch.
+
+    Attributes
+    ----------
+    order : ndarray of int64 or None
+        The samples in the order of the last epoch, which the next one permutes.
     """
 
     def __init__(
@@ -160,17 +165,17 @@ class StochasticRun:
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
         self.plan.allocate(rows, n_threads, sparse)
-        self._order = samples
+        self.order = samples
         if shuffle and samples is not None:
-            self._order = samples.copy()
+            self.order = samples.copy()
         elif shuffle:
-            self._order = np.arange(self.n_samples, dtype=np.int64)
+            self.order = np.arange(self.n_samples, dtype=np.int64)
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""
-        if self.shuffle and self._order is not None:
+        if self.shuffle and self.order is not None:
             # in place: scikit-learn permutes the previous epoch's order, and so do we
-            self.rng.shuffle(self._order)
+            self.rng.shuffle(self.order)
         seed = 0
         network = self.network
         if network.corruption or (network.dropout and any(network.dropout)):
@@ -178,7 +183,7 @@ class StochasticRun:
         rate = self.optimizer.schedule.rate
         try:
             return float(
-                self.plan.epoch(self.data, self.batch_size, self._order, rate, seed)
+                self.plan.epoch(self.data, self.batch_size, self.order, rate, seed)
             )
         finally:
             self.optimizer.steps = self.plan.steps

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp.activations import layer_activations
 from mlp.connectivity import assign, resolve_connectivity
+from mlp.estimators.checkpoint import Checkpoint
 from mlp.estimators.constraints import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
@@ -27,6 +28,7 @@ from mlp.estimators.inspection import Inspection
 from mlp.estimators.standardize import measure
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
+from mlp.io import SaveMixin
 from mlp.losses import check_callable
 from mlp.network import Network
 from mlp.stopping import Progress
@@ -62,7 +64,7 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(Inspection, Course):
+class BaseMLP(SaveMixin, Inspection, Course):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
@@ -113,6 +115,13 @@ class BaseMLP(Inspection, Course):
             setattr(self, name, list(views))
             network.refold()
 
+    @property
+    def network(self) -> Network:
+        """The trained network, which predicts without scikit-learn."""
+        check_is_fitted(self)
+        self._adopt_parameters()
+        return self.network_
+
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "network_" in state:  # they are in the network already
@@ -160,12 +169,14 @@ class BaseMLP(Inspection, Course):
         incremental: bool = False,
         classes: Any = None,
         validation: tuple[Any, Any, Any] | None = None,
+        checkpoint: Any = None,
     ) -> Self:
         go_on = self.warm_start or incremental
         with self._unchanged_on_error(go_on):
             self._validate_params()
             self._validates = validation is not None
             check_combination(self, incremental=incremental, sparse=hasattr(X, "tocsr"))
+            log = None if checkpoint is None else Checkpoint(checkpoint, self)
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
             targets = self._validate_targets(
@@ -194,7 +205,7 @@ class BaseMLP(Inspection, Course):
                 self._check_loss(targets)
             with self._behind_frozen(targets, held_out):
                 if self.solver in STOCHASTIC_SOLVERS:
-                    self._fit_stochastic(targets, held_out, incremental)
+                    self._fit_stochastic(targets, held_out, incremental, log)
                 else:
                     self._fit_full_batch(targets)
         del self._random_generator, self._validates

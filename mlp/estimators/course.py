@@ -16,6 +16,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils.optimize import _check_optimize_result
 
+from mlp.estimators.checkpoint import Checkpoint
 from mlp.estimators.constraints import pair_of_betas
 from mlp.estimators.standardize import standardized
 from mlp.estimators.targets import Targets
@@ -197,25 +198,42 @@ class Course(CallbackSupportMixin, BaseEstimator):
         )
 
     def _fit_stochastic(
-        self, targets: Targets, held_out: Targets | None, incremental: bool
+        self,
+        targets: Targets,
+        held_out: Targets | None,
+        incremental: bool,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         if not (incremental and self._optimizer_fits()):
             self._optimizer = self._new_optimizer()
-        training = None
-        if self.early_stopping and held_out is None:
+        self.n_iter_ = 0
+        if checkpoint is not None:
+            checkpoint.begin(self, targets, held_out)
+            if checkpoint.finished:
+                return
+        training = validation = None
+        if checkpoint is not None and checkpoint.resumes:
+            training, validation = checkpoint.order, checkpoint.validation
+        elif self.early_stopping and held_out is None:
             training, validation = self._split(targets)
+        if validation is not None:
             held_out = targets.take(validation)
         run = self._start_run(targets, training)
         pocket = None
         if self.early_stopping and self.restore_best:
             pocket = Pocket(self.network_)
+        if checkpoint is not None:
+            checkpoint.start(pocket, validation)
         self._progress.tol = self.tol
         callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
-        self.n_iter_ = 0
+        ended = self.n_iter_ == self.max_iter
         try:
             while self.n_iter_ < self.max_iter:
                 self._epoch(run, held_out, pocket)
                 stop = self._should_stop(run)
+                ended = stop or self.n_iter_ == self.max_iter
+                if checkpoint is not None and not ended:
+                    checkpoint.epoch_ended(self, run, pocket)
                 if callbacks() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
@@ -231,6 +249,8 @@ class Course(CallbackSupportMixin, BaseEstimator):
             pocket.take_out()
         self._check_finite()
         self.network_.refold()
+        if checkpoint is not None and ended:
+            checkpoint.fit_ended(self)
 
     def _epoch(
         self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None

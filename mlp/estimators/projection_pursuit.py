@@ -29,9 +29,10 @@ from threadpoolctl import threadpool_limits
 
 from mlp.estimators.pursuit import Pursuit, PursuitModel, Term
 from mlp.estimators.ridge_function import FloatArray
+from mlp.io import SaveMixin
 
 
-class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
+class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     """Projection pursuit regression: a sum of smooth functions of projections.
 
     The model is ``intercept + sum_m g_m(omega_m @ x)`` with unit directions

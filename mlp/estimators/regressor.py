@@ -140,6 +140,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        checkpoint: Any = None,
     ) -> Self:
         """Fit the network to the samples.
 
@@ -151,6 +152,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight : array-like of shape (n_samples,), optional
         X_val, y_val, sample_weight_val : optional
             Samples to validate on, instead of a part of X.
+        checkpoint : str, path-like or tuple, optional
+            A file to which the run is written after every epoch; ``(path, n, "epochs")``
+            or ``(path, n, "seconds")`` for less often.  If there is an unfinished run of
+            the same parameters and samples in it, that run goes on, and ends with the
+            same bits as one that was never interrupted; a finished one is taken as it
+            is.  `mlp.load` reads the file too.
 
         Returns
         -------
@@ -164,7 +171,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         validation = None
         if X_val is not None or y_val is not None:
             validation = (X_val, y_val, sample_weight_val)
-        return self._fit(X, y, sample_weight, validation=validation)
+        return self._fit(
+            X, y, sample_weight, validation=validation, checkpoint=checkpoint
+        )
 
     @available_if(lambda est: est._check_partial_fit())
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

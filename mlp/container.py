@@ -1,0 +1,270 @@
+"""The bytes of a model file: numbers, a JSON header, arrays, a checksum.
+
+::
+
+    0    8   magic: b"\\x89mlp\\r\\n\\x1a\\n", which a transfer as text would spoil
+    8    8   version of the format
+    16   8   bytes of the whole file
+    24   8   bytes of the header
+    32   …   header: JSON in ASCII; its "arrays" lists [dtype, shape] of each array
+    …    …   arrays in that order, each from a multiple of 64 on, rows first
+    -32  32  SHA-256 of everything before it
+
+All numbers are little-endian.  Nothing is compressed, so that a file can't ask for more
+memory than its own size, and nothing in it is ever executed.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FORMAT", "read", "write", "write_atomically"]
+
+Array = NDArray[Any]
+
+#: version of the format: raised when older readers would misunderstand a file
+FORMAT = 1
+
+MAGIC = b"\x89mlp\r\n\x1a\n"
+PROLOGUE = 32
+DIGEST = 32
+ALIGNMENT = 64
+
+#: names of temporary files of this process
+_under_way: set[str] = set()
+_counter = count()
+
+#: bytes that an element of each kind may have; None: any number (of code points)
+ITEM_SIZES: dict[str, tuple[int, ...] | None] = {
+    "b": (1,),
+    "i": (1, 2, 4, 8),
+    "u": (1, 2, 4, 8),
+    "f": (2, 4, 8),
+    "c": (8, 16),
+    "S": None,
+    "U": None,
+}
+
+
+# -- writing --
+
+
+def write(path: Any, header: dict[str, Any], arrays: Sequence[Array]) -> None:
+    """Write a file; what was there before is replaced only when the new one is complete.
+
+    Parameters
+    ----------
+    path : str or path-like
+    header : dict
+        For JSON; "arrays" is added.
+    arrays : sequence of ndarray
+        Of numbers, truth values or strings.
+
+    Raises
+    ------
+    ValueError
+        For an array of another dtype.
+    OSError
+    """
+    arrays = [_portable(array) for array in arrays]
+    header = {**header, "arrays": [[a.dtype.str, list(a.shape)] for a in arrays]}
+    write_atomically(Path(path), lambda file: file.writelines(_pieces(header, arrays)))
+
+
+def _portable(array: Array) -> Array:
+    """Rows first, little-endian."""
+    sizes = ITEM_SIZES.get(array.dtype.kind, ())
+    if sizes is not None and array.dtype.itemsize not in sizes:
+        raise ValueError(f"an array of dtype {array.dtype} can't be written to a file")
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def _pieces(header: dict[str, Any], arrays: Sequence[Array]) -> Iterator[Any]:
+    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode("ascii")
+    end = PROLOGUE + len(text)
+    for array in arrays:
+        end = _aligned(end) + array.nbytes
+    numbers = (FORMAT, end + DIGEST, len(text))
+    hashed = hashlib.sha256()
+    at = 0
+    prologue = MAGIC + b"".join(n.to_bytes(8, "little") for n in numbers)
+    for piece in (prologue, text):
+        hashed.update(piece)
+        yield piece
+        at += len(piece)
+    for array in arrays:
+        padding = bytes(_aligned(at) - at)
+        for part in (padding, array.reshape(-1).view(np.uint8).data):
+            hashed.update(part)
+            yield part
+            at += len(part)
+    yield hashed.digest()
+
+
+def _aligned(at: int) -> int:
+    return -(-at // ALIGNMENT) * ALIGNMENT
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Call `write(file)` on a temporary binary file that then becomes `path`.
+
+    An exception leaves `path` as it was and nothing beside it.  A process that is killed
+    leaves its temporary file, which the next one to write `path` takes away.  The bytes
+    are on the disk before the name is theirs: not even a power cut leaves half a file.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is a link, the file it points to is replaced.
+    write : callable
+    """
+    path = Path(os.path.realpath(path))
+    name = f".{path.name}.{os.getpid()}.{next(_counter)}.tmp"
+    temporary = path.with_name(name)
+    _under_way.add(name)
+    try:
+        _sweep(path)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        _under_way.discard(name)
+    _sync_folder(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Take away what killed processes left of their attempts to write `path`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\d+\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            match = pattern.fullmatch(entry.name)
+            if match is None or entry.name in _under_way:
+                continue
+            # our own number may have been that of a process before us
+            process = int(match[1])
+            if process == os.getpid() or not _is_running(process):
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # where this would be no question but an order
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk too, where the system lets a folder be opened."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# -- reading --
+
+
+def read(path: Any) -> tuple[dict[str, Any], list[Array]]:
+    """The header and the arrays (read-only) of a file, checked.
+
+    Raises
+    ------
+    ValueError
+        If the file is not one of ours, is truncated or altered, or of a newer format.
+    OSError
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(PROLOGUE)
+        if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
+            raise ValueError(f"{path} is not a file of mlp's")
+        version, told, header_size = (
+            int.from_bytes(start[at : at + 8], "little") for at in (8, 16, 24)
+        )
+        if version > FORMAT and len(start) == PROLOGUE:
+            raise ValueError(
+                f"{path} has format version {version}, this mlp reads up to {FORMAT}; "
+                "a newer mlp can load it"
+            )
+        if len(start) < PROLOGUE or size < told:
+            raise ValueError(f"{path} is truncated: {size} bytes of {told or 'more'}")
+        if size > told or header_size > told - PROLOGUE - DIGEST or version < 1:
+            raise ValueError(f"{path} is damaged: its sizes don't agree")
+        file.seek(0)
+        data = file.read(size)
+    end = len(data) - DIGEST
+    if len(data) != size or _digest(data, end) != data[end:]:
+        raise ValueError(f"{path} is damaged or was altered: its checksum is wrong")
+    try:
+        header = json.loads(data[PROLOGUE : PROLOGUE + header_size])
+        arrays = _arrays(data, PROLOGUE + header_size, end, header.pop("arrays"))
+    except Exception as error:  # whoever can compute a checksum can write anything
+        raise ValueError(f"{path} is no valid file: {error}") from error
+    return header, arrays
+
+
+def _digest(data: bytes, end: int) -> bytes:
+    return hashlib.sha256(memoryview(data)[:end]).digest()
+
+
+def _arrays(data: bytes, at: int, end: int, listed: Any) -> list[Array]:
+    """Views into `data`, each within it."""
+    arrays = []
+    for name, shape in listed:
+        dtype = _dtype(name)
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"{shape} is no shape")
+        at = _aligned(at)
+        size = prod(shape) * dtype.itemsize
+        if size > end - at:
+            raise ValueError(f"an array of shape {shape} is larger than the file")
+        array = np.frombuffer(data, dtype, prod(shape), at).reshape(shape)
+        _check_items(array)
+        arrays.append(array)
+        at += size
+    if at != end:
+        raise ValueError(f"{end - at} bytes belong to no array")
+    return arrays
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    """The dtype of that name, if arrays in files may have it."""
+    match = re.fullmatch(r"[<|]([a-zA-Z])([1-9][0-9]{0,9})", name)
+    if match is None or match[1] not in ITEM_SIZES:
+        raise ValueError(f"{name!r} is not a dtype of arrays in files")
+    dtype = np.dtype(name)
+    sizes = ITEM_SIZES[match[1]]
+    if sizes is not None and dtype.itemsize not in sizes:
+        raise ValueError(f"{name!r} is not a dtype of arrays in files")
+    return dtype
+
+
+def _check_items(array: Array) -> None:
+    """Truth values must be 0 or 1, characters Unicode: NumPy takes that for granted."""
+    kind = array.dtype.kind
+    if kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        raise ValueError("a truth value is neither 0 nor 1")
+    if kind == "U" and array.size:
+        points = np.ascontiguousarray(array).reshape(-1).view("<u4")
+        if points.max() > 0x10FFFF:
+            raise ValueError("a string holds what is no character")
