@@ -125,4 +125,5 @@ class Plan:
         order: Array | None = None,
         rate: float = 0.0,
         seed: int = 0,
+        gradient_norms: Array | None = None,
     ) -> float: ...

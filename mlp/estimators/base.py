@@ -272,7 +272,8 @@ class BaseMLP(Course):
         self.best_validation_score_ = -np.inf if validates else None
         self.best_loss_ = None if self.early_stopping and validates else np.inf
         self._progress = Progress(self.tol)
-        self.__dict__.pop("_optimizer", None)
+        for name in ("_optimizer", "gradient_norms_"):
+            self.__dict__.pop(name, None)
 
     def _place_centres(self, network: Network, targets: Targets) -> None:
         """Radial basis functions start at samples, as wide as the samples are spread."""
