@@ -1,4 +1,4 @@
-"""The norms of each layer's gradient that an epoch leaves behind: those of its last batch."""
+"""The norms of the gradient that an epoch leaves behind: those of its last batch."""
 
 import numpy as np
 import oracle

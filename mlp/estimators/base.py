@@ -28,6 +28,7 @@ from mlp.initializers import draw
 from mlp.losses import check_callable
 from mlp.network import Network
 from mlp.stopping import Progress
+from mlp.summary import Summary
 from mlp.threads import resolve_threads
 
 __all__ = ["BaseMLP", "set_parameters"]
@@ -331,7 +332,23 @@ class BaseMLP(Course):
     def _scales_targets(self) -> bool:
         return False
 
-    # -- prediction --
+    # -- what was fitted, what it predicts --
+
+    def summary(self) -> Summary:
+        """The layers of the fitted network as a table of text; see `Network.summary`.
+
+        Returns
+        -------
+        Summary
+            A str; a prompt shows it as ``print`` does.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no network yet.
+        """
+        check_is_fitted(self, "network_")
+        return self.network_.summary()
 
     def _forward(self, X: Any, check_input: bool = True) -> Array:
         """Outputs (n_samples, n_outputs)."""
