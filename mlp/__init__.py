@@ -16,10 +16,12 @@ _HOME = {
     "Network": "mlp.network",
     "show_config": "mlp.threads",
 }
+_MODULES = ("plot",)
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Network", "plot", "show_config"]
 
 if TYPE_CHECKING:
+    from mlp import plot
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.regressor import MLPRegressor
     from mlp.network import Network
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mlp.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mlp' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
@@ -35,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

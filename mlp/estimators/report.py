@@ -54,4 +54,5 @@ def layer_norms(network: Network, gradient: Array) -> Array:
     squares = [
         sum(float(np.vdot(g, g)) for g in layer if g is not None) for layer in layers
     ]
-    return np.sqrt(np.array(squares))
+    norms: Array = np.sqrt(np.array(squares))
+    return norms
