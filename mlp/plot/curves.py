@@ -12,7 +12,7 @@ from mlp.solvers import FULL_BATCH_SOLVERS
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
 
-#: layers up to which each has a line in the legend
+#: more layers have a scale of colours instead of a legend
 LEGEND_LINES = 8
 
 
@@ -24,6 +24,8 @@ def _unit(estimator: Any) -> str:
 
 class LossCurveDisplay:
     """The loss of every epoch, in training and on validation samples.
+
+    As in ``loss_curve_`` and ``validation_loss_curve_``, penalties are part of the former.
 
     Parameters
     ----------
@@ -138,9 +140,9 @@ class LossCurveDisplay:
                 **{**kwargs, "label": "validation"},
             )
         if self.best_epoch is not None:
-            label = f"best {self.unit}: {self.best_epoch}"
+            label = f"best: {self.unit} {self.best_epoch}"
             if self.best_score is not None:
-                label += f" (validation score {self.best_score:.4g})"
+                label += f", score {self.best_score:.4g}"
             self.best_line_ = ax.axvline(
                 self.best_epoch, color="0.5", linestyle="--", linewidth=1, label=label
             )
@@ -169,6 +171,8 @@ class GradientFlowDisplay:
     ax_, figure_ : matplotlib Axes, Figure
     lines_ : list of matplotlib Line2D
         One a layer, from dark (at the inputs) to light.
+    colorbar_ : matplotlib Colorbar or None
+        Instead of a legend where there are many layers.
 
     Examples
     --------
@@ -244,6 +248,9 @@ class GradientFlowDisplay:
         ax = self.ax_ = axes_for(self, ax)
         self.figure_ = ax.figure
         from matplotlib import colormaps
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import BoundaryNorm, ListedColormap
+        from matplotlib.ticker import MaxNLocator
 
         n_epochs, n_layers = norms.shape
         names = self.layer_names or [f"layer {k}" for k in range(1, n_layers + 1)]
@@ -265,9 +272,17 @@ class GradientFlowDisplay:
             yscale="log",
         )
         ax.xaxis.get_major_locator().set_params(integer=True)
-        handles = self.lines_
-        if n_layers > LEGEND_LINES:  # evenly spaced ones, first and last among them
-            chosen = np.linspace(0, n_layers - 1, LEGEND_LINES).round().astype(int)
-            handles = [self.lines_[k] for k in chosen]
-        ax.legend(handles=handles)
+        self.colorbar_ = None
+        if n_layers <= LEGEND_LINES:
+            ax.legend()
+        else:
+            layers = ScalarMappable(
+                BoundaryNorm(np.arange(0.5, n_layers + 1), n_layers),
+                ListedColormap(shades),
+            )
+            self.colorbar_ = self.figure_.colorbar(
+                layers, ax=ax, label="layer (1: from the inputs)"
+            )
+            self.colorbar_.locator = MaxNLocator(integer=True)
+            self.colorbar_.minorticks_off()
         return self

@@ -258,9 +258,16 @@ class NetworkDisplay:
                     va="center",
                 )
                 self.texts_.append(text)
-        top = spread / 2 + 0.75
         for k, name in enumerate(self.layer_names):
-            ax.text(k, top, name, ha="center", va="bottom", color="0.35")
-        ax.set(ylim=(-spread / 2 - 0.6, top + 0.4), title="Network")
+            ax.annotate(
+                name,
+                (k, 1),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                color="0.35",
+            )
         ax.set_xlim(-0.35, len(places) - 0.65)
+        ax.set_ylim(-spread / 2 - 0.6, spread / 2 + 0.6)
+        ax.set_title("Network", pad=20)
         ax.axis("off")
