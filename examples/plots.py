@@ -3,8 +3,9 @@
     python plots.py [--data FILE.npz] [--out docs/images]
 
 Writes loss.png, weights.png, gradients.png, surface.png, network.png and activations.png.
-FILE.npz has arrays X (n_samples, side * side) and y; the digits are taken without it. The
-graph is that of a network of 2, 4 and 3 units which tells three noisy arms of a star apart.
+FILE.npz has x_train (n_samples, side, side) and y_train, as Keras's MNIST; without it
+the digits are taken. The graph is that of a network of 2, 4 and 3 units which tells three
+noisy arms of a star apart.
 """
 
 import argparse
@@ -52,8 +53,9 @@ def images(path):
         X, y = load_digits(return_X_y=True)
     else:
         with np.load(path) as file:
-            X, y = file["X"], file["y"]
-    return X / X.max(), y
+            X, y = file["x_train"], file["y_train"]
+    X = X.reshape(len(X), -1)
+    return (X / X.max()).astype("float32"), y
 
 
 def star(n=300, seed=0):
@@ -79,7 +81,10 @@ def displays(X, y):
     yield "loss", LossCurveDisplay.from_estimator(model)
     yield "weights", WeightImageDisplay.from_estimator(smooth)
     yield "gradients", GradientFlowDisplay.from_estimator(model)
-    yield "surface", LossSurfaceDisplay.from_estimator(model, X, y, kind="surface")
+    yield (
+        "surface",
+        LossSurfaceDisplay.from_estimator(model, X[:2000], y[:2000], kind="surface"),
+    )
     yield "network", NetworkDisplay.from_estimator(small, feature_names=["x", "y"])
     yield "activations", ActivationDisplay.from_names(ACTIVATIONS)
 
