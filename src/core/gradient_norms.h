@@ -10,28 +10,42 @@
 
 #include "dropout.h"
 
+/* Σ gradient² from `offset` on, by blocks: float32 sums of millions would lose digits. */
 static double gradient_square(const plan_t *p, size_t offset, size_t n)
 {
-    double square, unused;
-    row_sums((const real *)p->grads + offset, n, &square, &unused);
-    return square;
+    double total = 0, square, unused;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        row_sums((const real *)p->grads + offset + i, min_size(BLOCK, n - i), &square, &unused);
+        total += square;
+    }
+    return total;
 }
 
-/* Of a thinned network the gradient is compact; what sleeps has none. */
+/* Of W_l, which lies between W_{l-1} and W_{l+1}.  Of a thinned network it is compact, and what
+ * sleeps has none; only with sparse inputs all rows of W_0 are there. */
+static double weight_square(const plan_t *p, const plan_t *q, size_t l)
+{
+    const layer_t *layer = &q->layers[l];
+    const size_t end = l + 1 < q->n_layers ? layer[1].w : q->n_weights;
+    const size_t n_in = layer->n_in, n_out = layer->n_out, n = end - layer->w;
+    if (!p->thin)
+        return gradient_square(p, layer->w, n);
+    const double scale = (double)kept_scale(p, l), square = scale * scale;
+    if (l > 0 || q->unit || n != n_in * n_out)
+        return square * gradient_square(p, layer->w, n);
+    double total = 0;
+    for (size_t i = 0; i < n_in; i++)
+        if (((const real *)p->thin->awake[0])[i] != 0)
+            total += gradient_square(p, layer->w + i * n_out, n_out);
+    return square * total;
+}
+
 static void layer_gradient_norms(const plan_t *p, double *norms)
 {
     const plan_t *q = p->thin ? &p->thin->plan : p;
     for (size_t l = 0; l < p->n_layers; l++) {
         const layer_t *layer = &q->layers[l];
-        const real scale = p->thin ? kept_scale(p, l) : 1;
-        /* with sparse inputs the rows of all of them are there */
-        const real *awake = l == 0 && p->thin && !q->unit ? p->thin->awake[0] : NULL;
-        double square = 0;
-        for (size_t i = 0; i < layer->n_in; i++)
-            if (!awake || awake[i] != 0)
-                square += gradient_square(p, layer->w + i * layer->n_out, layer->n_out);
-        square *= (double)scale * (double)scale;
-        square += gradient_square(p, layer->b, layer->n_out);
+        double square = weight_square(p, q, l) + gradient_square(p, layer->b, layer->n_out);
         if (layer->has_norm)
             square += gradient_square(p, layer->norm.scale, layer->n_out);
         norms[l] = l < p->first_trained ? 0 : sqrt(square);
