@@ -22,6 +22,7 @@ _HOME = {
     "show_config": "mlp.threads",
     "to_onnx": "mlp.onnx_export",
 }
+_MODULES = ("plot",)
 
 __all__ = [
     "ArcsineKernel",
@@ -32,11 +33,13 @@ __all__ = [
     "ProjectionPursuitRegressor",
     "from_sklearn",
     "load",
+    "plot",
     "show_config",
     "to_onnx",
 ]
 
 if TYPE_CHECKING:
+    from mlp import plot
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.multitask import MultiTaskClassifier
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mlp.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mlp' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
@@ -58,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})

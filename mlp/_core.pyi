@@ -133,6 +133,7 @@ class Plan:
         order: Array | None = None,
         rate: float = 0.0,
         seed: int = 0,
+        gradient_norms: Array | None = None,
     ) -> float: ...
 
 def sensitivity(

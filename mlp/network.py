@@ -22,6 +22,7 @@ from mlp.activations import (
 from mlp.connectivity import Connectivity, Edges, resolve_connectivity
 from mlp.folding import fold_into, kept
 from mlp.losses import Loss, resolve_loss
+from mlp.summary import Summary, summarize
 
 __all__ = ["Network"]
 
@@ -393,6 +394,32 @@ class Network:
             for n, on in zip(self.layer_sizes[1:], self.normed, strict=True)
         ]
         return coefs, intercepts, scales
+
+    def summary(self) -> Summary:
+        """The layers as a table of text.
+
+        A line a layer: the shapes of its weights W, offsets b and pre-activations Z for n
+        samples, its number of parameters, activation and options; below them the sums and
+        the loss.  Widths are those of the whole network, awake or not.
+
+        Returns
+        -------
+        Summary
+            A str; a prompt shows it as ``print`` does.
+
+        Examples
+        --------
+        >>> from mlp import Network
+        >>> Network([64, 100, 10], output_activation="softmax", loss="log_loss").summary()
+        layer     W          b       Z         parameters  activation  options
+        ----------------------------------------------------------------------
+        input                        (n, 64)
+        hidden 1  (64, 100)  (100,)  (n, 100)       6,500  relu
+        output    (100, 10)  (10,)   (n, 10)        1,010  softmax
+        ----------------------------------------------------------------------
+        7,510 parameters, 60,080 bytes as float64; loss log_loss
+        """
+        return summarize(self)
 
     def copy(self) -> "Network":
         """The same network on a copy of its parameters and statistics."""

@@ -1,10 +1,43 @@
-"""A one-line progress bar, following scikit-learn's callback protocol."""
+"""Callbacks after scikit-learn's protocol: a one-line progress bar, and a request."""
 
 import sys
 import time
 from typing import Any
 
-__all__ = ["ProgressLine"]
+__all__ = ["GradientNorms", "ProgressLine"]
+
+
+class GradientNorms:
+    """Callback that asks `fit` to keep the norms of the gradient in ``gradient_norms_``.
+
+    ``gradient_norms_`` has an array of shape (n_layers_ - 1,) for each epoch: the norm of
+    the gradient in each layer's weights, offsets and batch-norm scales, of the epoch's last
+    batch; of the batch's mean loss, without penalties and before any clipping.  For
+    full-batch solvers it is the gradient over all samples, an array an iteration.
+    ``verbose=2`` keeps them too; `mlp.plot.GradientFlowDisplay` draws them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from mlp import MLPClassifier
+    >>> from mlp.progress import GradientNorms
+    >>> model = MLPClassifier((5, 5), solver="lbfgs", max_iter=500, random_state=0)
+    >>> model = model.set_callbacks(GradientNorms()).fit(*load_iris(return_X_y=True))
+    >>> [norms.shape for norms in model.gradient_norms_[:2]]
+    [(3,), (3,)]
+    """
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing: `fit` sees that this callback is there."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Do nothing."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing."""
 
 
 class ProgressLine:

@@ -4,6 +4,7 @@ One epoch is one call into the core; between two of them the caller may look, sc
 """
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -130,11 +131,18 @@ class StochasticRun:
         Whether the inputs are CSR.
     augment : callable, optional
         ``X_batch -> X_batch``, called for every batch.
+    with_norms : bool, default=False
+        Whether to note the norms of the gradient.
 
     Attributes
     ----------
     order : ndarray of int64 or None
         The samples in the order of the last epoch, which the next one permutes.
+    seconds : float
+        What the last epoch took.
+    gradient_norms : ndarray of shape (n_layers,) or None
+        Norm of the gradient in each layer's weights, offsets and scales, of the last
+        epoch's last batch; of its mean loss, without penalties and before clipping.
     """
 
     def __init__(
@@ -151,6 +159,7 @@ class StochasticRun:
         n_threads: int,
         sparse: bool,
         augment: Any = None,
+        with_norms: bool = False,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
         self.shuffle, self.rng = shuffle, rng
@@ -170,6 +179,8 @@ class StochasticRun:
             self.order = samples.copy()
         elif shuffle:
             self.order = np.arange(self.n_samples, dtype=np.int64)
+        self.seconds = 0.0
+        self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""
@@ -181,9 +192,11 @@ class StochasticRun:
         if network.corruption or (network.dropout and any(network.dropout)):
             seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
         rate = self.optimizer.schedule.rate
+        order, norms, begun = self.order, self.gradient_norms, perf_counter()
         try:
             return float(
-                self.plan.epoch(self.data, self.batch_size, self.order, rate, seed)
+                self.plan.epoch(self.data, self.batch_size, order, rate, seed, norms)
             )
         finally:
             self.optimizer.steps = self.plan.steps
+            self.seconds = perf_counter() - begun

@@ -22,4 +22,5 @@ y = np.array(["same", "differs", "differs", "same"])
 model = mlp.MLPClassifier((8,), solver="lbfgs", random_state=0).fit(X, y)
 assert (model.predict(X) == y).all()
 mlp.show_config()
+assert mlp.plot.LossCurveDisplay and "matplotlib" not in sys.modules
 print("the installed wheel works")

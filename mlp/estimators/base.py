@@ -32,6 +32,7 @@ from mlp.io import SaveMixin
 from mlp.losses import check_callable
 from mlp.network import Network
 from mlp.stopping import Progress
+from mlp.summary import Summary
 from mlp.threads import resolve_threads
 from mlp.transfer import frozen_layers, take_over
 
@@ -289,7 +290,8 @@ class BaseMLP(SaveMixin, Inspection, Course):
         self.best_validation_score_ = -np.inf if validates else None
         self.best_loss_ = None if self.early_stopping and validates else np.inf
         self._progress = Progress(self.tol)
-        self.__dict__.pop("_optimizer", None)
+        for name in ("_optimizer", "gradient_norms_"):
+            self.__dict__.pop(name, None)
 
     def _base_network(self) -> Network:
         """The network of `base`."""
@@ -370,7 +372,23 @@ class BaseMLP(SaveMixin, Inspection, Course):
     def _scales_targets(self) -> bool:
         return False
 
-    # -- prediction --
+    # -- what was fitted, what it predicts --
+
+    def summary(self) -> Summary:
+        """The layers of the fitted network as a table of text; see `Network.summary`.
+
+        Returns
+        -------
+        Summary
+            A str; a prompt shows it as ``print`` does.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no network yet.
+        """
+        check_is_fitted(self, "network_")
+        return self.network_.summary()
 
     def _forward(self, X: Any, check_input: bool = True) -> Array:
         """Outputs (n_samples, n_outputs)."""

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from mlp.estimators.checkpoint import Checkpoint
 from mlp.estimators.constraints import pair_of_betas
+from mlp.estimators.report import epoch_line, layer_norms
 from mlp.estimators.standardize import standardized
 from mlp.estimators.targets import Targets
 from mlp.network import Network
+from mlp.progress import GradientNorms
 from mlp.schedules import Schedule
 from mlp.solvers import Risk, minimize
 from mlp.stopping import Pocket, Progress
@@ -47,12 +50,14 @@ class Course(CallbackSupportMixin, BaseEstimator):
     """Trains the network of an estimator, by its parameters; `BaseMLP` is one."""
 
     network_: Network
+    n_layers_: int
     loss_: float
     n_iter_: int
     t_: int
     loss_curve_: list[float]
     validation_scores_: Any
     validation_loss_curve_: Any
+    gradient_norms_: list[Array]
     best_validation_score_: Any
     best_loss_: Any
     _progress: Progress
@@ -195,6 +200,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             n_threads=resolve_threads(self.n_threads),
             sparse=targets.sparse,
             augment=None if augment is None else lambda batch: augment(batch, rng),
+            with_norms=self._wants_norms(),
         )
 
     def _fit_stochastic(
@@ -260,11 +266,14 @@ class Course(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ += 1
         self.t_ += run.n_samples
         self.loss_curve_.append(self.loss_)
-        if self.verbose:
+        if self.verbose == 1:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         value = -self.loss_
         if held_out is not None:
             value = self._validate_epoch(held_out, value)
+        if run.gradient_norms is not None:
+            rate = run.optimizer.schedule.rate
+            self._report(run.gradient_norms.copy(), run.n_samples, run.seconds, rate)
         if self._progress.update(value) and pocket is not None:
             pocket.keep()
         if self.best_loss_ is not None:
@@ -292,9 +301,39 @@ class Course(CallbackSupportMixin, BaseEstimator):
                 score = float(scorer(self, X, held_out.y, **routed))
         self.validation_scores_.append(score)
         self.best_validation_score_ = max(self.best_validation_score_, score)
-        if self.verbose:
+        if self.verbose == 1:
             print(f"Validation score: {score:f}")
         return score if self.early_stopping else value
+
+    def _wants_norms(self) -> bool:
+        callbacks = getattr(self, "_skl_callbacks", ())
+        return self.verbose > 1 or any(isinstance(c, GradientNorms) for c in callbacks)
+
+    def _report(
+        self, norms: Array, samples: int, seconds: float, rate: float | None = None
+    ) -> None:
+        """Keep the gradient's norms; print the line of ``verbose=2``."""
+        # frozen layers in front, which are not part of what is trained, have none
+        norms = np.concatenate([np.zeros(self.n_layers_ - 1 - len(norms)), norms])
+        self.__dict__.setdefault("gradient_norms_", []).append(norms)
+        if self.verbose > 1:
+            validation = None
+            if self.validation_scores_:
+                validation = (
+                    self.validation_loss_curve_[-1],
+                    self.validation_scores_[-1],
+                )
+            print(
+                epoch_line(
+                    self.n_iter_,
+                    self.loss_,
+                    norms=norms,
+                    samples=samples,
+                    seconds=seconds,
+                    rate=rate,
+                    validation=validation,
+                )
+            )
 
     def _should_stop(self, run: StochasticRun) -> bool:
         schedule = run.optimizer.schedule
@@ -329,14 +368,19 @@ class Course(CallbackSupportMixin, BaseEstimator):
         callbacks = self._begin_callbacks(self.max_iter)
         curve = self.loss_curve_
 
-        def on_iteration(risk: float) -> bool:
-            curve.append(risk)
-            self.loss_, self.n_iter_ = risk, self.n_iter_ + 1
-            if self.verbose:
-                print(f"Iteration {self.n_iter_}, loss = {risk:.8f}")
+        def on_iteration(value: float) -> bool:
+            curve.append(value)
+            self.loss_, self.n_iter_ = value, self.n_iter_ + 1
+            if self.verbose == 1:
+                print(f"Iteration {self.n_iter_}, loss = {value:.8f}")
+            if with_norms:
+                norms = layer_norms(self.network_, risk.plan.grads)
+                done = risk.evaluations * risk.data.shape[0]
+                self._report(norms, done, perf_counter() - begun)
             return callbacks()
 
         self.n_iter_ = 0
+        with_norms, begun = self._wants_norms(), perf_counter()
         risk = Risk(
             self.network_,
             standardized(self.network_, targets).data(),

@@ -48,7 +48,8 @@ tol : float, default=1e-4
     of the gradient at which they stop ('lbfgs' also stops, as scikit-learn's does, when a
     step gains less than 2.2e-9 of the loss, or of 1 if that is more).
 verbose : bool or int, default=False
-    Whether to print the loss of every epoch.
+    Whether to print the loss of every epoch; with 2, also loss and score on the
+    validation samples, learning rate, norm of the gradient and samples a second.
 warm_start : bool, default=False
     Whether `fit` goes on from the parameters of the previous call.
 momentum : float, default=0.9
@@ -160,6 +161,9 @@ best_validation_score_ : float or None
     The best of them.
 validation_loss_curve_ : list of float or None
     Loss on the validation samples after every epoch, where there are any.
+gradient_norms_ : list of ndarray of shape (n_layers_ - 1,)
+    Norm of each layer's gradient in the last batch of every epoch; with ``verbose=2``
+    or the callback `mlp.progress.GradientNorms`.
 t_ : int
     Samples seen in training.
 n_iter_ : int

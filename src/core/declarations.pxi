@@ -171,7 +171,7 @@ cdef extern from "dispatch.h" nogil:
         size_t batch_size
         size_t position
         double loss
-        double gradient_norm
+        double *gradient_norms
         double seconds
         int failed
         int stop

@@ -6,6 +6,7 @@
 #ifndef MLP_EPOCH_H
 #define MLP_EPOCH_H
 
+#include "gradient_norms.h"
 #include "network.h"
 
 /* ---- update -------------------------------------------------------------------------- */
@@ -287,6 +288,8 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
     if (tid == 0) {
         e->position = position;
         p->solver.t = t;
+        if (e->gradient_norms && position >= d->n_samples)
+            layer_gradient_norms(p, e->gradient_norms);
     }
 }
 

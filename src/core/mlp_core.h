@@ -220,7 +220,7 @@ typedef struct {
     size_t batch_size;
     size_t position;         /* samples done                                             */
     double loss;             /* Σ over batches of (batch loss × batch length)            */
-    double gradient_norm;    /* of the last batch, where asked for                       */
+    double *gradient_norms;  /* (n_layers,) of the last batch, or NULL                   */
     double seconds;          /* leave after this long                                    */
     int failed;              /* a callback did                                           */
     volatile int stop;       /* set when it is time to leave, or a callback failed       */

@@ -341,6 +341,7 @@ typedef struct {
     double s;             /* W = s V                                                     */
     double square;        /* ‖V‖²                                                        */
     int with_square;      /* the loss wants it                                           */
+    double *norms;        /* this sample's gradient norms go here, or NULL               */
 } online_t;
 
 /* Workspace beside the plan's, in reals: the state, Vᵀy of every layer, the first layer's twice (this
@@ -471,6 +472,14 @@ INLINE void carry_square(online_t *o, size_t l, const real *y, size_t n_in, cons
                           2 * (double)dot(o->z[l], delta, n));
 }
 
+/* ‖(y δᵀ, δ)‖, where it is asked for */
+INLINE void note_norm(const online_t *o, size_t l, const real *y, size_t n, const real *delta)
+{
+    if (o->norms)
+        o->norms[l] = sqrt((1 + (double)dot(y, y, n)) *
+                           (double)dot(delta, delta, o->p->layers[l].n_out));
+}
+
 /* Backward and update of all layers but the first; returns δ_1. */
 static const real *online_backward(online_t *o, double rate, double k)
 {
@@ -486,6 +495,7 @@ static const real *online_backward(online_t *o, double rate, double k)
             middle_layer((real *)p->params + layer->w, layer->n_in, layer->n_out, under->y,
                          relu, (real)k, above, &o->list, below);
         carry_square(o, l, under->y, layer->n_in, above, k);
+        note_norm(o, l, under->y, layer->n_in, above);
         add_scaled((real *)p->params + layer->b, (real)-rate, above, layer->n_out);
         if (o->s != 1)
             scale_all(below, (real)o->s, under->n_out);
@@ -520,6 +530,7 @@ static double online_step(online_t *o, sample_t now, const sample_t *next, doubl
         o->square += k * (k * input_square(&now) * (double)dot(delta, delta, n) -
                           2 * (double)dot(o->z[0], delta, n));
     }
+    note_norm(o, 0, now.x, now.length, delta);
     add_scaled((real *)p->params + first->b, (real)-rate, delta, first->n_out);
     first_layer((real *)p->params + first->w, first->n_out, now, next, (real)k, delta,
                 &o->list, o->z_next);
@@ -558,6 +569,7 @@ static void online_epoch(plan_t *p, const data_t *d, epoch_t *e)
             next = sample_of(d, sample_at(d, i + 1), p->n_features);
         if (weight > 0) {
             gather_target(p, d, sample, p->t);
+            o->norms = more ? NULL : e->gradient_norms;
             e->loss += online_step(o, now, more ? &next : NULL, weight);
             p->solver.t++;
         } else if (more) {

@@ -24,6 +24,7 @@ typedef struct {
     row_list_t list;
     double *row_square;          /* ‖·‖² of each row of each W                             */
     double square;               /* their sum                                              */
+    double *norms;               /* this sample's gradient norms go here, or NULL          */
 } masked_t;
 
 static size_t rows_of_all(const plan_t *p)
@@ -123,6 +124,18 @@ static void list_awake(masked_t *o, size_t l, const real *y, real k, int zeros)
     list->n = n;
 }
 
+/* ‖(y δᵀ, δ)‖ of what is awake, where it is asked for */
+static void masked_norm(const masked_t *o, size_t l, const real *y, const real *delta)
+{
+    const layer_t *layer = &o->p->layers[l];
+    const double scale = (double)kept_scale(o->p, l);
+    double square = 0;
+    for (size_t i = 0; o->norms && i < layer->n_in; i++)
+        square += o->awake[l][i] != 0 ? scale * y[i] * scale * y[i] : 0;
+    if (o->norms)
+        o->norms[l] = sqrt((1 + square) * (double)dot(delta, delta, layer->n_out));
+}
+
 /* Layer l backwards and its update; `below` may be NULL. */
 static void masked_backward(masked_t *o, size_t l, const real *y, const real *delta, real *below,
                             double rate, double decay)
@@ -133,6 +146,7 @@ static void masked_backward(masked_t *o, size_t l, const real *y, const real *de
     const size_t n = layer->n_out, ld = layer->ld;
     real *v = (real *)p->params + layer->w;
     double *square = o->row_square;
+    masked_norm(o, l, y, delta);
     for (size_t m = 0; m < l; m++)
         square += p->layers[m].n_in;
     for (size_t j = 0; j < ld; j += LANES)
@@ -235,6 +249,7 @@ static void masked_epoch(plan_t *p, const data_t *d, epoch_t *e)
             if (d->indptr)
                 scatter_row(d, sample, o->x, p->n_features);
             gather_target(p, d, sample, p->t);
+            o->norms = i + 1 < d->n_samples ? NULL : e->gradient_norms;
             e->loss += masked_step(o, x, i, weight);
             p->solver.t++;
         }

@@ -606,9 +606,12 @@ cdef class Plan:
         return 0
 
     def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0,
-              uint64_t seed=0):
+              uint64_t seed=0, gradient_norms=None):
         """One pass over the samples named by `order` (all of them if None), in that order;
-        returns the mean loss of its batches."""
+        returns the mean loss of its batches.
+
+        `gradient_norms`, float64 of shape (n_layers,), receives those of the last batch.
+        """
         cdef epoch_t e
         cdef size_t n_samples = data.c.n_samples, n = n_samples, before
         cdef double begun
@@ -617,6 +620,11 @@ cdef class Plan:
         e.batch_size = batch_size
         self.c.solver.rate = rate
         self.c.seed = seed
+        if gradient_norms is not None:
+            if gradient_norms.shape != (self.c.n_layers,):
+                raise ValueError(f"gradient_norms must have shape ({self.c.n_layers},)")
+            gradient_norms[:] = 0
+            e.gradient_norms = <double *> address(gradient_norms, 1)
         if order is not None:
             if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
                 raise ValueError("order must be a contiguous int64 vector")

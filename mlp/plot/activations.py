@@ -1,0 +1,210 @@
+"""Activations and their derivatives as curves [S table 65.1]."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlp.activations import ACTIVATIONS, Activation, resolve_activation
+from mlp.network import Network
+from mlp.plot.canvas import network_of, pyplot
+
+__all__ = ["ActivationDisplay"]
+
+Array = NDArray[Any]
+
+#: not functions of one number
+EXCLUDED = ("rbf", "softmax")
+
+
+def _curves(f: Activation, z: Array) -> tuple[Array, Array]:
+    """f(z) and f′(z), by the core: as many outputs as z, which are the offsets."""
+    network = Network([1, len(z)], output_activation=f)
+    network.intercepts[0][:] = z
+    nothing = np.zeros((1, 1))
+    y = network.forward(nothing)
+    if not f.entry.trainable:
+        return y[0], np.zeros_like(z)
+    # with the targets f(z) − 1 the gradient of ½‖y − t‖² in the offsets is f′(z)
+    _, gradient = network.gradients(nothing, y - 1)
+    return y[0], network.unpack(gradient)[1][0]
+
+
+def _label(f: Activation) -> str:
+    """The name, with parameters that are not the usual ones."""
+    if f == resolve_activation(f.name):
+        return f.name
+    return f"{f.name}({', '.join(f'{value:.4g}' for value in f.parameters)})"
+
+
+class ActivationDisplay:
+    """Activations f and their derivatives f′, a panel each [S table 65.1].
+
+    Parameters
+    ----------
+    z : array-like of shape (n_points,)
+    values, derivatives : array-like of shape (n_activations, n_points)
+    names : sequence of str
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        One an activation.
+    figure_ : matplotlib Figure
+    lines_ : list of pair of matplotlib Line2D
+        f and f′ of each activation.
+
+    Examples
+    --------
+    >>> from mlp.plot import ActivationDisplay
+    >>> display = ActivationDisplay.from_names(
+    ...     ["relu", ("leaky_relu", 0.1), "gelu"]
+    ... )  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        z: ArrayLike,
+        values: ArrayLike,
+        derivatives: ArrayLike,
+        names: Sequence[str],
+    ) -> None:
+        self.z, self.values, self.derivatives = z, values, derivatives
+        self.names = names
+
+    @classmethod
+    def from_names(
+        cls,
+        names: Sequence[Any] | None = None,
+        *,
+        z: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw activations of the table.
+
+        Parameters
+        ----------
+        names : sequence of str or tuple, optional
+            As ``activation`` takes them: names, with parameters where wanted.  All that
+            are functions of one number if None.
+        z : array-like of shape (n_points,), optional
+            Where; 401 points from −4 to 4 if None.
+        ax, kwargs
+            See `plot`.
+
+        Raises
+        ------
+        ValueError
+            For a name that is not in the table, or no function of one number.
+        """
+        pyplot(cls.__name__)
+        if names is None:
+            names = [name for name in ACTIVATIONS if name not in EXCLUDED]
+        chosen = [resolve_activation(name, "names") for name in names]
+        for f in chosen:
+            if f.name in EXCLUDED:
+                raise ValueError(f"names: {f.name!r} is not a function of one number")
+        if not chosen:
+            raise ValueError("names must name at least one activation")
+        points = np.linspace(-4, 4, 401) if z is None else np.asarray(z, dtype=float)
+        curves = [_curves(f, points) for f in chosen]
+        display = cls(
+            z=points,
+            values=np.array([f for f, _ in curves]),
+            derivatives=np.array([slope for _, slope in curves]),
+            names=[_label(f) for f in chosen],
+        )
+        return display.plot(ax, **kwargs)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        z: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the activations that a fitted estimator's layers have, each once.
+
+        Parameters
+        ----------
+        estimator : fitted estimator or Network
+        z, ax, kwargs
+            See `from_names`.
+
+        Raises
+        ------
+        NotFittedError
+        """
+        network = network_of(estimator)
+        kinds = [
+            f
+            for layer in (*network.activations, network.output_activation)
+            for f in (layer if isinstance(layer, tuple) else (layer,))
+        ]
+        names = [f for f in dict.fromkeys(kinds) if f.name not in EXCLUDED]
+        return cls.from_names(names, z=z, ax=ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            One of ``plt.subplots``, divided into a panel an activation; a new figure's if
+            None.
+        kwargs
+            Of the curves' ``ax.plot``.
+
+        Returns
+        -------
+        self
+        """
+        plt = pyplot(type(self).__name__)
+        n = len(self.names)
+        n_columns = min(n, 6 if n > 10 else 4)
+        n_rows = ceil(n / n_columns)
+        if ax is None:
+            self.figure_ = plt.figure(
+                figsize=(2.1 * n_columns + 0.4, 1.9 * n_rows + 0.6),
+                layout="constrained",
+            )
+            grid = self.figure_.add_gridspec(n_rows, n_columns)
+        else:
+            place = ax.get_subplotspec()
+            if place is None:
+                raise ValueError("ax must be one of plt.subplots, to be divided")
+            ax.axis("off")
+            self.figure_ = ax.figure
+            grid = place.subgridspec(n_rows, n_columns)
+        panels: list[Any] = []
+        for k in range(n):
+            shared = {"sharex": panels[0], "sharey": panels[0]} if panels else {}
+            panels.append(
+                self.figure_.add_subplot(grid[k // n_columns, k % n_columns], **shared)
+            )
+        self.axes_ = np.array(panels)
+        self.lines_ = [self._panel(panel, k, kwargs) for k, panel in enumerate(panels)]
+        for k, panel in enumerate(panels):
+            panel.tick_params(
+                labelleft=k % n_columns == 0, labelbottom=k + n_columns >= n
+            )
+        panels[0].locator_params(integer=True)
+        panels[0].legend(fontsize="small")
+        return self
+
+    def _panel(self, panel: Any, k: int, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        values, slopes = np.asarray(self.values)[k], np.asarray(self.derivatives)[k]
+        for line in (panel.axhline, panel.axvline):
+            line(0, color="0.85", linewidth=0.8, zorder=0)
+        (f,) = panel.plot(self.z, values, **{"color": "C0", "label": "f", **kwargs})
+        (slope,) = panel.plot(
+            self.z, slopes, **{"color": "C1", **kwargs, "ls": "--", "label": "f′"}
+        )
+        panel.set(title=self.names[k], ylim=(-2.2, 3.2))
+        return f, slope
