@@ -28,4 +28,5 @@ import numpy as np  # no-cython-lint
 include "declarations.pxi"  # the C side, buffers, the choice of instruction set
 include "data.pxi"          # Data: samples as the kernels see them
 include "plan.pxi"          # Plan: a network, its training, Python in the loop
+include "pairs.pxi"         # pairs of samples through a twin network
 include "probes.pxi"        # kernels by themselves, for tests and benchmarks

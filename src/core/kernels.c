@@ -8,8 +8,10 @@
  *   batch_norm.h  dropout.h  what may stand around a layer
  *   network.h  epoch.h     a batch, an epoch
  *   online.h               an epoch of single samples
+ *   pairs.h                an epoch of pairs, through a twin network
  */
 #include "online.h"
+#include "pairs.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -240,6 +242,8 @@ const kernels_t MLP_TABLE = {
     .forward = forward_entry,
     .gradient = gradient_entry,
     .epoch = epoch_entry,
+    .pair_gradient = pair_gradient_entry,
+    .pair_epoch = pair_epoch_entry,
     .probe_multiply_add = probe_multiply_add,
     .probe_memory = probe_memory,
 };
