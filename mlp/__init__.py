@@ -14,14 +14,25 @@ _HOME = {
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "Network": "mlp.network",
+    "SiameseClassifier": "mlp.estimators.siamese",
+    "sample_pairs": "mlp.estimators.pairs",
     "show_config": "mlp.threads",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "Network",
+    "SiameseClassifier",
+    "sample_pairs",
+    "show_config",
+]
 
 if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
+    from mlp.estimators.pairs import sample_pairs
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.estimators.siamese import SiameseClassifier
     from mlp.network import Network
     from mlp.threads import show_config
 

@@ -150,7 +150,9 @@ class PairPlan:
     def allocate(
         self, pairs: int, n_threads: int = 1, sparse: bool = False
     ) -> None: ...
-    def loss_and_gradient(self, data: PairData, with_gradient: bool = True) -> float: ...
+    def loss_and_gradient(
+        self, data: PairData, with_gradient: bool = True
+    ) -> float: ...
     def epoch(
         self,
         data: PairData,

@@ -84,6 +84,10 @@ class BaseMLP(Course):
         """Checked samples; may set what describes y, such as ``classes_``."""
         raise NotImplementedError
 
+    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+        """Refuse parameters that make no sense together."""
+        check_combination(self, incremental=incremental, sparse=sparse)
+
     # -- state --
 
     def _expose_parameters(self) -> None:
@@ -164,7 +168,7 @@ class BaseMLP(Course):
         with self._unchanged_on_error(go_on):
             self._validate_params()
             self._validates = validation is not None
-            check_combination(self, incremental=incremental, sparse=hasattr(X, "tocsr"))
+            self._check_combination(incremental, sparse=hasattr(X, "tocsr"))
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
             targets = self._validate_targets(
@@ -189,7 +193,7 @@ class BaseMLP(Course):
                 if samples is not None:
                     samples.cast(self.network_.dtype)
             self._adopt_parameters()
-            if callable(self.loss):
+            if callable(getattr(self, "loss", None)):
                 self._check_loss(targets)
             if self.solver in STOCHASTIC_SOLVERS:
                 self._fit_stochastic(targets, held_out, incremental)
@@ -263,6 +267,10 @@ class BaseMLP(Course):
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_activation.name
+        self._begin_records()
+
+    def _begin_records(self) -> None:
+        """Nothing trained yet: no losses, no scores, no solver's memory."""
         self.t_ = self.n_iter_ = 0
         self.loss_curve_ = []
         validates = self.early_stopping or self._validates
