@@ -1,4 +1,4 @@
-"""Training a `SiameseNetwork` by mini-batches of pairs: what solvers remember, and epochs."""
+"""Training a `SiameseNetwork` by mini-batches of pairs: solvers’ memory, and epochs."""
 
 from dataclasses import replace
 from typing import Any

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mlp.activations import layer_activations
+from mlp.activations import layer_activations, resolve_activation
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.constraints import (
     COUNT,
@@ -36,18 +36,6 @@ from mlp.threads import resolve_threads
 __all__ = ["SiameseClassifier"]
 
 Array = NDArray[Any]
-
-#: parameters that are part of the networks, whose change would not reach fitted ones
-BUILT_IN = (
-    "activation",
-    "n_embedding",
-    "embedding_activation",
-    "head",
-    "batch_norm",
-    "batch_norm_momentum",
-    "batch_norm_epsilon",
-    "standardize",
-)
 
 
 @document
@@ -72,6 +60,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         'distance': their absolute difference, through an affine unit and a sigmoid, by
         cross-entropy; 'relation': both in a row, through a second network, by squared
         error to {0, 1}.  The first two judge (a, b) and (b, a) alike, 'relation' need not.
+        Embeddings of many kinds can't all be opposite, so cosines of different ones stay
+        near 0, where `predict` divides: scikit-learn's ``TunedThresholdClassifierCV``
+        finds a better place.
     head_layer_sizes : int or array-like, default=(100,)
         Units of each hidden layer of the relation's network.
     head_activation : str, tuple or sequence, default="relu"
@@ -471,7 +462,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
                 part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
             ):
                 W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
-        self._built_with = {name: getattr(self, name) for name in BUILT_IN}
         self.network_ = network
         if self.standardize:
             measure(twin, targets.samples(), False)
@@ -480,28 +470,34 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         self._begin_records()
 
     def _check_topology(self, targets: Any) -> None:
-        sizes = [network.layer_sizes[1:-1] for network in self.network_.networks]
-        for name, now, fitted in zip(
-            ("hidden_layer_sizes", "head_layer_sizes"),
-            (hidden_sizes(self), self._head_sizes()),
-            sizes,
-            strict=False,
-        ):
-            if tuple(now) != fitted:
+        twin, head = self.network_.twin, self.network_.head
+        widths = twin.layer_sizes[1:-1]
+        fitted = {
+            "head": self.network_.kind,
+            "hidden_layer_sizes": widths,
+            "n_embedding": twin.n_outputs,
+            "activation": twin.activations,
+            "embedding_activation": twin.output_activation,
+            "batch_norm": twin.batch_norm,
+            "batch_norm_momentum": twin.batch_norm_momentum,
+            "batch_norm_epsilon": twin.batch_norm_epsilon,
+            "standardize": twin.input_scale is not None,
+        }
+        asked = {  # where one thing has several names
+            "hidden_layer_sizes": tuple(hidden_sizes(self)),
+            "activation": layer_activations(self.activation, widths),
+            "embedding_activation": resolve_activation(self.embedding_activation),
+        }
+        if self.network_.kind == "relation":
+            widths = head.layer_sizes[1:-1]
+            fitted |= {"head_layer_sizes": widths, "head_activation": head.activations}
+            asked["head_layer_sizes"] = tuple(self._head_sizes())
+            asked["head_activation"] = layer_activations(self.head_activation, widths)
+        for name, before in fitted.items():
+            if asked.get(name, getattr(self, name)) != before:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} differs from the fitted network's "
-                    f"{fitted}; refit with warm_start=False"
-                )
-        for name, before in self._built_with.items():
-            value: Any = getattr(self, name)
-            if name == "activation":  # a list says the same as a tuple
-                value, before = (
-                    layer_activations(f, sizes[0]) for f in (value, before)
-                )
-            if value != before:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} can't take the place of {before!r} "
-                    "in a fitted network; refit with warm_start=False"
+                    f"{before!r}; refit with warm_start=False"
                 )
 
     def _new_optimizer(self) -> Any:
