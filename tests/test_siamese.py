@@ -214,6 +214,33 @@ def test_a_batch_in_pieces_is_one_step(head):
     assert_allclose(whole.params - 0.1 * gradient, parts.params, rtol=1e-11)
 
 
+@every_head
+def test_batch_norm_is_over_both_samples_of_a_batchs_pairs(head):
+    given = X, index, t, w = make_pairs(head, n_pairs=9)
+    trained = make_network(head, batch_norm="hidden")
+    stepped = make_network(head, batch_norm="hidden")
+    run_epochs(trained, given, n_epochs=1, shuffle=False)
+    for rows in (slice(0, 4), slice(4, 9)):  # a last one by itself joins them
+        batch = stepped.data(X, index[rows], t[rows], w[rows])
+        gradient = stepped.loss_and_gradient(batch)[1]
+        z = X[index[rows].ravel()] @ stepped.twin.coefs[0]
+        at = 0
+        for part in stepped.networks:
+            part.params -= 0.1 * gradient[at : at + part.params.size]
+            at += part.params.size
+        lam = stepped.twin.batch_norm_momentum
+        for kept, seen in zip(
+            stepped.twin.statistics[0],
+            (z.mean(axis=0), z.var(axis=0, ddof=1)),
+            strict=False,
+        ):
+            kept[:] = lam * kept + (1 - lam) * seen
+    assert_allclose(trained.params, stepped.params, rtol=1e-11, atol=1e-13)
+    assert_allclose(
+        trained.twin.statistics[0][:2], stepped.twin.statistics[0][:2], rtol=1e-11
+    )
+
+
 # ---- the core --------------------------------------------------------------------------
 
 
