@@ -6,10 +6,11 @@ FILE.npz holds X (n_pictures, height, width) and subject (n_pictures,), as the A
 40 people, 10 pictures each.  They are reduced by four in both directions; 32 people are
 trained on, mirrored and shifted by a pixel too, and all pairs of pictures of the 8 others
 are the test.  'cosine' and 'relation' beat the pixels there; 'distance' does or does not,
-as the 32 people fall: differences of embeddings keep what the light changes.  Without FILE.npz scikit-learn's digits take the place of faces: 0 to 6 are
-trained on, 7, 8 and 9 are the others.  Seven kinds are too few to learn from what makes
-kinds differ: there the networks win on new pictures of the kinds that they have seen, and
-pixels on the others.
+as the people fall.
+
+Without FILE.npz scikit-learn's digits take the place of faces: 0 to 6 are trained on, 7, 8
+and 9 are the others.  Seven kinds are too few to learn from what makes kinds differ: the
+networks win on new pictures of the kinds that they have seen, the pixels on the others.
 
 What is printed is the area under the ROC curve, 1 for a perfect order of the pairs and 0.5
 for chance.  Each round of training is one pass over newly drawn pairs.

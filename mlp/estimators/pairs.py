@@ -15,7 +15,7 @@ from mlp import _core
 from mlp.estimators.targets import Targets
 from mlp.network import as_rows
 
-__all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs"]
+__all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
 
 Array = NDArray[Any]
 
@@ -132,6 +132,30 @@ def _check_two(estimator: Any, X: tuple[Any, ...], dtype: Any, reset: bool) -> P
     n = first.shape[0]
     index = np.arange(2 * n, dtype=np.int64).reshape(2, n).T
     return Pairs(rows, np.ascontiguousarray(index))
+
+
+def two_labels(y: Array, classes: Any, known: Array | None) -> Array:
+    """The labels for different and for same, in this order: those `known`, or `classes`,
+    or those of y.
+
+    Raises
+    ------
+    ValueError
+        If they are not two, or y has others.
+    """
+    labels = np.unique(y)
+    if known is None:
+        known = labels if classes is None else np.unique(classes)
+        if len(known) != 2:
+            raise ValueError(
+                "y must have two labels, for different and for same; got "
+                f"{known.tolist()[:5]}"
+            )
+    if len(np.setdiff1d(labels, known)):
+        raise ValueError(
+            f"y has the labels {labels.tolist()[:5]}, classes_ are {known.tolist()}"
+        )
+    return known
 
 
 def sample_pairs(

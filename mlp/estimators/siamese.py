@@ -23,7 +23,7 @@ from mlp.estimators.constraints import (
     hidden_sizes,
     pair_of_betas,
 )
-from mlp.estimators.pairs import PairTargets, check_pairs
+from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
 from mlp.estimators.parameters import document
 from mlp.estimators.standardize import measure, standardized
 from mlp.estimators.targets import check_weights
@@ -402,7 +402,8 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         y = column_or_1d(y, warn=True)
         check_consistent_length(pairs, y)
         check_classification_targets(y)
-        self._set_classes(y, classes, first)
+        known = None if first else self.classes_
+        self.classes_ = two_labels(y, classes, known)
         same = np.searchsorted(self.classes_, y)
         values = np.array(HEADS[self.head], dtype=pairs.dtype)[same]
         weights = check_weights(sample_weight, pairs)
@@ -415,22 +416,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             sample_weight=weights,
             strata=same,
         )
-
-    def _set_classes(self, y: Array, classes: Any, first: bool) -> None:
-        labels = np.unique(y)
-        if first:
-            known = labels if classes is None else np.unique(classes)
-            if len(known) != 2:
-                raise ValueError(
-                    "y must have two labels, for different and for same; got "
-                    f"{known.tolist()[:5]}"
-                )
-            self.classes_ = known
-        if len(np.setdiff1d(labels, self.classes_)):
-            raise ValueError(
-                f"y has the labels {labels.tolist()[:5]}, classes_ are "
-                f"{self.classes_.tolist()}"
-            )
 
     def _initialize(self, targets: Any) -> None:
         """New networks: the twin drawn first, then the head."""
