@@ -148,6 +148,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     }
     network_: Any
     _optimizer: Any
+    classes_: Array
 
     def __init__(
         self,
