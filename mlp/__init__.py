@@ -17,8 +17,10 @@ _HOME = {
     "MultiTaskClassifier": "mlp.estimators.multitask",
     "Network": "mlp.network",
     "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
+    "SiameseClassifier": "mlp.estimators.siamese",
     "from_sklearn": "mlp.estimators.conversion",
     "load": "mlp.io",
+    "sample_pairs": "mlp.estimators.pairs",
     "show_config": "mlp.threads",
     "to_onnx": "mlp.onnx_export",
 }
@@ -31,9 +33,11 @@ __all__ = [
     "MultiTaskClassifier",
     "Network",
     "ProjectionPursuitRegressor",
+    "SiameseClassifier",
     "from_sklearn",
     "load",
     "plot",
+    "sample_pairs",
     "show_config",
     "to_onnx",
 ]
@@ -43,8 +47,10 @@ if TYPE_CHECKING:
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.multitask import MultiTaskClassifier
+    from mlp.estimators.pairs import sample_pairs
     from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.estimators.siamese import SiameseClassifier
     from mlp.io import load
     from mlp.kernels import ArcsineKernel
     from mlp.network import Network

@@ -143,3 +143,37 @@ def sensitivity(
     direction: Array | None = None,
     n_threads: int = 1,
 ) -> Array: ...
+
+PAIR_CODES: dict[str, int]
+
+class PairData:
+    samples: Data
+    index: Array
+    shape: tuple[int, int, int]
+    sample_weight: Array | None
+    def __init__(
+        self,
+        samples: Data,
+        index: Array,
+        targets: Array | None = None,
+        sample_weight: Array | None = None,
+    ) -> None: ...
+
+class PairPlan:
+    twin: Plan
+    head: Plan | None
+    steps: int
+    def __init__(self, twin: Plan, head: Plan | None, kind: str) -> None: ...
+    def allocate(
+        self, pairs: int, n_threads: int = 1, sparse: bool = False
+    ) -> None: ...
+    def loss_and_gradient(
+        self, data: PairData, with_gradient: bool = True
+    ) -> float: ...
+    def epoch(
+        self,
+        data: PairData,
+        batch_size: int,
+        order: Array | None = None,
+        rate: float = 0.0,
+    ) -> float: ...

@@ -27,12 +27,14 @@ Array = NDArray[Any]
 #: they are; dataclasses have those of their fields
 OBJECTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "Optimizer": ("mlp.training", None),
+    "PairOptimizer": ("mlp.pair_training", ("schedule", "each")),
     "Progress": ("mlp.stopping", None),
     "RidgeFunction": (
         "mlp.estimators.ridge_function",
         ("knots", "values", "degrees_of_freedom"),
     ),
     "Schedule": ("mlp.schedules", None),
+    "SiameseNetwork": ("mlp.siamese_network", ("twin", "kind", "head")),
 }
 
 # What is added to a network must have a default that means what networks were before:
@@ -383,6 +385,8 @@ class Decoder:
         if unknown:
             raise ValueError(f"{name} has no {', '.join(sorted(unknown))}")
         values = {a: self(node) for a, node in content.items()}
+        if name in _MAKERS:
+            return _MAKERS[name](**values)
         made = _class_of(name)(**values)
         vars(made).update(values)
         return made
@@ -459,6 +463,35 @@ class Decoder:
         if len(np.unique(np.stack([inputs, outputs]), axis=1).T) != len(inputs):
             raise ValueError("an edge is there twice")
         return Edges(n_in, n_out, inputs, outputs)
+
+
+def _siamese_network(twin: Any, kind: Any, head: Any) -> Any:
+    """The head is made as the kind asks, so that it fits the twin."""
+    layers = () if head is None else head.layer_sizes[1:-1]
+    activations = "relu" if head is None else head.activations
+    made = _class_of("SiameseNetwork")(twin, kind, layers, activations)
+    if (head is None) != (made.head is None) or (
+        head is not None and head.layer_sizes != made.head.layer_sizes
+    ):
+        raise ValueError(f"this is no head of a {kind}")
+    if head is not None:
+        made.head.params[:] = head.params
+    made.refold()
+    return made
+
+
+def _pair_optimizer(schedule: Any, each: Any) -> Any:
+    made = _class_of("PairOptimizer")(each[0])
+    made.schedule, made.each = schedule, each
+    for optimizer in each:
+        optimizer.schedule = schedule
+    return made
+
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "SiameseNetwork": _siamese_network,
+    "PairOptimizer": _pair_optimizer,
+}
 
 
 def _activation(content: dict[str, Any]) -> Activation:

@@ -23,6 +23,7 @@ ESTIMATORS = {
     "MLPRegressor": "mlp.estimators.regressor",
     "MultiTaskClassifier": "mlp.estimators.multitask",
     "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
+    "SiameseClassifier": "mlp.estimators.siamese",
 }
 
 #: attributes that only training needs

@@ -91,6 +91,10 @@ class Optimizer:
             return "sgd"
         return "nesterov" if self.nesterov else "momentum"
 
+    def fits(self, network: Network) -> bool:
+        """Whether what it remembers is of as many parameters as are now trained."""
+        return self.moment_1 is None or self.moment_1.shape == network.params.shape
+
     def attach(self, plan: Any) -> None:
         """Let `plan` update with these constants, on these moments."""
         plan.set_solver(

@@ -90,6 +90,10 @@ class BaseMLP(SaveMixin, Inspection, Course):
         """Checked samples; may set what describes y, such as ``classes_``."""
         raise NotImplementedError
 
+    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+        """Refuse parameters that make no sense together."""
+        check_combination(self, incremental=incremental, sparse=sparse)
+
     # -- state --
 
     def _adopt_parameters(self) -> None:
@@ -176,7 +180,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
         with self._unchanged_on_error(go_on):
             self._validate_params()
             self._validates = validation is not None
-            check_combination(self, incremental=incremental, sparse=hasattr(X, "tocsr"))
+            self._check_combination(incremental, sparse=hasattr(X, "tocsr"))
             log = None if checkpoint is None else Checkpoint(checkpoint, self)
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
@@ -202,7 +206,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
                 if samples is not None:
                     samples.cast(self.network_.dtype)
             self._adopt_parameters()
-            if callable(self.loss):
+            if callable(getattr(self, "loss", None)):
                 self._check_loss(targets)
             with self._behind_frozen(targets, held_out):
                 if self.solver in STOCHASTIC_SOLVERS:
@@ -281,6 +285,10 @@ class BaseMLP(SaveMixin, Inspection, Course):
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_activation.name
+        self._begin_records()
+
+    def _begin_records(self) -> None:
+        """Nothing trained yet: no losses, no scores, no solver's memory."""
         self.t_ = self.n_iter_ = 0
         self.loss_curve_ = []
         validates = self.early_stopping or self._validates

@@ -141,13 +141,6 @@ class Course(CallbackSupportMixin, BaseEstimator):
             clip_value=self.clip_value or 0.0,
         )
 
-    def _optimizer_fits(self) -> bool:
-        """Whether there is one, of as many parameters as are now trained."""
-        if "_optimizer" not in vars(self):
-            return False
-        moment = self._optimizer.moment_1
-        return moment is None or moment.shape == self.network_.params.shape
-
     def _split(self, targets: Targets) -> tuple[Array, Array]:
         """Training and validation samples as indices; stratified for single labels."""
         try:
@@ -210,7 +203,8 @@ class Course(CallbackSupportMixin, BaseEstimator):
         incremental: bool,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        if not (incremental and self._optimizer_fits()):
+        memory = vars(self).get("_optimizer") if incremental else None
+        if memory is None or not memory.fits(self.network_):
             self._optimizer = self._new_optimizer()
         self.n_iter_ = 0
         if checkpoint is not None:

@@ -182,16 +182,19 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring: those of the parameters
-    that its constructor has, and of all attributes."""
+    """Put the shared descriptions into the class's docstring: those of parameters that its
+    constructor takes and the docstring does not describe itself."""
     text = cls.__doc__ or ""
-    entries = re.split(r"\n(?=\w)", cleandoc(PARAMETERS))
     taken = signature(cls).parameters
-    kept = [entry for entry in entries if re.split("[ ,]", entry)[0] in taken]
-    for key, shared in (
-        ("{parameters}", "\n".join(kept)),
-        ("{attributes}", ATTRIBUTES),
-    ):
-        text = text.replace(key, indent(cleandoc(shared), "    ").lstrip())
+    own = set(re.findall(r"^    (\w+) : ", text, re.MULTILINE))
+    entries = re.split(r"\n(?=\S)", cleandoc(PARAMETERS))
+    wanted = [
+        entry
+        for entry in entries
+        if {*entry.partition(" : ")[0].split(", ")} & taken.keys() - own
+    ]
+    shared = {"{parameters}": "\n".join(wanted), "{attributes}": cleandoc(ATTRIBUTES)}
+    for key, description in shared.items():
+        text = text.replace(key, indent(description, "    ").lstrip())
     cls.__doc__ = text
     return cls

@@ -29,4 +29,5 @@ include "declarations.pxi"  # the C side, buffers, the choice of instruction set
 include "data.pxi"          # Data: samples as the kernels see them
 include "plan.pxi"          # Plan: a network, its training, Python in the loop
 include "sensitivity.pxi"   # derivatives of a trained network
+include "pairs.pxi"         # pairs of samples through a twin network
 include "probes.pxi"        # kernels by themselves, for tests and benchmarks

@@ -186,6 +186,15 @@ cdef extern from "dispatch.h" nogil:
         size_t rows
         double *losses
 
+    ctypedef struct pair_plan_t:
+        int kind
+        plan_t *twin
+        plan_t *head
+        const data_t *samples
+        const data_t *pairs
+        const int64_t *index
+        int64_t *rows
+
     ctypedef struct kernels_t:
         const char *name
         size_t size
@@ -212,6 +221,9 @@ cdef extern from "dispatch.h" nogil:
         int (*sensitivity)(const plan_t *, const data_t *, size_t begin, size_t end,
                            const sensitivity_t *, size_t n_threads) noexcept nogil
         void (*epoch)(plan_t *, const data_t *, epoch_t *) noexcept nogil
+        double (*pair_gradient)(const pair_plan_t *, size_t begin, size_t end, double weight,
+                                int accumulate, int with_gradient) noexcept nogil
+        void (*pair_epoch)(const pair_plan_t *, epoch_t *) noexcept nogil
         double (*probe_multiply_add)(size_t n) noexcept nogil
         double (*probe_memory)(void *buffer, size_t n, int write) noexcept nogil
 
@@ -225,6 +237,7 @@ cdef extern from "dispatch.h" nogil:
 
     enum:
         ACT_SOFTMAX
+        PAIR_COSINE, PAIR_DISTANCE, PAIR_RELATION
         LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR
         LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
         SENS_FORWARD, SENS_REVERSE, SENS_JVP, SENS_VJP, SENS_INPUTS, SENS_PARAMS
@@ -267,6 +280,11 @@ SOLVER_CODES = {
     "nesterov": SOLVER_NESTEROV,
     "adam": SOLVER_ADAM,
     "adamw": SOLVER_ADAMW,
+}
+PAIR_CODES = {
+    "cosine": PAIR_COSINE,
+    "distance": PAIR_DISTANCE,
+    "relation": PAIR_RELATION,
 }
 VMATH = ("exp", "expm1", "log", "log1p", "tanh", "logistic", "softplus", "erf", "erfc")
 

@@ -9,9 +9,11 @@
  *   network.h  epoch.h     a batch, an epoch
  *   online.h               an epoch of single samples
  *   sensitivity.h hessian.h  derivatives of a trained network
+ *   pairs.h                an epoch of pairs, through a twin network
  */
 #include "hessian.h"
 #include "online_dropout.h"
+#include "pairs.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -308,6 +310,8 @@ const kernels_t MLP_TABLE = {
     .epoch = epoch_entry,
     .sensitivity_size = sensitivity_size,
     .sensitivity = sensitivity_entry,
+    .pair_gradient = pair_gradient_entry,
+    .pair_epoch = pair_epoch_entry,
     .probe_multiply_add = probe_multiply_add,
     .probe_memory = probe_memory,
 };

@@ -245,6 +245,18 @@ typedef struct {
     double *losses;          /* (rows,)                                                  */
 } sensitivity_t;
 
+/* Pairs of samples, and the networks that they go through (pairs.h). */
+enum pair_kind { PAIR_COSINE, PAIR_DISTANCE, PAIR_RELATION };
+
+typedef struct {
+    int kind;
+    plan_t *twin, *head;     /* room for 2B rows, for B; no head of a cosine             */
+    const data_t *samples;   /* what the pairs are made of                               */
+    const data_t *pairs;     /* their targets, weights and order; without inputs         */
+    const int64_t *index;    /* (n_pairs × 2) rows of `samples`                          */
+    int64_t *rows;           /* (2B,) the samples in the twin's workspace                */
+} pair_plan_t;
+
 typedef struct {
     const char *name;
     size_t size;             /* bytes of a real                                          */
@@ -281,6 +293,10 @@ typedef struct {
                        const sensitivity_t *, size_t n_threads);
     /* batches from epoch->position on; returns when the epoch is over or epoch->stop is set */
     void (*epoch)(plan_t *, const data_t *, epoch_t *);
+    /* the same two for pairs */
+    double (*pair_gradient)(const pair_plan_t *, size_t begin, size_t end, double weight,
+                            int accumulate, int with_gradient);
+    void (*pair_epoch)(const pair_plan_t *, epoch_t *);
     /* the machine's limits: multiply-adds in registers (returns the operations done), one pass
      * over n reals, reading or reading and writing */
     double (*probe_multiply_add)(size_t n);

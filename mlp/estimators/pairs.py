@@ -1,0 +1,243 @@
+"""Pairs of samples: as users give them, as the network takes them, and drawn at random."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.random import sample_without_replacement
+from sklearn.utils.validation import validate_data
+
+from mlp import _core
+from mlp.estimators.targets import Targets
+from mlp.network import as_rows
+
+__all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Pairs:
+    """Pairs of the rows of a matrix; parts of them share it.
+
+    Attributes
+    ----------
+    rows : ndarray or CSR array of shape (n_samples, n_features)
+    index : int64 ndarray of shape (n_pairs, 2)
+        The rows that are pairs.
+    """
+
+    rows: Any
+    index: Array
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As of an array of pairs."""
+        return len(self.index), 2, self.rows.shape[1]
+
+    @property
+    def dtype(self) -> Any:
+        """Of the rows."""
+        return self.rows.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Any) -> "Pairs":
+        return Pairs(self.rows, np.ascontiguousarray(self.index[which]))
+
+
+@dataclass
+class PairTargets(Targets):
+    """`Targets` whose inputs are `Pairs`."""
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the samples are CSR."""
+        return hasattr(self.X.rows, "indptr")
+
+    def data(self) -> Any:
+        """What the core works on."""
+        samples = _core.Data(self.X.rows)
+        return _core.PairData(samples, self.X.index, self.values, self.sample_weight)
+
+    def cast(self, dtype: Any) -> None:
+        """Bring samples, values and weights to the network's dtype."""
+        pairs, self.X = self.X, self.X.index
+        super().cast(dtype)  # of values and weights
+        self.X = Pairs(as_rows(pairs.rows, dtype), pairs.index)
+
+    def samples(self) -> Targets:
+        """The samples by themselves, in pairs or not."""
+        rows = self.X.rows
+        return Targets(rows, np.empty(rows.shape[0]), 0, "identity")
+
+
+def check_pairs(estimator: Any, X: Any, dtype: Any, *, reset: bool) -> Pairs:
+    """Pairs of checked samples; with `reset` their features become the estimator's.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2) of array-likes or
+        CSR arrays of shape (n_pairs, n_features)
+    dtype : dtype or tuple of dtypes, as scikit-learn's validation takes it
+    reset : bool
+
+    Raises
+    ------
+    ValueError
+        For other shapes, values that are not finite, or features that differ.
+    """
+    if isinstance(X, Pairs):
+        return X
+    if isinstance(X, tuple):
+        return _check_two(estimator, X, dtype, reset)
+    if hasattr(X, "tocsr"):
+        raise ValueError("X is one sparse array; give sparse pairs as a tuple (X1, X2)")
+    X = np.asarray(X)
+    if X.ndim != 3 or X.shape[1] != 2:
+        raise ValueError(
+            "X must have shape (n_pairs, 2, n_features) or be a tuple (X1, X2) of two "
+            f"arrays of shape (n_pairs, n_features); got shape {X.shape}"
+        )
+    n, _, n_features = X.shape
+    rows = validate_data(
+        estimator, X.reshape(2 * n, n_features), dtype=dtype, reset=reset
+    )
+    return Pairs(rows, np.arange(2 * n, dtype=np.int64).reshape(n, 2))
+
+
+def _check_two(estimator: Any, X: tuple[Any, ...], dtype: Any, reset: bool) -> Pairs:
+    if len(X) != 2:
+        raise ValueError(f"X must be a tuple of two arrays (X1, X2), got {len(X)}")
+    options = {"accept_sparse": ["csr", "csc"], "dtype": dtype}
+    first = validate_data(estimator, X[0], reset=reset, **options)
+    second = validate_data(estimator, X[1], reset=False, **options)
+    if first.shape[0] != second.shape[0]:
+        raise ValueError(
+            f"X1 has {first.shape[0]} rows, X2 has {second.shape[0]}: they must be pairs"
+        )
+    sparse = [hasattr(part, "tocsr") for part in (first, second)]
+    if sparse[0] != sparse[1]:
+        raise ValueError("X1 and X2 must both be sparse, or neither")
+    if sparse[0]:
+        rows = scipy.sparse.vstack([first, second], format="csr")
+    else:
+        rows = np.vstack([first, second])
+    n = first.shape[0]
+    index = np.arange(2 * n, dtype=np.int64).reshape(2, n).T
+    return Pairs(rows, np.ascontiguousarray(index))
+
+
+def two_labels(y: Array, classes: Any, known: Array | None) -> Array:
+    """The labels for different and for same, in this order: those `known`, or `classes`,
+    or those of y.
+
+    Raises
+    ------
+    ValueError
+        If they are not two, or y has others.
+    """
+    labels = np.unique(y)
+    if known is None:
+        known = labels if classes is None else np.unique(classes)
+        if len(known) != 2:
+            raise ValueError(
+                "y must have two labels, for different and for same; got "
+                f"{known.tolist()[:5]}"
+            )
+    if len(np.setdiff1d(labels, known)):
+        raise ValueError(
+            f"y has the labels {labels.tolist()[:5]}, classes_ are {known.tolist()}"
+        )
+    return known
+
+
+def sample_pairs(
+    y: Any, n_pairs: int, *, same: float = 0.5, random_state: Any = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw different pairs of samples, some of the same class and some not.
+
+    Of all pairs of two samples of one class each is as likely as any other, and of all
+    pairs of two classes; none comes twice, none is of a sample with itself.  Which sample
+    comes first, and the order of the pairs, are random.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Classes of the samples.
+    n_pairs : int
+    same : float, default=0.5
+        Part of the pairs that are of one class.
+    random_state : int, RandomState instance or None, default=None
+        An int gives the same pairs every time.
+
+    Returns
+    -------
+    pairs : int64 ndarray of shape (n_pairs, 2)
+        Indices of samples: ``X[pairs]`` are the pairs for `SiameseClassifier`.
+    labels : int64 ndarray of shape (n_pairs,)
+        1 for same, 0 for different.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer pairs of a kind than are wanted.
+
+    Examples
+    --------
+    >>> from mlp import sample_pairs
+    >>> pairs, labels = sample_pairs(["a", "a", "b", "b"], 4, random_state=0)
+    >>> pairs.shape, labels.sum().item()
+    ((4, 2), 2)
+    """
+    y = column_or_1d(y)
+    if not (isinstance(n_pairs, Integral) and n_pairs >= 1):
+        raise ValueError(f"n_pairs must be an int >= 1, got {n_pairs!r}")
+    if not (isinstance(same, Real) and 0 <= float(same) <= 1):
+        raise ValueError(f"same must lie in [0, 1], got {same!r}")
+    rng = check_random_state(random_state)
+    n_same = round(int(n_pairs) * float(same))
+    codes = np.unique(y, return_inverse=True)[1]
+    # sorted by class, a sample's partners in its class are those behind it, those in other
+    # classes begin where its own ends: every unordered pair once
+    by_class = np.argsort(codes, kind="stable")
+    position = np.arange(len(y))
+    class_end = np.cumsum(np.bincount(codes))[codes[by_class]]
+    drawn = [
+        _draw(position + 1, class_end, n_same, "of the same class", rng),
+        _draw(
+            class_end,
+            np.full(len(y), len(y)),
+            int(n_pairs) - n_same,
+            "of different classes",
+            rng,
+        ),
+    ]
+    pairs = by_class[np.concatenate(drawn)]
+    labels = np.repeat([1, 0], [len(part) for part in drawn])
+    swap = rng.randint(2, size=len(pairs)) == 1
+    pairs[swap] = pairs[swap, ::-1]
+    order = rng.permutation(len(pairs))
+    return pairs[order].astype(np.int64), labels[order].astype(np.int64)
+
+
+def _draw(begin: Array, end: Array, n_pairs: int, kind: str, rng: Any) -> Array:
+    """So many of the pairs (i, j), begin[i] ≤ j < end[i], each at most once."""
+    counts = end - begin
+    bounds = np.cumsum(counts)
+    total = int(bounds[-1]) if len(bounds) else 0
+    if n_pairs > total:
+        raise ValueError(
+            f"{n_pairs} pairs {kind} are wanted, but y has only {total} of them"
+        )
+    if n_pairs == 0:
+        return np.empty((0, 2), np.int64)
+    chosen = sample_without_replacement(total, n_pairs, random_state=rng)
+    i = np.searchsorted(bounds, chosen, side="right")
+    return np.column_stack([i, begin[i] + chosen - (bounds[i] - counts[i])])

@@ -1,0 +1,518 @@
+"""`SiameseClassifier`: whether two samples are of the same kind [S P65.22–65.24]."""
+
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.base import ClassifierMixin
+from sklearn.callback import with_callbacks
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mlp.activations import layer_activations, resolve_activation
+from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.constraints import (
+    COUNT,
+    STOCHASTIC_SOLVERS,
+    hidden_sizes,
+    pair_of_betas,
+)
+from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
+from mlp.estimators.parameters import document
+from mlp.estimators.standardize import measure, standardized
+from mlp.estimators.targets import check_weights
+from mlp.initializers import draw
+from mlp.network import Network
+from mlp.pair_training import PairOptimizer, PairRun
+from mlp.siamese_network import HEADS, SiameseNetwork
+from mlp.threads import resolve_threads
+
+__all__ = ["SiameseClassifier"]
+
+Array = NDArray[Any]
+
+
+@document
+class SiameseClassifier(ClassifierMixin, BaseMLP):
+    """Tells whether two samples are of the same kind: a Siamese network [S P65.22–65.24].
+
+    One network, the twin, turns each of the two samples into an embedding; a head judges
+    the two.  Trained on pairs of many kinds, it judges kinds that it has never seen.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
+        Units of each hidden layer of the twin; ``()`` for none.
+    activation : str, tuple or sequence, default="relu"
+        Of the twin's hidden layers, as `MLPClassifier`'s, but for 'rbf'.
+    n_embedding : int, default=32
+        Outputs of the twin.
+    embedding_activation : str or tuple, default="identity"
+        Theirs; any but 'softmax'.
+    head : {'cosine', 'distance', 'relation'}, default="cosine"
+        'cosine': the cosine of the two embeddings, trained by squared error to ±1;
+        'distance': their absolute difference, through an affine unit and a sigmoid, by
+        cross-entropy; 'relation': both in a row, through a second network, by squared
+        error to {0, 1}.  The first two judge (a, b) and (b, a) alike, 'relation' need not.
+        Embeddings of many kinds can't all be opposite, so cosines of different ones stay
+        near 0, where `predict` divides: scikit-learn's ``TunedThresholdClassifierCV``
+        finds a better place.
+    head_layer_sizes : int or array-like, default=(100,)
+        Units of each hidden layer of the relation's network.
+    head_activation : str, tuple or sequence, default="relu"
+        Theirs.
+    solver : {'adam', 'adamw', 'sgd'}, default="adam"
+        All go by mini-batches, and step in both networks at once.
+    batch_size : int or 'auto', default="auto"
+        Pairs in a mini-batch; 'auto' is min(200, n_pairs).
+    max_iter : int, default=200
+        Most epochs.
+    tol : float, default=1e-4
+        Progress smaller than this counts as none.
+    clip_norm : float or None, default=None
+        Largest norm of a step's gradient in each of the networks; longer ones are
+        shortened to it.
+    batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
+        Which pre-activations of the twin are normalised over both samples of all pairs of
+        the batch, and whether the inputs are [S 65.168–65.188].
+    standardize : bool, default=False
+        Train on inputs of mean 0 and deviation 1; folded into the first weights for
+        predictions.  Sparse inputs are only scaled.
+    scoring : str, callable or None, default=None
+        What early stopping watches: None for accuracy, 'loss', or any scorer of
+        scikit-learn, such as 'roc_auc'.
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The labels, sorted: the second one means same.
+    network_ : SiameseNetwork
+        The trained networks by themselves, ``twin`` and ``head``.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weights, a layer each, of the twin and then of the head: views.
+    intercepts_ : list of ndarray of shape (n_out,)
+        Offsets likewise.
+    loss_ : float
+        Loss of the last epoch, penalties of both networks included.
+    best_loss_ : float or None
+        Smallest loss so far; None with early stopping.
+    loss_curve_ : list of float
+        Loss of every epoch.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Score and loss on the validation pairs after every epoch, where there are any.
+    best_validation_score_ : float or None
+        The best of the scores.
+    t_ : int
+        Pairs seen in training.
+    n_iter_ : int
+        Epochs of the last call to `fit`.
+    n_features_in_ : int
+        Features of a sample.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X was a pair of data frames.
+
+    See Also
+    --------
+    sample_pairs : Draws pairs from labelled samples.
+
+    Examples
+    --------
+    >>> from mlp import SiameseClassifier, sample_pairs
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.metrics import roc_auc_score
+    >>> X, y = load_digits(return_X_y=True)
+    >>> pairs, same = sample_pairs(y[:1200], 6000, random_state=0)
+    >>> model = SiameseClassifier(head="distance", random_state=0)
+    >>> model = model.fit(X[:1200][pairs] / 16, same)
+    >>> pairs, same = sample_pairs(y[1200:], 1000, random_state=0)
+    >>> scores = model.decision_function(X[1200:][pairs] / 16)
+    >>> bool(roc_auc_score(same, scores) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "n_embedding": [COUNT],
+        "embedding_activation": [str, tuple],
+        "head": [StrOptions(set(HEADS))],
+        "head_layer_sizes": ["array-like", COUNT],
+        "head_activation": [str, tuple, list],
+        "solver": [StrOptions(set(STOCHASTIC_SOLVERS))],
+    }
+    network_: Any
+    _optimizer: Any
+    classes_: Array
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        n_embedding: int = 32,
+        embedding_activation: Any = "identity",
+        head: str = "cosine",
+        head_layer_sizes: Any = (100,),
+        head_activation: Any = "relu",
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        l2_bias: bool = False,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        batch_norm: str | None = None,
+        batch_norm_momentum: float = 0.95,
+        batch_norm_epsilon: float = 1e-5,
+        standardize: bool = False,
+        scoring: Any = None,
+        restore_best: bool = True,
+        init: Any = "sklearn",
+        dtype: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        set_parameters(self, locals())
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        checkpoint: Any = None,
+    ) -> Self:
+        """Fit the networks to pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2)
+            The two samples of each pair; the arrays of a tuple, of shape (n_pairs,
+            n_features), may be sparse.
+        y : array-like of shape (n_pairs,)
+            Two labels, the larger one for pairs of the same kind: 0 and 1, or False and
+            True.
+        sample_weight : array-like of shape (n_pairs,), optional
+            Weights of the pairs.
+        X_val, y_val, sample_weight_val : optional
+            Pairs to validate on, best of kinds that are not in X, instead of a part of X.
+        checkpoint : str, path-like or tuple, optional
+            A file to which the run is written, and from which it goes on; see
+            `MLPClassifier.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad input, or if training diverges; the estimator is then as it was before.
+        """
+        validation = None
+        if X_val is not None or y_val is not None:
+            validation = (X_val, y_val, sample_weight_val)
+        return self._fit(
+            X, y, sample_weight, validation=validation, checkpoint=checkpoint
+        )
+
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> Self:
+        """Go once over the pairs, from where training stands.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like of shape (2,), optional
+            The two labels, if y of the first call does not have both.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+
+    # -- prediction --
+
+    def embed(self, X: Any) -> Array:
+        """The twin's outputs for single samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_embedding)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        self._adopt_parameters()
+        embedding: Array = self.network_.embed(X, resolve_threads(self.n_threads))
+        return embedding
+
+    def decision_function(self, X: Any) -> Array:
+        """How much alike the two samples of each pair are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2)
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            The cosine of their embeddings, or the logit of what the head gives; above 0
+            for same.
+        """
+        check_is_fitted(self)
+        pairs = check_pairs(self, X, "numeric", reset=False)
+        self._adopt_parameters()
+        n_threads = resolve_threads(self.n_threads)
+        embedding = self.network_.embed(pairs.rows, n_threads)
+        first, second = pairs.index.T
+        scores: Array = self.network_.scores(
+            embedding[first], embedding[second], n_threads
+        )
+        return scores
+
+    def predict(self, X: Any) -> Array:
+        """The label of each pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2)
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+        """
+        same: Array = self.decision_function(X) > 0
+        labels: Array = self.classes_[same.astype(int)]
+        return labels
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities of the two labels, in the order of ``classes_``; of a cosine c,
+        (1 ∓ c)/2.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2)
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, 2)
+        """
+        scores = self.decision_function(X)
+        same = (1 + scores) / 2 if self.network_.head is None else expit(scores)
+        return np.column_stack([1 - same, same])
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def _score_epoch(self, held_out: Any) -> float:
+        return float(
+            accuracy_score(
+                held_out.y,
+                self.predict(held_out.X),
+                sample_weight=held_out.sample_weight,
+            )
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    # -- what `fit` asks for --
+
+    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+        hidden_sizes(self)
+        self._head_sizes()
+        resolve_threads(self.n_threads)
+        pair_of_betas(self, "beta_1")
+        pair_of_betas(self, "beta_2")
+        refusals = [
+            (incremental and self.early_stopping, "partial_fit does not support "
+             "early_stopping=True"),
+            (self.batch_norm and self.batch_size == 1,
+             f"batch_norm={self.batch_norm!r} needs batch_size >= 2: two samples have no "
+             "useful variance"),
+            (self.early_stopping and not self._validates
+             and not self.validation_fraction > 0,
+             "early_stopping=True needs validation_fraction > 0, got "
+             f"{self.validation_fraction!r}, or X_val, y_val"),
+            (self.scoring is not None and not self.early_stopping
+             and not self._validates,
+             f"scoring={self.scoring!r} needs early_stopping=True or X_val, y_val"),
+            (_names(self.embedding_activation) & {"softmax"},
+             "embedding_activation='softmax' isn't offered: take any other"),
+        ]  # fmt: skip
+        for refused, message in refusals:
+            if refused:
+                raise ValueError(message)
+
+    def _head_sizes(self) -> list[int]:
+        sizes = self.head_layer_sizes
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in sizes]
+        if not all(whole) or any(n <= 0 for n in sizes):
+            raise ValueError(f"head_layer_sizes must be integers > 0, got {sizes}")
+        return [int(n) for n in sizes] if self.head == "relation" else []
+
+    def _validate_targets(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        first: bool,
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> PairTargets:
+        pairs = check_pairs(self, X, self._working_dtype(), reset=first)
+        if y is None:
+            raise ValueError("y must say which pairs are of the same kind, got None")
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(pairs, y)
+        check_classification_targets(y)
+        known = None if first else self.classes_
+        self.classes_ = two_labels(y, classes, known)
+        same = np.searchsorted(self.classes_, y)
+        values = np.array(HEADS[self.head], dtype=pairs.dtype)[same]
+        weights = check_weights(sample_weight, pairs)
+        return PairTargets(
+            pairs,
+            y,
+            1,
+            self.embedding_activation,
+            values=np.ascontiguousarray(values[:, None]),
+            sample_weight=weights,
+            strata=same,
+        )
+
+    def _initialize(self, targets: Any) -> None:
+        """New networks: the twin drawn first, then the head."""
+        if targets.sparse and self.batch_norm and "input" in self.batch_norm:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} would centre the inputs, but X is sparse"
+            )
+        twin = Network(
+            [targets.X.shape[2], *hidden_sizes(self), self.n_embedding],
+            self.activation,
+            self.embedding_activation,
+            batch_norm=self.batch_norm,
+            batch_norm_momentum=self.batch_norm_momentum,
+            batch_norm_epsilon=self.batch_norm_epsilon,
+            dtype=targets.X.dtype,
+        )
+        network = SiameseNetwork(
+            twin, self.head, self._head_sizes(), self.head_activation
+        )
+        for part, activation in zip(
+            network.networks, (self.activation, self.head_activation), strict=False
+        ):
+            part.check_trainable()
+            name = activation if isinstance(activation, str) else ""
+            for W, b, (n_in, n_out) in zip(
+                part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
+            ):
+                W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
+        self.network_ = network
+        if self.standardize:
+            measure(twin, targets.samples(), False)
+        network.refold()
+        self._use(self.network_)
+        self._begin_records()
+
+    def _check_topology(self, targets: Any) -> None:
+        twin, head = self.network_.twin, self.network_.head
+        widths = twin.layer_sizes[1:-1]
+        fitted = {
+            "head": self.network_.kind,
+            "hidden_layer_sizes": widths,
+            "n_embedding": twin.n_outputs,
+            "activation": twin.activations,
+            "embedding_activation": twin.output_activation,
+            "batch_norm": twin.batch_norm,
+            "batch_norm_momentum": twin.batch_norm_momentum,
+            "batch_norm_epsilon": twin.batch_norm_epsilon,
+            "standardize": twin.input_scale is not None,
+        }
+        asked = {  # where one thing has several names
+            "hidden_layer_sizes": tuple(hidden_sizes(self)),
+            "activation": layer_activations(self.activation, widths),
+            "embedding_activation": resolve_activation(self.embedding_activation),
+        }
+        if self.network_.kind == "relation":
+            widths = head.layer_sizes[1:-1]
+            fitted |= {"head_layer_sizes": widths, "head_activation": head.activations}
+            asked["head_layer_sizes"] = tuple(self._head_sizes())
+            asked["head_activation"] = layer_activations(self.head_activation, widths)
+        for name, before in fitted.items():
+            if asked.get(name, getattr(self, name)) != before:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} differs from the fitted network's "
+                    f"{before!r}; refit with warm_start=False"
+                )
+
+    def _new_optimizer(self) -> Any:
+        return PairOptimizer(super()._new_optimizer())
+
+    def _start_run(self, targets: Any, training: Array | None) -> Any:
+        n_pairs = targets.X.shape[0] if training is None else len(training)
+        if n_pairs == 1 and self.batch_norm:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} needs at least 2 pairs, got 1"
+            )
+        trained_on = targets.take(slice(None))
+        trained_on.X.rows = standardized(self.network_.twin, targets.samples()).X
+        return PairRun(
+            self.network_,
+            trained_on.data(),
+            self._optimizer,
+            self._penalties(),
+            batch_size=self._batch_size(n_pairs),
+            pairs=training,
+            shuffle=self.shuffle,
+            rng=self._random_generator,
+            n_threads=resolve_threads(self.n_threads),
+        )
+
+
+def _names(activation: Any) -> set[str]:
+    """The name of an activation, with or without parameters."""
+    return {activation if isinstance(activation, str) else str(activation[0])}

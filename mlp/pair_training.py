@@ -1,0 +1,113 @@
+"""Training a `SiameseNetwork` by mini-batches of pairs: solvers’ memory, and epochs."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from mlp.siamese_network import SiameseNetwork
+from mlp.training import LARGEST_PIECE, Optimizer, Penalties
+
+__all__ = ["PairOptimizer", "PairRun"]
+
+Array = NDArray[Any]
+
+
+class PairOptimizer:
+    """An `Optimizer` for each of the two networks, by one schedule.
+
+    Attributes
+    ----------
+    schedule : Schedule
+    each : list of Optimizer
+        The twin's, the head's.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.schedule = optimizer.schedule
+        self.each = [optimizer, replace(optimizer)]
+
+    def fits(self, network: SiameseNetwork) -> bool:
+        """Whether what it remembers is of the networks' parameters."""
+        parts = zip(self.each, network.networks, strict=False)
+        return all(memory.fits(part) for memory, part in parts)
+
+
+class PairRun:
+    """Epochs of a stochastic solver over pairs: what `StochasticRun` is for samples.
+
+    Parameters
+    ----------
+    network : SiameseNetwork
+        Trained in place.
+    data : _core.PairData
+    optimizer : PairOptimizer
+        Goes on from what it remembers.
+    penalties : Penalties
+    batch_size : int
+        Pairs in a batch.
+    pairs : ndarray of int64, optional
+        Those to train on; all if None.
+    shuffle : bool
+    rng : RandomState
+        Draws each epoch's order.
+    n_threads : int
+    """
+
+    def __init__(
+        self,
+        network: SiameseNetwork,
+        data: Any,
+        optimizer: PairOptimizer,
+        penalties: Penalties,
+        *,
+        batch_size: int,
+        pairs: Array | None,
+        shuffle: bool,
+        rng: RandomState,
+        n_threads: int,
+    ) -> None:
+        self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
+        self.shuffle, self.rng = shuffle, rng
+        self.n_samples = data.shape[0] if pairs is None else len(pairs)
+        self.plan = network.training_plan()
+        for plan, memory in zip(
+            (self.plan.twin, self.plan.head), optimizer.each, strict=True
+        ):
+            if plan is not None:
+                plan.set_penalties(
+                    penalties.alpha, penalties.l2, penalties.l1, penalties.l2_bias
+                )
+                memory.attach(plan)
+        at_once = min(batch_size, LARGEST_PIECE // 2)
+        if network.batch_norm:  # all of a batch at once, and one that joins the last
+            at_once = batch_size + 1
+        self.plan.allocate(at_once, n_threads, data.samples.sparse)
+        self.gradient_norms: Any = None  # not noted for pairs
+        self.seconds = 0.0
+        self.order = pairs
+        if shuffle:
+            self.order = (
+                np.arange(self.n_samples, dtype=np.int64)
+                if pairs is None
+                else pairs.copy()
+            )
+
+    def epoch(self) -> float:
+        """Train on every pair once; the mean loss of the batches, penalties included."""
+        if self.shuffle:
+            self.rng.shuffle(self.order)  # type: ignore[arg-type]
+        try:
+            return float(
+                self.plan.epoch(
+                    self.data,
+                    self.batch_size,
+                    self.order,
+                    self.optimizer.schedule.rate,
+                )
+            )
+        finally:
+            for memory in self.optimizer.each:
+                memory.steps = self.plan.steps
