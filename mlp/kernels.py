@@ -38,9 +38,11 @@ class ArcsineKernel(Kernel):
         Variance of the sum of the output weights.
     output_bias_variance : float, default=1.0
         Variance of the output offset. May be 0 where its bounds are 'fixed'.
-    weight_variance_bounds, bias_variance_bounds, output_weight_variance_bounds, \
-output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
-        Range of the hyperparameter in optimisation; 'fixed' leaves it as it is.
+    weight_variance_bounds, bias_variance_bounds : pair of floats > 0 or 'fixed'
+        Range of the hyperparameter in optimisation, default (1e-5, 1e5); 'fixed' leaves
+        it as it is.
+    output_weight_variance_bounds, output_bias_variance_bounds : pair of floats or 'fixed'
+        The same of the output's hyperparameters.
 
     Notes
     -----

@@ -1,0 +1,62 @@
+"""The role ``:has:`` links to a name of the package, if the package has it.
+
+``:has:`mlp.Network.forward``` is a link, ``:has:`mlp.MLPClassifier(dropout)``` a link to
+the class whose parameter it is.  A name that is not there must be one of ``planned_names``
+in conf.py, and the page says so; any other is a warning, so that pages cannot name what
+was renamed or removed.
+"""
+
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
+
+logger = logging.getLogger(__name__)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported, with the parameter it may end in."""
+    path, _, parameter = name.rstrip(")").partition("(")
+    parts = path.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:n]))
+        except ImportError:
+            continue
+        for part in parts[n:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return not parameter or parameter in signature(found).parameters
+    return False
+
+
+class Has(SphinxRole):
+    """A name of the package, linked where it is described."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        name = self.text
+        path, _, parameter = name.rstrip(")").partition("(")
+        shown = parameter or path.removeprefix("mlp.")
+        literal = nodes.literal(shown, shown, classes=["xref", "py"])
+        if not exists(name):
+            if name not in self.config.planned_names:
+                logger.warning("mlp has no %s", name, location=self.get_location())
+            return [literal, nodes.Text(" (planned)")], []
+        link = pending_xref(
+            "", literal, refdomain="py", reftype="obj", reftarget=path, refwarn=False
+        )
+        link["refdoc"] = self.env.docname
+        return [link], []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the role and its setting."""
+    app.add_config_value("planned_names", [], "env", list)
+    app.add_role("has", Has())
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
