@@ -68,9 +68,12 @@ def check(root):
             target = (path.parent / file).resolve() if file else path
             if not target.is_file():
                 problems.append(f"{here}: no file for {link}")
-            elif anchor and target in pages:
-                if unquote(anchor) not in pages[target].anchors:
-                    problems.append(f"{here}: no anchor for {link}")
+            elif (
+                anchor
+                and target in pages
+                and unquote(anchor) not in pages[target].anchors
+            ):
+                problems.append(f"{here}: no anchor for {link}")
     return problems, len(pages), inside, outside
 
 

@@ -1,17 +1,103 @@
-"""The pages of docs/: their examples run."""
+"""The pages of docs/: their examples run, the map of the chapter is whole and true."""
 
+import ast
 import doctest
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.rst"))
-OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+from mlp.activations import ACTIVATIONS
+from mlp.initializers import INITIALIZERS
+from mlp.losses import LOSSES
+from mlp.schedules import SCHEDULES
+from mlp.solvers import FULL_BATCH_SOLVERS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix()
+    for path in DOCS.rglob("*.rst")
+    if "_build" not in path.parts
+)
+LAST_EQUATION, LAST_PROBLEM = 232, 25
+LISTINGS = [31, 43, 63, 81, 82, 87, 94, 114, 119, 124, 149, 150, 187]
+
+
+@cache
+def text(page):
+    return (DOCS / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in text(page)])
 def test_examples_run(page):
-    result = doctest.testfile(str(DOCS / page), False, optionflags=OPTIONS)
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.testfile(
+        str(DOCS / page), module_relative=False, optionflags=options, encoding="utf-8"
+    )
     assert result.failed == 0
+
+
+# ---- the map of the chapter -------------------------------------------------------------
+
+
+def numbers(heading, prefix=""):
+    """Those of the first column of the table so headed, ranges spelled out."""
+    found = []
+    for table in text("chapter.rst").split(".. list-table::")[1:]:
+        rows = re.findall(r"^   \* - (.*)$", table, flags=re.M)
+        if rows[0] != heading:
+            continue
+        for row in rows[1:]:
+            first, _, last = row.replace(f"{prefix}65.", "").partition("–")
+            found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def test_every_equation_is_in_the_map():
+    assert sorted(numbers("equation")) == list(range(1, LAST_EQUATION + 1))
+
+
+def test_every_listing_is_in_the_map():
+    assert numbers("listing") == LISTINGS
+
+
+def test_every_example_table_and_problem_is_in_the_map():
+    assert numbers("example") == list(range(1, 13))
+    assert numbers("table") == list(range(1, 6))
+    assert numbers("problem", "P") == list(range(1, LAST_PROBLEM + 1))
+
+
+# ---- what pages name --------------------------------------------------------------------
+
+
+@cache
+def names_in(file):
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_tests_that_a_page_names_exist(page):
+    folder = "bench|docs|examples|mlp|src|tests"
+    for path in re.findall(rf"``((?:{folder})/[^`\s]*)``", text(page)):
+        assert (ROOT / path).exists(), path
+    for file, name in re.findall(r"``(test_\w+\.py)::(\w+)``", text(page)):
+        assert name in names_in(file), f"{file}::{name}"
+
+
+@pytest.mark.parametrize(
+    "page, names",
+    [
+        ("guide/network.rst", ACTIVATIONS),
+        ("guide/losses.rst", LOSSES),
+        ("guide/training.rst", INITIALIZERS),
+        ("guide/training.rst", SCHEDULES),
+        ("guide/training.rst", [*FULL_BATCH_SOLVERS, "sgd", "adam", "adamw"]),
+    ],
+)
+def test_the_guide_has_every_entry_of_a_table(page, names):
+    rows = "".join(re.findall(r"^   \* - .*$", text(page), flags=re.M))
+    assert [name for name in names if f"``{name}``" not in rows] == []

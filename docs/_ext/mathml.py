@@ -1,8 +1,8 @@
 """Formulas as MathML, made when the pages are built: they show without a network.
 
-LaTeX of the ``math`` role and directive goes through latex2mathml.  Two things it leaves
-to the browser are done here: letters of another alphabet (browsers that follow MathML Core
-know no other ``mathvariant`` than "normal") become the Unicode letters themselves.
+LaTeX of the ``math`` role and directive goes through latex2mathml.  What it leaves to the
+browser and browsers that follow MathML Core do not do is done here: letters of another
+alphabet become the Unicode letters themselves, and spaces are those of TeX.
 """
 
 import re
@@ -26,6 +26,29 @@ EARLIER = {
     "bold": {},
 }
 LETTER = re.compile(r'<m([in]) mathvariant="([a-z-]+)">([^<]*)</m[in]>')
+PRIME = "<mi>&#x02032;</mi>"
+FUNCTION = "<mi>[a-z]{2,}</mi>"
+THIN = '<mspace width="0.17em"/>'
+#: what TeX spaces otherwise: names of functions, slashes, bars, primes
+SPACES = [
+    (r"<mo>([a-z]{2,})</mo>", r"<mi>\1</mi>"),
+    (
+        rf"(?<!<msub>)(?<!<msup>)({FUNCTION})(?!<mo[^>]*>(?:&#x00028;|\()|</m)",
+        rf"\1{THIN}",
+    ),
+    (rf"(</m(?:i|n|sub|sup|over)>|&#x00029;</mo>)({FUNCTION})", rf"\1{THIN}\2"),
+    (r"<mo>(/|&#x0002F;)</mo>", r'<mo lspace="0" rspace="0">\1</mo>'),
+    (
+        r'<mo stretchy="false">(\||&#x0007C;)</mo>',
+        r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>',
+    ),
+    (rf"<msup>(<mi>[^<]*</mi>)({PRIME})</msup>", r"<mrow>\1\2</mrow>"),
+    (
+        r"<msubsup>(<mi>[^<]*</mi>)(<m[in]>[^<]*</m[in]>|<mrow>(?:(?!</?mrow>).)*</mrow>)"
+        rf"({PRIME})</msubsup>",
+        r"<msub><mrow>\1\3</mrow>\2</msub>",
+    ),
+]
 
 
 def _letter(match: re.Match[str]) -> str:
@@ -55,6 +78,8 @@ def to_mathml(latex: str, display: str) -> str:
         If something of the LaTeX is left over, which would be printed as it stands.
     """
     mathml: str = LETTER.sub(_letter, convert(latex, display=display))
+    for found, instead in SPACES:
+        mathml = re.sub(found, instead, mathml)
     words = re.sub(r"<[^>]*>", " ", mathml)
     if "\\" in words or "<mi>&</mi>" in mathml or "{" in re.sub(r"&[^;]*;", "", words):
         raise ValueError(f"latex2mathml does not know all of: {latex}")
