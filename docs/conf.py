@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from sphinx.domains.python import PyObject
+
 import mlp
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -28,6 +30,7 @@ doctest_test_doctest_blocks = "default"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more
 napoleon_google_docstring = False
+napoleon_use_param = False  # types are words, not links
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
@@ -37,8 +40,8 @@ planned_names = [
     "mlp.MLPClassifier(base)",
     "mlp.MLPClassifier(connectivity)",
     "mlp.MLPClassifier(freeze)",
+    "mlp.MLPClassifier.feature_sensitivity",
     "mlp.MultiTaskClassifier",
-    "mlp.Network.feature_sensitivity",
     "mlp.Network.hessian_diagonal",
     "mlp.Network.hessian_vector_product",
     "mlp.Network.hidden_activations",
@@ -68,5 +71,8 @@ def escape_fitted_names(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    """Before napoleon (500) makes fields of the lines."""
+    """Escape before napoleon (500) makes fields of the lines; numpydoc's heading."""
     app.connect("autodoc-process-docstring", escape_fitted_names, priority=400)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"

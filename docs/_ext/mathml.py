@@ -26,7 +26,7 @@ EARLIER = {
     "bold": {},
 }
 LETTER = re.compile(r'<m([in]) mathvariant="([a-z-]+)">([^<]*)</m[in]>')
-PRIME = "<mi>&#x02032;</mi>"
+PRIME = "<mi>&#x0203[234];</mi>"
 FUNCTION = "<mi>[a-z]{2,}</mi>"
 THIN = '<mspace width="0.17em"/>'
 #: what TeX spaces otherwise: names of functions, slashes, bars, primes

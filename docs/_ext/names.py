@@ -1,39 +1,21 @@
-"""The role ``:has:`` links to a name of the package, if the package has it.
+"""Names of the package in pages: the role ``has`` and the directive ``when``.
 
-``:has:`mlp.Network.forward``` is a link, ``:has:`mlp.MLPClassifier(dropout)``` a link to
-the class whose parameter it is.  A name that is not there must be one of ``planned_names``
-in conf.py, and the page says so; any other is a warning, so that pages cannot name what
-was renamed or removed.
+``:has:`mlp.Network.forward``` is a link, ``:has:`mlp.MLPClassifier(dropout)``` one to the
+class whose parameter it is.  A name that is not there must be one of ``planned_names`` in
+conf.py, and the page says so; any other is a warning, so that pages cannot name what was
+renamed or removed.
+
+``.. when:: mlp.load`` includes its content if there is such a name.
 """
 
-from importlib import import_module
-from inspect import signature
-from typing import Any
-
 from docutils import nodes
+from exists import exists
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxRole
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 logger = logging.getLogger(__name__)
-
-
-def exists(name: str) -> bool:
-    """Whether a dotted name can be imported, with the parameter it may end in."""
-    path, _, parameter = name.rstrip(")").partition("(")
-    parts = path.split(".")
-    for n in range(len(parts), 0, -1):
-        try:
-            found: Any = import_module(".".join(parts[:n]))
-        except ImportError:
-            continue
-        for part in parts[n:]:
-            if not hasattr(found, part):
-                return False
-            found = getattr(found, part)
-        return not parameter or parameter in signature(found).parameters
-    return False
 
 
 class Has(SphinxRole):
@@ -55,8 +37,21 @@ class Has(SphinxRole):
         return [link], []
 
 
+class When(SphinxDirective):
+    """Content for versions that have a name."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        if not exists(self.arguments[0]):
+            return []
+        return self.parse_content_to_nodes(allow_section_headings=True)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the role and its setting."""
+    """Register role, directive and setting."""
     app.add_config_value("planned_names", [], "env", list)
     app.add_role("has", Has())
+    app.add_directive("when", When)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
