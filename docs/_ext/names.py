@@ -8,6 +8,8 @@ renamed or removed.
 ``.. when:: mlp.load`` includes its content if there is such a name.
 """
 
+import re
+
 from docutils import nodes
 from exists import exists
 from sphinx.addnodes import pending_xref
@@ -24,7 +26,8 @@ class Has(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         name = self.text
         path, _, parameter = name.rstrip(")").partition("(")
-        shown = parameter or path.removeprefix("mlp.")
+        # from the class on, or a function's own name
+        shown = parameter or re.sub(r"^([a-z_]+\.)+(?=[A-Z])|^mlp\.", "", path)
         literal = nodes.literal(shown, shown, classes=["xref", "py"])
         if not exists(name):
             if name not in self.config.planned_names:
