@@ -62,8 +62,11 @@ html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 
 
-def escape_fitted_names(app, what, name, obj, options, lines):
-    """``of shape (n_features_in_,)`` is a type, not a link to "n_features_in"."""
+def prepare_docstring(app, what, name, obj, options, lines):
+    """``of shape (n_features_in_,)`` is a type, not a link to "n_features_in"; before a
+    property's colon there is no type."""
+    if what == "property":
+        lines[:1] = [line.replace(": ", "; ", 1) for line in lines[:1]]
     for i, line in enumerate(lines):
         what_it_is, colon, kind = line.partition(" : ")
         if colon and re.fullmatch(r"[\w, *]+", what_it_is):
@@ -71,8 +74,8 @@ def escape_fitted_names(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    """Escape before napoleon (500) makes fields of the lines; numpydoc's heading."""
-    app.connect("autodoc-process-docstring", escape_fitted_names, priority=400)
+    """Prepare before napoleon (500) makes fields of the lines; numpydoc's heading."""
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"

@@ -240,14 +240,14 @@ class Network:
 
     @property
     def has_rbf(self) -> bool:
-        """Whether the first layer is of radial basis functions; its weights' columns are
-        then centres μ, its offsets widths λ > 0 [L]."""
+        """Whether the first layer is of radial basis functions: its weights' columns are
+        centres μ, its offsets widths λ > 0 [L]."""
         first = self.activations[0] if self.activations else None
         return isinstance(first, Activation) and first.name == "rbf"
 
     @property
     def n_weights(self) -> int:
-        """Number of weights; `params` begins with them, the offsets follow."""
+        """Number of weights: `params` begins with them, the offsets follow."""
         return sum(a * b for a, b in pairwise(self.layer_sizes))
 
     def unpack(
