@@ -5,10 +5,13 @@ import doctest
 import re
 import runpy
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+import mlp
+from mlp import MLPClassifier, MLPRegressor
 from mlp.activations import ACTIVATIONS
 from mlp.initializers import INITIALIZERS
 from mlp.losses import LOSSES
@@ -114,3 +117,31 @@ def test_files_and_tests_that_a_page_names_exist(page):
 def test_the_guide_has_every_entry_of_a_table(page, names):
     rows = "".join(re.findall(r"^   \* - .*$", text(page), flags=re.M))
     assert [name for name in names if f"``{name}``" not in rows] == []
+
+
+@pytest.mark.parametrize("Estimator", [MLPClassifier, MLPRegressor])
+def test_the_guide_has_every_parameter(Estimator):
+    pages = "".join(text(page) for page in PAGES if page.startswith("guide/"))
+    code = re.findall(
+        r"``([^`]+)``|:has:`([^`]+)`|^ *(?:>>>|\.\.\.) (.*)$", pages, flags=re.M
+    )
+    words = set(re.findall(r"\w+", " ".join(map(" ".join, code))))
+    assert set(signature(Estimator).parameters) - words == set()
+
+
+def test_every_public_name_is_described():
+    pages = "".join(text(page) for page in PAGES if page.startswith("api/"))
+    described = set(re.findall(r"^ *\.\. auto\w+:: mlp\.(\w+)", pages, flags=re.M))
+    assert set(mlp.__all__) - described == set()
+
+
+def test_errors_on_mnist_are_the_recorded_ones():
+    recorded = (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^   \* - (?:ReLU|tanh|logistic)\n     - (.*)\n     - (.*)$",
+        text("performance.rst"),
+        flags=re.M,
+    )
+    assert len(rows) == 3
+    for ours, books in rows:
+        assert f"| {ours} ({books}) |" in recorded
