@@ -131,7 +131,7 @@ def test_the_guide_has_every_parameter(Estimator):
 
 def test_every_public_name_is_described():
     pages = "".join(text(page) for page in PAGES if page.startswith("api/"))
-    described = set(re.findall(r"^ *\.\. auto\w+:: mlp\.(\w+)", pages, flags=re.M))
+    described = set(re.findall(r"^ *\.\. auto\w+:: [\w.]+\.(\w+)$", pages, flags=re.M))
     assert set(mlp.__all__) - described == set()
 
 
