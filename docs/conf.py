@@ -17,7 +17,6 @@ version = release = mlp.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.doctest",
     "breaks",
     "mathml",
     "names",
@@ -25,7 +24,6 @@ extensions = [
 exclude_patterns = ["_build", "_ext"]
 default_role = "py:obj"  # a link where there is something of that name, else code
 highlight_language = "python"
-doctest_test_doctest_blocks = "default"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more
