@@ -36,7 +36,7 @@ SPACES = [
         rf"(?<!<msub>)(?<!<msup>)({FUNCTION})(?!<mo[^>]*>(?:&#x00028;|\()|</m)",
         rf"\1{THIN}",
     ),
-    (rf"(</m(?:i|n|sub|sup|over)>|&#x00029;</mo>)({FUNCTION})", rf"\1{THIN}\2"),
+    (rf"(</m(?:i|n|sub|sup|over|frac)>|&#x00029;</mo>)({FUNCTION})", rf"\1{THIN}\2"),
     (r"<mo>(/|&#x0002F;)</mo>", r'<mo lspace="0" rspace="0">\1</mo>'),
     (
         r'<mo stretchy="false">(\||&#x0007C;)</mo>',
