@@ -21,7 +21,9 @@ class ArcsineKernel(Kernel):
 
     .. math::
         k(h, h') = \sigma_\theta^2 + \frac{2\sigma_w^2}{\pi} \arcsin
-        \frac{2 s(h, h')}{\sqrt{(1 + 2 s(h, h))(1 + 2 s(h', h'))}}, \qquad
+        \frac{2 s(h, h')}{\sqrt{(1 + 2 s(h, h))(1 + 2 s(h', h'))}},
+
+    .. math::
         s(h, h') = \sigma_\alpha^2 + \sum_d \sigma_d^2 h_d h'_d.
 
     Here erf is the usual one, the integral of :math:`e^{-t^2}`: random networks agree
@@ -38,9 +40,10 @@ class ArcsineKernel(Kernel):
         Variance of the sum of the output weights.
     output_bias_variance : float, default=1.0
         Variance of the output offset. May be 0 where its bounds are 'fixed'.
-    weight_variance_bounds, bias_variance_bounds, output_weight_variance_bounds, \
-output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
+    weight_variance_bounds, bias_variance_bounds : 'fixed' or pair, default=(1e-5, 1e5)
         Range of the hyperparameter in optimisation; 'fixed' leaves it as it is.
+    output_weight_variance_bounds, output_bias_variance_bounds : default=(1e-5, 1e5)
+        Likewise.
 
     Notes
     -----
