@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "Network": "mlp.network",
     "show_config": "mlp.threads",
 }
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Network", "show_config"]
+__all__ = [
+    "MLPAutoencoder",
+    "MLPClassifier",
+    "MLPRegressor",
+    "Network",
+    "show_config",
+]
 
 if TYPE_CHECKING:
+    from mlp.estimators.autoencoder import MLPAutoencoder
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.regressor import MLPRegressor
     from mlp.network import Network

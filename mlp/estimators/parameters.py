@@ -1,6 +1,7 @@
 """The parameters and attributes that estimators share, documented once."""
 
-from inspect import cleandoc
+import re
+from inspect import cleandoc, signature
 from textwrap import indent
 from typing import TypeVar
 
@@ -177,9 +178,19 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring."""
+    """Put the shared descriptions into the class's docstring: those of parameters that its
+    constructor takes and the docstring does not describe itself."""
     text = cls.__doc__ or ""
-    for key, shared in (("{parameters}", PARAMETERS), ("{attributes}", ATTRIBUTES)):
-        text = text.replace(key, indent(cleandoc(shared), "    ").lstrip())
+    taken = signature(cls).parameters
+    own = set(re.findall(r"^    (\w+) : ", text, re.MULTILINE))
+    entries = re.split(r"\n(?=\S)", cleandoc(PARAMETERS))
+    wanted = [
+        entry
+        for entry in entries
+        if {*entry.partition(" : ")[0].split(", ")} & taken.keys() - own
+    ]
+    shared = {"{parameters}": "\n".join(wanted), "{attributes}": cleandoc(ATTRIBUTES)}
+    for key, description in shared.items():
+        text = text.replace(key, indent(description, "    ").lstrip())
     cls.__doc__ = text
     return cls
