@@ -1,4 +1,4 @@
-"""`MLPAutoencoder`: a network that learns its inputs through a narrow middle [S ex. 65.4]."""
+"""`MLPAutoencoder`: a network that learns to give back its inputs [S ex. 65.4]."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp.activations import is_single
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
-from mlp.estimators.constraints import RATE
+from mlp.estimators.constraints import RATE, hidden_sizes
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.network import as_rows
@@ -30,7 +30,7 @@ LOSSES = {"squared_error", "log_loss", "huber", "absolute_error", "poisson"}
 #: the outputs of losses that are defined on some only
 OUTPUTS = {"log_loss": "logistic", "poisson": "exp"}
 #: numbers that are dense at once where samples are compared with their reconstructions
-DENSE = 2**22
+DENSE = 2**20
 #: outputs -> where the values lie that they are for
 RANGES = {
     "logistic": (0.0, 1.0),
@@ -48,7 +48,8 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
     the decoder, makes the inputs of it again.  The code can have fewer units than there are
     inputs or more.  Sparse samples stay sparse.
 
-    A fitted one can be the `base` of an `MLPClassifier`, which then starts from the encoder.
+    A fitted one can be the `base` of an `MLPClassifier`, which then starts from the
+    encoder.
 
     Parameters
     ----------
@@ -337,8 +338,8 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         return given if is_single(given) else [*given, *given[-2::-1]]
 
     def _check_combination(self, incremental: bool, sparse: bool) -> None:
-        sizes: Any = self.hidden_layer_sizes
-        n_layers = len(sizes) if np.iterable(sizes) else 1
+        sizes = self.hidden_layer_sizes
+        n_layers = (len(hidden_sizes(self)) + 1) // 2
         if n_layers == 0:
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must name one layer at least, the code"
@@ -371,6 +372,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
     def _check_topology(self, targets: Targets) -> None:
         super()._check_topology(targets)
         self.network_.corruption = float(self.denoising)
+        self.network_.tie()
 
     def _scales_targets(self) -> bool:
         return True
@@ -386,7 +388,11 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         classes: Any = None,
     ) -> Targets:
         targets = self._samples(X, sample_weight, first)
-        self._check_range(targets.X, targets.output_activation, first)
+        if first:
+            targets.output_activation = self._output(targets.X)
+        else:
+            targets.output_activation = self.out_activation_
+        self._check_range(targets.X, targets.output_activation)
         return targets
 
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
@@ -408,13 +414,13 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
             X,
             None,
             X.shape[1],
-            self._output(X) if first else self.out_activation_,
+            self.output_activation,
             sample_weight=check_weights(sample_weight, X),
             autoencode=True,
         )
 
     def _output(self, X: Any) -> Any:
-        """The outputs that suit the samples."""
+        """The activation of the outputs, chosen by the samples if need be."""
         output = self.output_activation
         if self.standardize and output not in ("auto", "identity"):
             raise ValueError(
@@ -428,17 +434,19 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         fitting = (name for name in ("logistic", "tanh") if _lies_in(name, X))
         return "identity" if self.standardize else next(fitting, "identity")
 
-    def _check_range(self, X: Any, output: Any, first: bool) -> None:
+    def _check_range(self, X: Any, output: Any) -> None:
         """Values that the loss is defined on, and that the outputs were chosen for."""
         chosen = self.output_activation == "auto"
         if not (chosen or self.loss in OUTPUTS) or _lies_in(output, X):
             return
-        reason = f"loss={self.loss!r} with {output!r} outputs"
+        reason = f"loss={self.loss!r}"
         if self.loss not in OUTPUTS:
-            reason = f"output_activation='auto' took {output!r} for the first samples and"
+            reason = f"output_activation='auto', which took {output!r} at first,"
         low, high = RANGES[output]
+        smallest, largest = _range(X)
         raise ValueError(
-            f"{reason} needs values in [{low:g}, {high:g}], X has {_range(X)}"
+            f"{reason} needs values in [{low:g}, {high:g}], X has them in "
+            f"[{smallest:g}, {largest:g}]"
         )
 
 
