@@ -70,6 +70,10 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         'auto' takes 'logistic' for samples in [0, 1], 'tanh' for [-1, 1], 'identity' for
         others and where `standardize` is set; what `loss` needs if it needs one.
     {parameters}
+    tol : float, default=1e-5
+        Progress smaller than this counts as none: less than the others' 1e-4, as the
+        squared error is a mean over the features.  For full-batch solvers, the largest
+        entry of the gradient at which they stop.
     augment : callable or None, default=None
         ``(X_batch, rng) -> X_batch``, called for every batch in training; the targets stay
         as they are: noise of any other kind.
@@ -90,10 +94,10 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
     >>> from mlp import MLPAutoencoder
     >>> from sklearn.datasets import load_digits
     >>> X = load_digits().data / 16
-    >>> model = MLPAutoencoder((32, 8), max_iter=50, random_state=0).fit(X[:1500])
-    >>> model.transform(X[1500:]).shape
-    (297, 8)
-    >>> bool(model.score(X[1500:]) > 0.6)
+    >>> model = MLPAutoencoder(16, tied=True, learning_rate_init=0.01, random_state=0)
+    >>> model.fit(X[:1500]).transform(X[1500:]).shape
+    (297, 16)
+    >>> bool(model.score(X[1500:]) > 0.8)
     True
     """
 
@@ -127,7 +131,7 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: Any = None,
-        tol: float = 1e-4,
+        tol: float = 1e-5,
         verbose: Any = False,
         warm_start: bool = False,
         momentum: float = 0.9,
