@@ -4,6 +4,7 @@ import pickle
 import re
 import tracemalloc
 import warnings
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -148,9 +149,19 @@ def test_weights_set_by_hand_are_tied():
     model.coefs_ = [2 * model.coefs_[0], model.coefs_[1]]
     assert np.abs(model.transform(X) - before).max() > 0.1
     assert_tied(model)
+    copy = deepcopy(model)
     model.coefs_[0][:] = 0.1  # in place: known when training goes on
-    model.partial_fit(X)
-    assert_tied(model)
+    copy.coefs_ = [np.full((8, 4), 0.1), copy.coefs_[1]]
+    assert_array_equal(
+        model.partial_fit(X).network_.params, copy.partial_fit(X).network_.params
+    )
+
+
+def test_training_starts_from_tied_weights():
+    X = data()
+    options = settings(max_iter=1, batch_size=90, learning_rate_init=1e-12, alpha=0.0)
+    model = MLPAutoencoder((6, 3), tied=True, **options).fit(X)
+    assert_allclose(2 * model.loss_, model.reconstruction_error(X).mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -565,6 +576,7 @@ def test_weights_of_samples():
         ({"dropout": [0.1]}, r"dropout=\[0.1\] names 1 layers"),
         ({"tied": True, "dropout": 0.2}, "dropout_mask='batch'.*tied=True"),
         ({"tied": True, "connectivity": lambda k, a, b: np.eye(a, b) > 0}, "tied=True"),
+        ({"tied": True, "freeze": [False, False, True, False]}, "freeze=.*tied=True"),
         ({"standardize": True, "output_activation": "tanh"}, "standardize=True"),
         ({"loss": "log_loss", "output_activation": "tanh"}, "loss='log_loss'"),
     ],
@@ -611,6 +623,8 @@ def test_a_fitted_one_keeps_its_ties():
 def test_bad_input():
     X = data()
     model = MLPAutoencoder(4, **settings())
+    with pytest.raises(NotFittedError):
+        model.get_feature_names_out()
     for method in (model.transform, model.inverse_transform, model.score):
         with pytest.raises(NotFittedError):
             method(X)

@@ -375,8 +375,15 @@ class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP)
 
     def _check_topology(self, targets: Targets) -> None:
         super()._check_topology(targets)
-        self.network_.corruption = float(self.denoising)
-        self.network_.tie()
+        network = self.network_
+        frozen = network.frozen or ()
+        if any(frozen[tied] and not frozen[k] for k, tied in network.ties if frozen):
+            raise ValueError(
+                f"freeze={self.freeze!r} would hold a layer of the decoder whose weights "
+                "follow the encoder's by tied=True; freeze that of the encoder"
+            )
+        network.corruption = float(self.denoising)
+        network.tie()
 
     def _scales_targets(self) -> bool:
         return True

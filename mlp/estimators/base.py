@@ -273,7 +273,6 @@ class BaseMLP(Course):
         self.network_ = network
         if self.base is not None:
             take_over(network, self._base_network())
-        network.tie()
         if self.standardize:
             measure(network, targets, self._scales_targets())
         self._use(self.network_)
