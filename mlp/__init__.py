@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ArcsineKernel": "mlp.kernels",
+    "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "MultiTaskClassifier": "mlp.estimators.multitask",
@@ -28,6 +29,7 @@ _MODULES = ("plot",)
 
 __all__ = [
     "ArcsineKernel",
+    "MLPAutoencoder",
     "MLPClassifier",
     "MLPRegressor",
     "MultiTaskClassifier",
@@ -44,6 +46,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mlp import plot
+    from mlp.estimators.autoencoder import MLPAutoencoder
     from mlp.estimators.classifier import MLPClassifier
     from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.multitask import MultiTaskClassifier

@@ -12,7 +12,13 @@ from typing import Any
 
 from mlp._core import ACTIVATION_CODES
 
-__all__ = ["ACTIVATIONS", "Activation", "layer_activations", "resolve_activation"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "is_single",
+    "layer_activations",
+    "resolve_activation",
+]
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def resolve_activation(spec: Any, parameter: str = "activation") -> Activation:
     return Activation(name, tuple(values))
 
 
-def _is_single(spec: Any) -> bool:
+def is_single(spec: Any) -> bool:
     """A name, or a name with numbers behind it; else a sequence of specifications."""
     if isinstance(spec, str | Activation):
         return True
@@ -165,7 +171,7 @@ def layer_activations(spec: Any, widths: Sequence[int]) -> list[LayerActivation]
     ValueError
         If the numbers of layers or nodes don't agree, or an activation can't be hidden.
     """
-    if _is_single(spec):
+    if is_single(spec):
         layers: list[Any] = [spec] * len(widths)
     else:
         layers = list(spec)
@@ -176,7 +182,7 @@ def layer_activations(spec: Any, widths: Sequence[int]) -> list[LayerActivation]
             )
     resolved: list[LayerActivation] = []
     for width, layer in zip(widths, layers, strict=True):
-        if _is_single(layer):
+        if is_single(layer):
             resolved.append(resolve_activation(layer))
             continue
         if len(layer) != width:

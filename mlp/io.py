@@ -19,6 +19,7 @@ __all__ = ["SaveMixin", "load", "save"]
 
 #: the estimators that files may hold, and where they are
 ESTIMATORS = {
+    "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "MultiTaskClassifier": "mlp.estimators.multitask",

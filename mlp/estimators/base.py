@@ -73,6 +73,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
+    _built_in: ClassVar[tuple[str, ...]] = BUILT_IN
     _validates = False  # samples to validate on were given to `fit`
 
     # -- what a subclass says --
@@ -93,6 +94,10 @@ class BaseMLP(SaveMixin, Inspection, Course):
     def _check_combination(self, incremental: bool, sparse: bool) -> None:
         """Refuse parameters that make no sense together."""
         check_combination(self, incremental=incremental, sparse=sparse)
+
+    def _all_layers(self, given: Any) -> Any:
+        """What a parameter says of the layers, for all hidden layers of the network."""
+        return given
 
     # -- state --
 
@@ -118,6 +123,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
                 else:
                     view[:] = new
             setattr(self, name, list(views))
+            network.tie()
             network.refold()
 
     @property
@@ -248,7 +254,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
         sizes = [targets.X.shape[1], *hidden_sizes(self), targets.n_outputs]
         network = Network(
             sizes,
-            self.activation,
+            self._all_layers(self.activation),
             targets.output_activation,
             loss=self.loss,
             huber_delta=self.huber_delta,
@@ -260,6 +266,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
             batch_norm_gradient=self.batch_norm_gradient,
             residual=self.residual,
             connectivity=self.connectivity,
+            tied=getattr(self, "tied", False),
             dtype=targets.X.dtype,
         )
         network.check_trainable()
@@ -275,7 +282,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
             if scale is not None:
                 scale[:] = self.batch_norm_scale_init
         network.dropout_scaling = self.dropout_scaling
-        self._built_with = {name: getattr(self, name) for name in BUILT_IN}
+        self._built_with = {name: getattr(self, name) for name in self._built_in}
         self.network_ = network
         if self.base is not None:
             take_over(network, self._base_network())
@@ -342,7 +349,10 @@ class BaseMLP(SaveMixin, Inspection, Course):
             now = getattr(self, name)
             if name == "activation":  # a list says the same as a tuple
                 widths = network.layer_sizes[1:-1]
-                now, before = (layer_activations(f, widths) for f in (now, before))
+                now, before = (
+                    layer_activations(self._all_layers(f), widths)
+                    for f in (now, before)
+                )
             if now != before:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "
@@ -368,7 +378,9 @@ class BaseMLP(SaveMixin, Inspection, Course):
         few = targets.take(first)
         y_out = self.network_.forward(few.X)
         y_true = few.values
-        if y_true is None:
+        if few.autoencode:
+            y_true = few.X.toarray() if few.sparse else few.X
+        elif y_true is None:
             y_true = np.zeros_like(y_out)
             labels = few.labels[:, 0]
             if y_out.shape[1] == 1:
@@ -398,13 +410,19 @@ class BaseMLP(SaveMixin, Inspection, Course):
         check_is_fitted(self, "network_")
         return self.network_.summary()
 
-    def _forward(self, X: Any, check_input: bool = True) -> Array:
-        """Outputs (n_samples, n_outputs)."""
+    def _checked_rows(self, X: Any) -> Any:
+        """Validated samples for the fitted network."""
         if "network_" not in self.__dict__:
             check_is_fitted(self)
-        if check_input and not self._needs_no_check(X):
+        if not self._needs_no_check(X):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         self._adopt_parameters()
+        return X
+
+    def _forward(self, X: Any, check_input: bool = True) -> Array:
+        """Outputs (n_samples, n_outputs)."""
+        if check_input:
+            X = self._checked_rows(X)
         return self.network_.forward(X, resolve_threads(self.n_threads))
 
     def _needs_no_check(self, X: Any) -> bool:

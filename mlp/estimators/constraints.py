@@ -101,14 +101,18 @@ def hidden_sizes(estimator: Any) -> list[int]:
         raise ValueError(f"hidden_layer_sizes must be integers > 0, got {sizes}.")
     if any(n <= 0 for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return [int(n) for n in sizes]
+    widths: list[int] = estimator._all_layers([int(n) for n in sizes])
+    return widths
 
 
 def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
     """Rates of inputs and hidden layers, or None if all are zero."""
     widths = hidden_sizes(estimator)
     rates: Any = estimator.dropout
-    rates = list(rates) if np.iterable(rates) else [rates] * len(widths)
+    if np.iterable(rates):
+        rates = estimator._all_layers(list(rates))
+    else:
+        rates = [rates] * len(widths)
     if len(rates) != len(widths):
         raise ValueError(
             f"dropout={estimator.dropout!r} names {len(rates)} layers, "

@@ -76,7 +76,10 @@ class Course(CallbackSupportMixin, BaseEstimator):
         """Train the network behind the leading frozen layers, on what they make of the
         samples: they are applied once."""
         network, n = self.network_, leading_frozen(self.network_)
-        if n == 0 or self.augment is not None:
+        autoencode = any(
+            targets is not None and targets.autoencode for targets in samples
+        )
+        if n == 0 or self.augment is not None or autoencode:
             yield
             return
         for targets in samples:

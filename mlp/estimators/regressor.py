@@ -230,7 +230,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         prediction = self._predict(held_out.X, check_input=False)
         if not np.isfinite(prediction).all():
             return float("nan")
-        return known_r2(held_out.y, prediction, held_out.sample_weight)
+        y = np.asarray(held_out.y)
+        return known_r2(y, prediction, held_out.sample_weight)
 
     def _scales_targets(self) -> bool:
         return self.network_.output_activation.name == "identity"

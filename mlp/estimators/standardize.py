@@ -43,7 +43,10 @@ def measure(network: Network, targets: Targets, with_targets: bool) -> None:
     _check("X", network.input_shift, deviation, X)
     network.input_scale = np.where(deviation > 0, deviation, 1.0)
     values = targets.values
-    if with_targets and values is not None:
+    if with_targets and targets.autoencode:
+        shift, network.output_scale = network.input_shift, network.input_scale
+        network.output_shift = np.zeros(X.shape[1]) if shift is None else shift
+    elif with_targets and values is not None:
         network.output_shift = np.nanmean(values, axis=0, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             deviation = np.nanstd(values, axis=0, dtype=np.float64)

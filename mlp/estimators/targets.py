@@ -22,7 +22,7 @@ class Targets:
     Attributes
     ----------
     X : ndarray or CSR array of shape (n_samples, n_features)
-    y : ndarray
+    y : ndarray or None
         As the user gave it, for scores.
     n_outputs : int
     output_activation : str or tuple
@@ -44,7 +44,7 @@ class Targets:
     """
 
     X: Any
-    y: Array
+    y: Array | None
     n_outputs: int
     output_activation: Any
     values: Any = None
@@ -94,7 +94,7 @@ class Targets:
             self,
             X=self.X[samples],
             raw_X=rows(self.raw_X),
-            y=self.y[samples],
+            y=rows(self.y),
             values=rows(self.values),
             labels=rows(self.labels),
             sample_weight=rows(self.sample_weight),

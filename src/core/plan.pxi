@@ -527,8 +527,7 @@ cdef class Plan:
         return self._forward(&self.c, data, n_threads)
 
     cdef object _forward(self, const plan_t *p, Data data, size_t n_threads):
-        cdef size_t n = data.c.n_samples, chunk = min(n, CHUNK_ROWS), pack = 0
-        cdef size_t columns
+        cdef size_t n = data.c.n_samples, chunk, columns, pack = 0
         cdef double work = self.work_per_row * <double> n
         self._check(data)
         out = np.empty((n, p.n_outputs), dtype=self.dtype)
@@ -536,6 +535,7 @@ cdef class Plan:
             return out
         if work < 2 * WORK_PER_THREAD:
             n_threads = 1
+        chunk = min(min(n, n // n_threads + self.k.tile_rows), CHUNK_ROWS)
         if n >= 4:
             pack = n_threads * self.c.pack_size
         columns = n_threads * self.k.columns_room(p, chunk)

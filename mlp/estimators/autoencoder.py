@@ -1,0 +1,481 @@
+"""`MLPAutoencoder`: a network that learns to give back its inputs [S ex. 65.4]."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import with_callbacks
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mlp.activations import is_single
+from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
+from mlp.estimators.constraints import RATE, hidden_sizes
+from mlp.estimators.parameters import document
+from mlp.estimators.targets import Targets, check_weights
+from mlp.network import as_rows
+from mlp.solvers import FULL_BATCH_SOLVERS
+from mlp.threads import resolve_threads
+from mlp.transfer import tail
+
+__all__ = ["MLPAutoencoder"]
+
+Array = NDArray[Any]
+
+LOSSES = {"squared_error", "log_loss", "huber", "absolute_error", "poisson"}
+#: the outputs of losses that are defined on some only
+OUTPUTS = {"log_loss": "logistic", "poisson": "exp"}
+#: numbers that are dense at once where samples are compared with their reconstructions
+DENSE = 2**20
+#: outputs -> where the values lie that they are for
+RANGES = {
+    "logistic": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "exp": (0.0, np.inf),
+}
+
+
+@document
+class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP):
+    """Multilayer perceptron that learns to give back its inputs [S ex. 65.4].
+
+    Its first half, the encoder, ends in the layer whose outputs are the code; the second,
+    the decoder, makes the inputs of it again.  The code can have fewer units than there are
+    inputs or more.  Sparse samples stay sparse.
+
+    A fitted one can be the `base` of an `MLPClassifier`, which then starts from the
+    encoder.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of shape (n_encoder_layers,), default=(100,)
+        Units of the encoder's layers; the last are the code.  The decoder mirrors them:
+        (100, 20) makes layers of M, 100, 20, 100, M units.  `activation` and `dropout`,
+        where they name layers, name the encoder's, and are mirrored too.
+    tied : bool, default=False
+        Whether the decoder's weights are the transposes of the encoder's [S ex. 65.5]; they
+        then count once in penalties.
+    denoising : float, default=0.0
+        Part of the inputs, in [0, 1), that is set to 0 at random in training, while the
+        targets stay whole; a half at most is usual [S ex. 65.5].
+    loss : str or callable, default="squared_error"
+        'squared_error', 'huber', 'absolute_error'; 'log_loss' for values in [0, 1];
+        'poisson' for counts; or a callable ``(y_true, y_out) -> (values, gradient)``.
+    output_activation : str or tuple, default="auto"
+        'auto' takes 'logistic' for samples in [0, 1], 'tanh' for [-1, 1], 'identity' for
+        others and where `standardize` is set; what `loss` needs if it needs one.
+    {parameters}
+    tol : float, default=1e-5
+        Progress smaller than this counts as none: less than the others' 1e-4, as the
+        squared error is a mean over the features.  For full-batch solvers, the largest
+        entry of the gradient at which they stop.
+    augment : callable or None, default=None
+        ``(X_batch, rng) -> X_batch``, called for every batch in training; the targets stay
+        as they are: noise of any other kind.
+    scoring : 'loss', callable or None, default=None
+        What early stopping watches: None for `score`, or ``(estimator, X, y) -> float``.
+    standardize : bool, default=False
+        Train on inputs of mean 0 and deviation 1, and give them back so; folded into the
+        first weights and the last for predictions.  Sparse inputs are only scaled.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Units of the code.
+    {attributes}
+
+    Examples
+    --------
+    >>> from mlp import MLPAutoencoder
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().data / 16
+    >>> model = MLPAutoencoder(16, tied=True, learning_rate_init=0.01, random_state=0)
+    >>> model.fit(X[:1500]).transform(X[1500:]).shape
+    (297, 16)
+    >>> bool(model.score(X[1500:]) > 0.8)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "tied": ["boolean"],
+        "denoising": [RATE],
+        "loss": [StrOptions(LOSSES), callable],
+        "output_activation": [str, tuple],
+        "scoring": [StrOptions({"loss"}), callable, None],
+    }
+    _built_in: ClassVar[tuple[str, ...]] = (*BUILT_IN, "tied")
+    #: what the others have and makes no sense here
+    residual, input_dropout = False, 0.0
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        tied: bool = False,
+        denoising: float = 0.0,
+        loss: Any = "squared_error",
+        output_activation: Any = "auto",
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-5,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        huber_delta: float = 1.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        l2_bias: bool = False,
+        weight_decay: float = 0.01,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        dropout: Any = 0.0,
+        dropout_mask: str = "batch",
+        dropout_scaling: str = "train",
+        batch_norm: str | None = None,
+        batch_norm_momentum: float = 0.95,
+        batch_norm_epsilon: float = 1e-5,
+        batch_norm_scale_init: float = 1.0,
+        batch_norm_gradient: str = "exact",
+        connectivity: Any = None,
+        base: Any = None,
+        freeze: Any = 0,
+        standardize: bool = False,
+        augment: Any = None,
+        scoring: Any = None,
+        restore_best: bool = True,
+        init: Any = "sklearn",
+        dtype: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
+        set_parameters(self, locals())
+
+    @with_callbacks
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        sample_weight_val: Any = None,
+        checkpoint: Any = None,
+    ) -> Self:
+        """Fit the network to the samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+        X_val, sample_weight_val : optional
+            Samples to validate on, instead of a part of X.
+        checkpoint : str, path-like or tuple, optional
+            A file to which the run is written, and from which it goes on; see
+            `MLPClassifier.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad input, or if training diverges; the estimator is then as it was before.
+        """
+        validation = None if X_val is None else (X_val, None, sample_weight_val)
+        return self._fit(
+            X, None, sample_weight, validation=validation, checkpoint=checkpoint
+        )
+
+    @available_if(lambda est: est._check_partial_fit())
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Go once over the samples, from where training stands.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, None, sample_weight, incremental=True)
+
+    # -- code and reconstruction --
+
+    def transform(self, X: Any) -> Array:
+        """The code of each sample: what the encoder makes of it.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+        """
+        X = self._checked_rows(X)
+        layer = len(self.network_.activations) // 2
+        return self.network_.hidden_activations(
+            X, layer, resolve_threads(self.n_threads)
+        )
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Samples from codes: what the decoder makes of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If the codes have not as many columns as the code has units.
+        """
+        check_is_fitted(self)
+        self._adopt_parameters()
+        codes = check_array(X, accept_sparse="csr", dtype=self.network_.dtype)
+        if codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X must have shape (n_samples, {self.n_components_}), as the code has "
+                f"{self.n_components_} units, got {codes.shape}"
+            )
+        decoder = tail(self.network_, len(self.network_.coefs) // 2)
+        return decoder.forward(codes, resolve_threads(self.n_threads))
+
+    def reconstruction_error(self, X: Any) -> Array:
+        """Mean squared difference of each sample and its reconstruction.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        return np.concatenate([error for _, _, error in self._compared(X)])
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Share of the variance of X that its reconstruction explains.
+
+        It is 1 − Σ‖x − x̂‖²/Σ‖x − x̄‖², with the weighted mean x̄ of these samples.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+            At most 1; 0 for one that always gives the mean.
+        """
+        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        return self._explained(X, check_weights(sample_weight, X))
+
+    def _explained(self, X: Any, sample_weight: Array | None) -> float:
+        weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        weights = weights / weights.sum(dtype=np.float64)
+        mean = weights @ X
+        unexplained = variance = 0.0
+        for rows, dense, error in self._compared(X):
+            unexplained += float(weights[rows] @ error)
+            variance += float(weights[rows] @ ((dense - mean) ** 2).mean(axis=1))
+        if variance == 0:
+            return float(unexplained == 0)
+        return 1 - unexplained / variance
+
+    def _compared(self, X: Any) -> Iterator[tuple[slice, Array, Array]]:
+        """Slices of the rows, each with its samples, dense, and their errors."""
+        network, n_threads = self.network_, resolve_threads(self.n_threads)
+        for rows in gen_batches(X.shape[0], max(1, DENSE // X.shape[1])):
+            part = X[rows]
+            dense = part.toarray() if hasattr(part, "toarray") else part
+            error = np.mean((dense - network.forward(part, n_threads)) ** 2, axis=1)
+            yield rows, dense, error
+
+    def _score_epoch(self, held_out: Targets) -> float:
+        return self._explained(held_out.X, held_out.sample_weight)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if self.dtype is None:
+            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # -- what is trained --
+
+    def _all_layers(self, given: Any) -> Any:
+        """What is said of the encoder's layers, mirrored for the decoder's."""
+        return given if is_single(given) else [*given, *given[-2::-1]]
+
+    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+        sizes = self.hidden_layer_sizes
+        n_layers = (len(hidden_sizes(self)) + 1) // 2
+        if n_layers == 0:
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r} must name one layer at least, the code"
+            )
+        for name in ("activation", "dropout"):
+            given = getattr(self, name)
+            listed = np.iterable(given) and not is_single(given)
+            if listed and len(given) != n_layers:
+                raise ValueError(
+                    f"{name}={given!r} names {len(given)} layers, the encoder's "
+                    f"hidden_layer_sizes={sizes!r} has {n_layers}"
+                )
+        super()._check_combination(incremental, sparse)
+        if self.denoising and self.solver in FULL_BATCH_SOLVERS:
+            raise ValueError(
+                f"denoising={self.denoising!r} is random from batch to batch; "
+                f"solver={self.solver!r} needs the same risk at every evaluation"
+            )
+        if self.tied and np.any(self.dropout) and self.dropout_mask == "batch":
+            raise ValueError(
+                "dropout with dropout_mask='batch' trains a smaller network, whose weights "
+                "tied=True can't follow; set dropout_mask='sample'"
+            )
+
+    def _initialize(self, targets: Targets) -> None:
+        super()._initialize(targets)
+        sizes = self.network_.layer_sizes
+        self.n_components_ = sizes[len(sizes) // 2]
+
+    def _check_topology(self, targets: Targets) -> None:
+        super()._check_topology(targets)
+        network = self.network_
+        frozen = network.frozen or ()
+        if any(frozen[tied] and not frozen[k] for k, tied in network.ties if frozen):
+            raise ValueError(
+                f"freeze={self.freeze!r} would hold a layer of the decoder whose weights "
+                "follow the encoder's by tied=True; freeze that of the encoder"
+            )
+        network.corruption = float(self.denoising)
+        network.tie()
+
+    def _scales_targets(self) -> bool:
+        return True
+
+    def _validate_targets(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        first: bool,
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> Targets:
+        targets = self._samples(X, sample_weight, first)
+        if first:
+            targets.output_activation = self._output(targets.X)
+        else:
+            targets.output_activation = self.out_activation_
+        self._check_range(targets.X, targets.output_activation)
+        return targets
+
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+        try:
+            return self._samples(X, sample_weight, first=False)
+        except ValueError as error:
+            raise ValueError(f"X_val: {error}") from error
+
+    def _samples(self, X: Any, sample_weight: Any, first: bool) -> Targets:
+        X = validate_data(
+            self,
+            X,
+            accept_sparse=["csr", "csc"],
+            dtype=self._working_dtype(),
+            reset=first,
+        )
+        X = as_rows(X, X.dtype)
+        return Targets(
+            X,
+            None,
+            X.shape[1],
+            self.output_activation,
+            sample_weight=check_weights(sample_weight, X),
+            autoencode=True,
+        )
+
+    def _output(self, X: Any) -> Any:
+        """The activation of the outputs, chosen by the samples if need be."""
+        output = self.output_activation
+        if self.standardize and output not in ("auto", "identity"):
+            raise ValueError(
+                "standardize=True trains on values of any size; "
+                f"output_activation={output!r} must then be 'identity' or 'auto'"
+            )
+        if output != "auto":
+            return output
+        if self.loss in OUTPUTS:
+            return OUTPUTS[self.loss]
+        fitting = (name for name in ("logistic", "tanh") if _lies_in(name, X))
+        return "identity" if self.standardize else next(fitting, "identity")
+
+    def _check_range(self, X: Any, output: Any) -> None:
+        """Values that the loss is defined on, and that the outputs were chosen for."""
+        chosen = self.output_activation == "auto"
+        if not (chosen or self.loss in OUTPUTS) or _lies_in(output, X):
+            return
+        reason = f"loss={self.loss!r}"
+        if self.loss not in OUTPUTS:
+            reason = f"output_activation='auto', which took {output!r} at first,"
+        low, high = RANGES[output]
+        smallest, largest = _range(X)
+        raise ValueError(
+            f"{reason} needs values in [{low:g}, {high:g}], X has them in "
+            f"[{smallest:g}, {largest:g}]"
+        )
+
+
+def _range(X: Any) -> tuple[float, float]:
+    """Smallest and largest value."""
+    return float(X.min()), float(X.max())
+
+
+def _lies_in(output: Any, X: Any) -> bool:
+    """Whether these outputs are for such values; scaling to [0, 1] rounds beyond it."""
+    if output not in RANGES:
+        return True
+    slack = 8 * float(np.finfo(X.dtype).eps)
+    (low, high), (smallest, largest) = RANGES[output], _range(X)
+    return low - slack <= smallest and largest <= high + slack
