@@ -175,6 +175,9 @@ class BaseMLP(Course):
                 incremental=incremental,
                 classes=classes,
             )
+            weights = sample_weight is not None
+            metadata = {"sample_weight": sample_weight} if weights else None
+            targets.given = {"X": X, "y": y, "metadata": metadata}
             held_out = None
             if validation is not None:
                 held_out = self._validation_targets(*validation)

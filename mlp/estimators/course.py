@@ -1,7 +1,6 @@
 """The course of a fit: epochs, validation, stopping, callbacks; or a full-batch solver."""
 
 import warnings
-from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -15,6 +14,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils.optimize import _check_optimize_result
 
+from mlp.estimators.callbacks import Announcer
 from mlp.estimators.constraints import pair_of_betas
 from mlp.estimators.standardize import standardized
 from mlp.estimators.targets import Targets
@@ -153,13 +153,14 @@ class Course(CallbackSupportMixin, BaseEstimator):
         if self.early_stopping and self.restore_best:
             pocket = Pocket(self.network_)
         self._progress.tol = self.tol
-        callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
+        max_epochs = 1 if incremental else self.max_iter
+        callbacks = Announcer(self, max_epochs, targets.given)
         self.n_iter_ = 0
         try:
             while self.n_iter_ < self.max_iter:
                 self._epoch(run, held_out, pocket)
                 stop = self._should_stop(run)
-                if callbacks() or stop or incremental:
+                if callbacks.epoch_ended() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
                     warnings.warn(
@@ -174,6 +175,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             pocket.take_out()
         self._check_finite()
         self.network_.refold()
+        callbacks.fit_ended()
 
     def _epoch(
         self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
@@ -247,7 +249,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
     # -- full-batch solvers --
 
     def _fit_full_batch(self, targets: Targets) -> None:
-        callbacks = self._begin_callbacks(self.max_iter)
+        callbacks = Announcer(self, self.max_iter, targets.given)
         curve = self.loss_curve_
 
         def on_iteration(risk: float) -> bool:
@@ -255,7 +257,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             self.loss_, self.n_iter_ = risk, self.n_iter_ + 1
             if self.verbose:
                 print(f"Iteration {self.n_iter_}, loss = {risk:.8f}")
-            return callbacks()
+            return callbacks.epoch_ended()
 
         self.n_iter_ = 0
         risk = Risk(
@@ -282,6 +284,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             self._check_converged(result)
         self._check_finite()
         self.network_.refold()
+        callbacks.fit_ended()
 
     def _check_converged(self, result: Any) -> None:
         if self.solver == "lbfgs":  # scikit-learn's own words
@@ -294,30 +297,3 @@ class Course(CallbackSupportMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-    # -- callbacks --
-
-    def _begin_callbacks(self, max_epochs: int) -> Callable[[], bool]:
-        """A function to call after each epoch; True if a callback wants to stop."""
-        if not getattr(self, "_skl_callbacks", None):
-            return lambda: False
-        context = self._init_callback_context(max_subtasks=max_epochs)
-        context.call_on_fit_task_begin(estimator=self)
-
-        def fitted_so_far() -> dict[str, Any]:
-            self.network_.refold()
-            return {
-                **{k: v for k, v in vars(self).items() if k.endswith("_")},
-                "network_": self.network_.copy(),
-            }
-
-        def epoch_ended() -> bool:
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self)
-            return bool(
-                epoch.call_on_fit_task_end(
-                    estimator=self, reconstruction_attributes=fitted_so_far
-                )
-            )
-
-        return epoch_ended

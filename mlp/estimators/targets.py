@@ -1,6 +1,6 @@
 """Validated samples on their way to the network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Targets:
         Of labels, or of values towards `middle`.
     middle : float
         Between the values of the two classes.
+    given : dict
+        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
     """
 
     X: Any
@@ -50,6 +52,7 @@ class Targets:
     groups: tuple[int, ...] | None = None
     smoothing: float = 0.0
     middle: float = 0.5
+    given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sparse(self) -> bool:
