@@ -1,5 +1,6 @@
 """Beside the rest of the ecosystem: frames, routing, searches, caches, callbacks."""
 
+import os
 import warnings
 from copy import deepcopy
 
@@ -18,9 +19,11 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from small_data import both, make_data, parameters
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlp import MLPClassifier, MLPRegressor
-from mlp.threads import default_threads
+import mlp
+from mlp import MLPClassifier, MLPRegressor, _core
+from mlp.threads import default_threads, resolve_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -180,14 +183,40 @@ def test_a_parallel_search_finds_what_a_serial_one_finds(Estimator, backend):
     )
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_workers_divide_the_cores(backend):
     cores = joblib.cpu_count()
-    with joblib.parallel_config(backend=backend, n_jobs=cores):
-        found = joblib.Parallel()(
-            joblib.delayed(default_threads)() for _ in range(cores)
+    with joblib.parallel_config(backend=backend, n_jobs=max(2, cores)):
+        found = joblib.Parallel()(joblib.delayed(default_threads)() for _ in range(4))
+    assert found == [1] * 4
+
+
+def core_as_threadpoolctl_sees_it():
+    return [pool for pool in threadpool_info() if pool["user_api"] == "mlp"]
+
+
+def test_threadpoolctl_knows_the_core():
+    (pool,) = core_as_threadpoolctl_sees_it()
+    assert pool["filepath"] == os.path.realpath(_core.__file__)
+    assert pool["version"] == mlp.__version__
+
+
+def test_threadpoolctl_limits_the_core(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", False)
+    assert default_threads() == 8
+    with threadpool_limits(limits=3):
+        assert (
+            default_threads() == core_as_threadpoolctl_sees_it()[0]["num_threads"] == 3
         )
-    assert found == [1] * cores
+        with threadpool_limits(limits=1, user_api="mlp"):
+            assert default_threads() == 1
+        with threadpool_limits(limits=1, user_api="blas"):
+            assert default_threads() == 3
+        with threadpool_limits(limits=20):
+            assert default_threads() == 8
+        assert resolve_threads(6) == 6
+    assert default_threads() == 8
 
 
 @both
