@@ -196,7 +196,8 @@ output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
         return variance
 
     def _inner_diagonal(self, X: FloatArray) -> FloatArray:
-        return (X * self._variances(X) * X).sum(axis=1) + self.bias_variance
+        squares: FloatArray = (X * self._variances(X) * X).sum(axis=1)
+        return squares + self.bias_variance
 
     def _gradient(
         self,

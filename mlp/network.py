@@ -108,6 +108,8 @@ class Network:
 
     #: in a folded network, what each residual connection is multiplied by
     skip_scales: list[float] | None = None
+    _plan: _core.Plan
+    _predictor: _core.Plan
 
     def __init__(
         self,

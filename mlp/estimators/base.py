@@ -114,7 +114,7 @@ class BaseMLP(Course):
             network.refold()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()
         if "network_" in state:  # they are in the network already
             state = {k: v for k, v in state.items() if k not in PARAMETER_VIEWS}
         return state

@@ -212,8 +212,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if len(self.classes_) == 1:
             return np.repeat(self.classes_, len(out))
         if self.n_outputs_ == 1:
-            return self.classes_[(out.ravel() > self._middle()).astype(int)]
-        return self.classes_[out.argmax(axis=1)]
+            chosen = (out.ravel() > self._middle()).astype(int)
+        else:
+            chosen = out.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[chosen]
+        return labels
 
     def _low(self) -> float:
         """What an output is trained towards for the other class: 0, or −1 where outputs or
@@ -262,7 +265,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Logarithms of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        logarithms: NDArray[Any] = np.log(self.predict_proba(X))
+        return logarithms
 
     def _score_epoch(self, held_out: Targets) -> float:
         prediction = self._predict(held_out.X, check_input=False)

@@ -134,7 +134,7 @@ class Pursuit:
         """Return the loss over the squared part of the sample that is not used up."""
         n = self.weight.sum() ** 2 / (self.weight @ self.weight)
         used = sum(term.g.degrees_of_freedom for term in terms)
-        rest = max(1 - self.params.gcv_penalty * used / n, 0.05)
+        rest: float = max(1 - self.params.gcv_penalty * used / n, 0.05)
         return self._loss(terms) / rest**2
 
     def _backfit(self, terms: list[Term]) -> list[Term]:
@@ -228,7 +228,8 @@ class Pursuit:
         random[::2] = random[::2] @ axes.T
         candidates = np.vstack([linear, hessian, random])
         length = np.linalg.norm(candidates, axis=1)
-        return candidates[length > 0] / length[length > 0, None]
+        directions: FloatArray = candidates[length > 0] / length[length > 0, None]
+        return directions
 
     def _term(self, omega: FloatArray, target: FloatArray) -> Term:
         v = self.Z @ omega
