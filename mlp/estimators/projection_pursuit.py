@@ -310,7 +310,8 @@ def _term_axes(ax: Any, n_terms: int) -> NDArray[np.object_]:
         )
         for unused in grid.flat[n_terms:]:
             unused.remove()
-        return grid.ravel()[:n_terms]
+        first: NDArray[np.object_] = grid.ravel()[:n_terms]
+        return first
     axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     if axes.size != n_terms:
         raise ValueError(f"ax must hold n_terms_={n_terms} axes, got {axes.size}.")
