@@ -38,9 +38,10 @@ class ArcsineKernel(Kernel):
         Variance of the sum of the output weights.
     output_bias_variance : float, default=1.0
         Variance of the output offset. May be 0 where its bounds are 'fixed'.
-    weight_variance_bounds, bias_variance_bounds, output_weight_variance_bounds, \
-output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
+    weight_variance_bounds, bias_variance_bounds : 'fixed' or pair, default=(1e-5, 1e5)
         Range of the hyperparameter in optimisation; 'fixed' leaves it as it is.
+    output_weight_variance_bounds, output_bias_variance_bounds : default=(1e-5, 1e5)
+        Likewise.
 
     Notes
     -----
@@ -88,6 +89,7 @@ output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
 
     @property
     def hyperparameter_weight_variance(self) -> Hyperparameter:
+        """`weight_variance` as an optimiser sees it."""
         n_elements = np.size(self.weight_variance) if self.anisotropic else 1
         return Hyperparameter(
             "weight_variance", "numeric", self.weight_variance_bounds, n_elements
@@ -95,16 +97,19 @@ output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
 
     @property
     def hyperparameter_bias_variance(self) -> Hyperparameter:
+        """`bias_variance` as an optimiser sees it."""
         return Hyperparameter("bias_variance", "numeric", self.bias_variance_bounds)
 
     @property
     def hyperparameter_output_weight_variance(self) -> Hyperparameter:
+        """`output_weight_variance` as an optimiser sees it."""
         return Hyperparameter(
             "output_weight_variance", "numeric", self.output_weight_variance_bounds
         )
 
     @property
     def hyperparameter_output_bias_variance(self) -> Hyperparameter:
+        """`output_bias_variance` as an optimiser sees it."""
         return Hyperparameter(
             "output_bias_variance", "numeric", self.output_bias_variance_bounds
         )
@@ -164,7 +169,7 @@ output_bias_variance_bounds : pair of floats > 0 or 'fixed', default=(1e-5, 1e5)
 
         Returns
         -------
-        K_diag : ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,)
         """
         inner = self._inner_diagonal(np.atleast_2d(np.asarray(X, dtype=np.float64)))
         angle, _ = _arcsine(inner, inner, inner)

@@ -65,7 +65,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from mlp import MLPClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier(max_iter=30, random_state=0).fit(X[:1500] / 16, y[:1500])
+    >>> model = MLPClassifier(solver="lbfgs", random_state=0).fit(X[:1500] / 16, y[:1500])
     >>> bool(model.score(X[1500:] / 16, y[1500:]) > 0.9)
     True
     """
@@ -264,7 +264,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Logarithms of `predict_proba`."""
+        """Logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
         logarithms: NDArray[Any] = np.log(self.predict_proba(X))
         return logarithms
 

@@ -1,7 +1,7 @@
 """The parameters and attributes that estimators share, documented once."""
 
-from inspect import cleandoc
-from textwrap import indent
+from inspect import cleandoc, signature
+from re import findall, split
 from typing import TypeVar
 
 __all__ = ["document"]
@@ -164,9 +164,14 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring."""
-    text = cls.__doc__ or ""
+    """Put the shared descriptions into the class's docstring, in the signature's order."""
+    text = cleandoc(cls.__doc__ or "")  # Python 3.13 has done so already
     for key, shared in (("{parameters}", PARAMETERS), ("{attributes}", ATTRIBUTES)):
-        text = text.replace(key, indent(cleandoc(shared), "    ").lstrip())
-    cls.__doc__ = text
+        text = text.replace(key, cleandoc(shared))
+    before, title, rest = text.partition("Parameters\n----------\n")
+    described, following, after = rest.partition("\n\nAttributes\n")
+    order = {name: at for at, name in enumerate(signature(cls).parameters)}
+    entries = split(r"\n(?=\w)", described)  # what is indented belongs to the one above
+    entries.sort(key=lambda entry: order.get(findall(r"\w+|$", entry)[0], len(order)))
+    cls.__doc__ = before + title + "\n".join(entries) + following + after
     return cls

@@ -159,7 +159,8 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : ProjectionPursuitRegressor
+        ProjectionPursuitRegressor
+            The estimator itself.
 
         Raises
         ------
@@ -225,7 +226,7 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
         X_ = validate_data(self, X, dtype=np.float64, reset=False)
@@ -256,7 +257,7 @@ class ProjectionPursuitRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        axes : ndarray of shape (n_terms_,)
+        ndarray of shape (n_terms_,)
             The matplotlib Axes drawn on.
 
         Raises

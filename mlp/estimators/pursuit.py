@@ -48,6 +48,7 @@ class PursuitModel:
     intercept: float
 
     def predict(self, X: FloatArray) -> FloatArray:
+        """The predicted value of each row of X."""
         prediction = np.full(X.shape[0], self.intercept)
         for omega, g in zip(self.directions, self.ridge_functions, strict=True):
             prediction += g(X @ omega)
@@ -90,7 +91,13 @@ class Pursuit:
         self.losses: list[float] = []
 
     def grow(self, n_terms: int) -> Iterator[list[Term]]:
-        """Yield the terms after each stage; stop early where a stage gains nothing."""
+        """Add terms, one by one, until there are enough or a stage gains nothing.
+
+        Yields
+        ------
+        list of Term
+            The terms after a stage.
+        """
         terms: list[Term] = []
         loss = self._loss(terms)
         # Rounding alone leaves about this much of a constant target.
