@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 
 import mlp
 
@@ -96,5 +97,5 @@ def test_every_exported_class_shows_an_example(name):
 @pytest.mark.parametrize("name", ["mlp", *modules()])
 def test_examples_run(name):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", ConvergenceWarning)
         assert doctest.testmod(importlib.import_module(name)).failed == 0
