@@ -1,6 +1,8 @@
 """Beside the rest of the ecosystem: frames, routing, searches, caches, callbacks."""
 
+import io
 import os
+import sys
 import warnings
 from copy import deepcopy
 
@@ -23,6 +25,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor, _core
+from mlp.progress import ProgressLine
 from mlp.threads import default_threads, resolve_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -452,3 +455,16 @@ def test_progress_bars_are_shown(where, capsys):
     model.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
     shown = capsys.readouterr().out
     assert "MLPClassifier" in shown and "100%" in shown
+
+
+@pytest.mark.parametrize("in_a_pipeline", [False, True])
+def test_the_progress_line_counts_epochs(in_a_pipeline, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    model = small(MLPClassifier).set_callbacks(ProgressLine())
+    if in_a_pipeline:
+        model = make_pipeline(StandardScaler(), model)
+    model.fit(*make_data())
+    last = terminal.getvalue().split("\r")[-1]
+    assert "] epoch 8/8  loss " in last and last.endswith("\n")
