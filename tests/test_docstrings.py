@@ -38,8 +38,17 @@ PARAMETERS = {"PR01", "PR03"}
 
 
 def modules():
-    names = [module.name for module in pkgutil.walk_packages(mlp.__path__, "mlp.")]
-    return [name for name in names if not name.split(".")[-1].startswith("_")]
+    """Return the names of the public modules whose optional packages are installed."""
+    found = []
+    for name in (m.name for m in pkgutil.walk_packages(mlp.__path__, "mlp.")):
+        if not name.split(".")[-1].startswith("_"):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                assert error.name and not error.name.startswith("mlp")
+            else:
+                found.append(name)
+    return found
 
 
 def public_objects():
