@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp.activations import layer_activations
-from mlp.estimators import thread_limits  # noqa: F401 (threadpoolctl gets to know the core)
 from mlp.estimators.constraints import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,

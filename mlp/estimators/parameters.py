@@ -1,7 +1,7 @@
 """The parameters and attributes that estimators share, documented once."""
 
+import re
 from inspect import cleandoc, signature
-from re import findall, split
 from typing import TypeVar
 
 __all__ = ["document"]
@@ -164,14 +164,24 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring, in the signature's order."""
+    """Put the shared descriptions into the class's docstring: those of the parameters
+    that its constructor has, in its order, and of all attributes."""
+    order = {name: at for at, name in enumerate(signature(cls).parameters)}
+
+    def place(entry: str) -> int:
+        return order.get(re.split("[ ,]", entry)[0], len(order))
+
+    shared = [e for e in _entries(cleandoc(PARAMETERS)) if place(e) < len(order)]
     text = cleandoc(cls.__doc__ or "")  # Python 3.13 has done so already
-    for key, shared in (("{parameters}", PARAMETERS), ("{attributes}", ATTRIBUTES)):
-        text = text.replace(key, cleandoc(shared))
+    text = text.replace("{parameters}", "\n".join(shared))
+    text = text.replace("{attributes}", cleandoc(ATTRIBUTES))
     before, title, rest = text.partition("Parameters\n----------\n")
     described, following, after = rest.partition("\n\nAttributes\n")
-    order = {name: at for at, name in enumerate(signature(cls).parameters)}
-    entries = split(r"\n(?=\w)", described)  # what is indented belongs to the one above
-    entries.sort(key=lambda entry: order.get(findall(r"\w+|$", entry)[0], len(order)))
-    cls.__doc__ = before + title + "\n".join(entries) + following + after
+    described = "\n".join(sorted(_entries(described), key=place))
+    cls.__doc__ = before + title + described + following + after
     return cls
+
+
+def _entries(section: str) -> list[str]:
+    """The descriptions in a section: names at the margin, text below them indented."""
+    return re.split(r"\n(?=\w)", section)

@@ -29,6 +29,8 @@ class Targets:
     values : ndarray of shape (n_samples, n_outputs) or None
     labels : int32 ndarray of shape (n_samples, n_tasks) or None
     sample_weight : ndarray of shape (n_samples,) or None
+    given : dict
+        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
     strata : ndarray or None
         Labels by which a validation set is stratified.
     groups : tuple of int or None
@@ -37,8 +39,6 @@ class Targets:
         Of labels, or of values towards `middle`.
     middle : float
         Between the values of the two classes.
-    given : dict
-        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
     """
 
     X: Any
@@ -48,11 +48,11 @@ class Targets:
     values: Any = None
     labels: Any = None
     sample_weight: Array | None = None
+    given: dict[str, Any] = field(default_factory=dict)
     strata: Array | None = None
     groups: tuple[int, ...] | None = None
     smoothing: float = 0.0
     middle: float = 0.5
-    given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sparse(self) -> bool:
