@@ -1,7 +1,7 @@
 """The table of activations [S table 65.1] and how a user may name one.
 
-Adding an activation takes two places: a line in `ACTIVATIONS` here, and a line in
-``ACTIVATION_LIST`` with its three cases (f, f′, f″) in ``src/core/activation.h``.
+Adding an activation takes two places: a line in `ACTIVATIONS` here, and in ``src/core`` a
+name in ``ACTIVATION_LIST`` (``mlp_core.h``) with f, f′ and f″ in ``activation.h``.
 """
 
 from collections.abc import Sequence

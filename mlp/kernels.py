@@ -91,6 +91,7 @@ class ArcsineKernel(Kernel):
 
     @property
     def hyperparameter_weight_variance(self) -> Hyperparameter:
+        """`weight_variance` as an optimiser sees it."""
         n_elements = np.size(self.weight_variance) if self.anisotropic else 1
         return Hyperparameter(
             "weight_variance", "numeric", self.weight_variance_bounds, n_elements
@@ -98,16 +99,19 @@ class ArcsineKernel(Kernel):
 
     @property
     def hyperparameter_bias_variance(self) -> Hyperparameter:
+        """`bias_variance` as an optimiser sees it."""
         return Hyperparameter("bias_variance", "numeric", self.bias_variance_bounds)
 
     @property
     def hyperparameter_output_weight_variance(self) -> Hyperparameter:
+        """`output_weight_variance` as an optimiser sees it."""
         return Hyperparameter(
             "output_weight_variance", "numeric", self.output_weight_variance_bounds
         )
 
     @property
     def hyperparameter_output_bias_variance(self) -> Hyperparameter:
+        """`output_bias_variance` as an optimiser sees it."""
         return Hyperparameter(
             "output_bias_variance", "numeric", self.output_bias_variance_bounds
         )
@@ -167,7 +171,7 @@ class ArcsineKernel(Kernel):
 
         Returns
         -------
-        K_diag : ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,)
         """
         inner = self._inner_diagonal(np.atleast_2d(np.asarray(X, dtype=np.float64)))
         angle, _ = _arcsine(inner, inner, inner)
@@ -199,7 +203,8 @@ class ArcsineKernel(Kernel):
         return variance
 
     def _inner_diagonal(self, X: FloatArray) -> FloatArray:
-        return (X * self._variances(X) * X).sum(axis=1) + self.bias_variance
+        squares: FloatArray = (X * self._variances(X) * X).sum(axis=1)
+        return squares + self.bias_variance
 
     def _gradient(
         self,

@@ -126,6 +126,8 @@ class Network:
     corruption: float = 0.0
     frozen: tuple[bool, ...] | None = None
     group_weight: Array | None = None
+    _plan: _core.Plan
+    _predictor: _core.Plan
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     name = type(estimator).__name__
     model = convert(estimator).model(name, _description(estimator), **properties)
     if path is not None:
-        from mlp.tabular import write_atomically
+        from mlp.container import write_atomically
 
         content = model.SerializeToString()
         write_atomically(Path(path), lambda file: file.write(content))

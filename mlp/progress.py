@@ -77,7 +77,7 @@ class ProgressLine:
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Count an epoch, and redraw the line if it is time to."""
-        if context.parent is None:  # the end of fit itself, not of an epoch
+        if context.task_name != "epoch":  # the end of fit itself
             return
         self._done += 1
         now = time.perf_counter()

@@ -101,7 +101,7 @@ def _lbfgs(
         if on_iteration(float(intermediate_result.fun)):
             raise StopIteration
 
-    return scipy.optimize.minimize(
+    result = scipy.optimize.minimize(
         risk,
         start,
         method="L-BFGS-B",
@@ -110,6 +110,9 @@ def _lbfgs(
         callback=callback,
         options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
     )
+    if result.status == 99:  # scipy's number of a StopIteration; nothing to warn of
+        result.status, result.message = 0, "STOPPED BY A CALLBACK"
+    return result
 
 
 def _cg(

@@ -1,29 +1,56 @@
 """How many threads to use, and what the core is made of."""
 
 import os
+import sys
 import threading
 from typing import Any
 
 from mlp import _core
 
-__all__ = ["default_threads", "resolve_threads", "show_config"]
+__all__ = [
+    "default_threads",
+    "limit_threads",
+    "resolve_threads",
+    "show_config",
+    "usable_cores",
+]
+
+
+#: the most threads that None stands for, where threadpoolctl has set a limit
+_limit: int | None = None
+
+
+def usable_cores() -> int:
+    """The cores this process may use, fewer where the environment or a limit says so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = cores or os.cpu_count() or 1
+    named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if named.isdigit() and int(named) > 0:
+        cores = min(cores, int(named))
+    return cores if _limit is None else min(cores, _limit)
+
+
+def limit_threads(n: int | None) -> None:
+    """Let None stand for at most n threads from now on; None lifts the limit."""
+    global _limit
+    _limit = n
 
 
 def default_threads() -> int:
     """The cores this process may use, fewer where the environment says so.
 
-    ``OMP_NUM_THREADS`` is honoured (joblib's process workers set it), and a limit set by
-    ``threadpoolctl.threadpool_limits``.  Threads other than the main one get a single
-    thread: whoever runs fits in parallel has divided the cores already.
+    ``OMP_NUM_THREADS`` is honoured (joblib's process workers set it), and so is a limit
+    set by ``threadpoolctl.threadpool_limits``.  Threads other than the main one and workers
+    of a multiprocessing pool get a single thread: whoever runs fits in parallel has divided
+    the cores already.
     """
     if threading.current_thread() is not threading.main_thread():
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    cores = cores or os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if limit.isdigit() and int(limit) > 0:
-        cores = min(cores, int(limit))
-    return cores
+    # only multiprocessing makes processes daemonic, and it is imported then
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.current_process().daemon:
+        return 1
+    return usable_cores()
 
 
 def resolve_threads(n_threads: int | None) -> int:

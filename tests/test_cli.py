@@ -206,6 +206,15 @@ def test_many_classes_are_reported_without_a_matrix(tmp_path, capsys):
     assert "30 classes are too many" in capsys.readouterr().out
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Undo what the parent may have done: jobs in the background ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_training_but_not_the_report(
     animals, tmp_path, capsys, monkeypatch
 ):

@@ -16,10 +16,11 @@ from small_data import (
 )
 
 INTERRUPTED_FIT = """
-    import json, pickle, sys, time, warnings
+    import json, pickle, signal, sys, time, warnings
     import numpy as np
     from mlp import MLPClassifier, MLPRegressor
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     rng = np.random.default_rng(0)
     X = rng.standard_normal(({n_samples}, 16), dtype=np.float32)
     y = {y}

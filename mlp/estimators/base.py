@@ -134,7 +134,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
         return self.network_
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
+        state: dict[str, Any] = super().__getstate__()
         if "network_" in state:  # they are in the network already
             state = {k: v for k, v in state.items() if k not in PARAMETER_VIEWS}
         return state
@@ -198,6 +198,9 @@ class BaseMLP(SaveMixin, Inspection, Course):
                 incremental=incremental,
                 classes=classes,
             )
+            weights = sample_weight is not None
+            metadata = {"sample_weight": sample_weight} if weights else None
+            targets.given = {"X": X, "y": y, "metadata": metadata}
             held_out = None
             if validation is not None:
                 held_out = self._validation_targets(*validation)

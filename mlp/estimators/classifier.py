@@ -66,7 +66,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from mlp import MLPClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier(max_iter=30, random_state=0).fit(X[:1500] / 16, y[:1500])
+    >>> model = MLPClassifier(solver="lbfgs", random_state=0).fit(X[:1500] / 16, y[:1500])
     >>> bool(model.score(X[1500:] / 16, y[1500:]) > 0.9)
     True
     """
@@ -183,6 +183,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     @available_if(lambda est: est._check_partial_fit())
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
@@ -224,8 +225,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if len(self.classes_) == 1:
             return np.repeat(self.classes_, len(out))
         if self.n_outputs_ == 1:
-            return self.classes_[(out.ravel() > self._middle()).astype(int)]
-        return self.classes_[out.argmax(axis=1)]
+            chosen = (out.ravel() > self._middle()).astype(int)
+        else:
+            chosen = out.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[chosen]
+        return labels
 
     def _low(self) -> float:
         """What an output is trained towards for the other class: 0, or −1 where outputs or
@@ -273,8 +277,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Logarithms of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        """Logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        logarithms: NDArray[Any] = np.log(self.predict_proba(X))
+        return logarithms
 
     def _score_epoch(self, held_out: Targets) -> float:
         prediction = self._predict(held_out.X, check_input=False)

@@ -1,7 +1,7 @@
 """The course of a fit: epochs, validation, stopping, callbacks; or a full-batch solver."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import signature
 from time import perf_counter
@@ -17,6 +17,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils.optimize import _check_optimize_result
 
+from mlp.estimators.callbacks import Announcer
 from mlp.estimators.checkpoint import Checkpoint
 from mlp.estimators.constraints import pair_of_betas
 from mlp.estimators.report import epoch_line, layer_norms
@@ -228,7 +229,8 @@ class Course(CallbackSupportMixin, BaseEstimator):
         if checkpoint is not None:
             checkpoint.start(pocket, validation)
         self._progress.tol = self.tol
-        callbacks = self._begin_callbacks(1 if incremental else self.max_iter)
+        max_epochs = 1 if incremental else self.max_iter
+        callbacks = Announcer(self, max_epochs, targets.given)
         ended = self.n_iter_ == self.max_iter
         try:
             while self.n_iter_ < self.max_iter:
@@ -237,7 +239,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
                 ended = stop or self.n_iter_ == self.max_iter
                 if checkpoint is not None and not ended:
                     checkpoint.epoch_ended(self, run, pocket)
-                if callbacks() or stop or incremental:
+                if callbacks.epoch_ended() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
                     warnings.warn(
@@ -252,6 +254,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             pocket.take_out()
         self._check_finite()
         self.network_.refold()
+        callbacks.fit_ended()
         if checkpoint is not None and ended:
             checkpoint.fit_ended(self)
 
@@ -362,7 +365,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
     # -- full-batch solvers --
 
     def _fit_full_batch(self, targets: Targets) -> None:
-        callbacks = self._begin_callbacks(self.max_iter)
+        callbacks = Announcer(self, self.max_iter, targets.given)
         curve = self.loss_curve_
 
         def on_iteration(value: float) -> bool:
@@ -374,7 +377,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
                 norms = layer_norms(self.network_, risk.plan.grads)
                 done = risk.evaluations * risk.data.shape[0]
                 self._report(norms, done, perf_counter() - begun)
-            return callbacks()
+            return callbacks.epoch_ended()
 
         self.n_iter_ = 0
         with_norms, begun = self._wants_norms(), perf_counter()
@@ -402,6 +405,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             self._check_converged(result)
         self._check_finite()
         self.network_.refold()
+        callbacks.fit_ended()
 
     def _check_converged(self, result: Any) -> None:
         if self.solver == "lbfgs":  # scikit-learn's own words
@@ -414,31 +418,3 @@ class Course(CallbackSupportMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-    # -- callbacks --
-
-    def _begin_callbacks(self, max_epochs: int) -> Callable[[], bool]:
-        """A function to call after each epoch; True if a callback wants to stop."""
-        if not getattr(self, "_skl_callbacks", None):
-            return lambda: False
-        context = self._init_callback_context(max_subtasks=max_epochs)
-        context.call_on_fit_task_begin(estimator=self)
-
-        def fitted_so_far() -> dict[str, Any]:
-            self.network_.refold()
-            return {
-                **{k: v for k, v in vars(self).items() if k.endswith("_")},
-                "network_": self.network_.copy(),
-            }
-
-        def epoch_ended() -> bool:
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(estimator=self)
-            with self._whole():
-                return bool(
-                    epoch.call_on_fit_task_end(
-                        estimator=self, reconstruction_attributes=fitted_so_far
-                    )
-                )
-
-        return epoch_ended

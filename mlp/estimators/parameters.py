@@ -2,7 +2,6 @@
 
 import re
 from inspect import cleandoc, signature
-from textwrap import indent
 from typing import TypeVar
 
 __all__ = ["document"]
@@ -182,19 +181,30 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring: those of parameters that its
-    constructor takes and the docstring does not describe itself."""
-    text = cls.__doc__ or ""
-    taken = signature(cls).parameters
-    own = set(re.findall(r"^    (\w+) : ", text, re.MULTILINE))
-    entries = re.split(r"\n(?=\S)", cleandoc(PARAMETERS))
-    wanted = [
+    """Put the shared descriptions into the class's docstring: those of the parameters
+    that its constructor has and it does not describe itself, in the constructor's order,
+    and of all attributes."""
+    order = {name: at for at, name in enumerate(signature(cls).parameters)}
+
+    def place(entry: str) -> int:
+        return order.get(re.split("[ ,]", entry)[0], len(order))
+
+    text = cleandoc(cls.__doc__ or "")  # Python 3.13 has done so already
+    own = set(re.findall(r"^(\w+) : ", text, re.MULTILINE))
+    shared = [
         entry
-        for entry in entries
-        if {*entry.partition(" : ")[0].split(", ")} & taken.keys() - own
+        for entry in _entries(cleandoc(PARAMETERS))
+        if place(entry) < len(order) and re.split("[ ,]", entry)[0] not in own
     ]
-    shared = {"{parameters}": "\n".join(wanted), "{attributes}": cleandoc(ATTRIBUTES)}
-    for key, description in shared.items():
-        text = text.replace(key, indent(description, "    ").lstrip())
-    cls.__doc__ = text
+    text = text.replace("{parameters}", "\n".join(shared))
+    text = text.replace("{attributes}", cleandoc(ATTRIBUTES))
+    before, title, rest = text.partition("Parameters\n----------\n")
+    described, following, after = rest.partition("\n\nAttributes\n")
+    described = "\n".join(sorted(_entries(described), key=place))
+    cls.__doc__ = before + title + described + following + after
     return cls
+
+
+def _entries(section: str) -> list[str]:
+    """The descriptions in a section: names at the margin, text below them indented."""
+    return re.split(r"\n(?=\w)", section)

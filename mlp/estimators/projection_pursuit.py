@@ -160,7 +160,8 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : ProjectionPursuitRegressor
+        ProjectionPursuitRegressor
+            The estimator itself.
 
         Raises
         ------
@@ -226,7 +227,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
         X_ = validate_data(self, X, dtype=np.float64, reset=False)
@@ -257,7 +258,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        axes : ndarray of shape (n_terms_,)
+        ndarray of shape (n_terms_,)
             The matplotlib Axes drawn on.
 
         Raises
@@ -311,7 +312,8 @@ def _term_axes(ax: Any, n_terms: int) -> NDArray[np.object_]:
         )
         for unused in grid.flat[n_terms:]:
             unused.remove()
-        return grid.ravel()[:n_terms]
+        first: NDArray[np.object_] = grid.ravel()[:n_terms]
+        return first
     axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     if axes.size != n_terms:
         raise ValueError(f"ax must hold n_terms_={n_terms} axes, got {axes.size}.")

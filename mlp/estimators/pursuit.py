@@ -48,6 +48,7 @@ class PursuitModel:
     intercept: float
 
     def predict(self, X: FloatArray) -> FloatArray:
+        """The predicted value of each row of X."""
         prediction = np.full(X.shape[0], self.intercept)
         for omega, g in zip(self.directions, self.ridge_functions, strict=True):
             prediction += g(X @ omega)
@@ -90,7 +91,13 @@ class Pursuit:
         self.losses: list[float] = []
 
     def grow(self, n_terms: int) -> Iterator[list[Term]]:
-        """Yield the terms after each stage; stop early where a stage gains nothing."""
+        """Add terms, one by one, until there are enough or a stage gains nothing.
+
+        Yields
+        ------
+        list of Term
+            The terms after a stage.
+        """
         terms: list[Term] = []
         loss = self._loss(terms)
         # Rounding alone leaves about this much of a constant target.
@@ -134,7 +141,7 @@ class Pursuit:
         """Return the loss over the squared part of the sample that is not used up."""
         n = self.weight.sum() ** 2 / (self.weight @ self.weight)
         used = sum(term.g.degrees_of_freedom for term in terms)
-        rest = max(1 - self.params.gcv_penalty * used / n, 0.05)
+        rest: float = max(1 - self.params.gcv_penalty * used / n, 0.05)
         return self._loss(terms) / rest**2
 
     def _backfit(self, terms: list[Term]) -> list[Term]:
@@ -228,7 +235,8 @@ class Pursuit:
         random[::2] = random[::2] @ axes.T
         candidates = np.vstack([linear, hessian, random])
         length = np.linalg.norm(candidates, axis=1)
-        return candidates[length > 0] / length[length > 0, None]
+        directions: FloatArray = candidates[length > 0] / length[length > 0, None]
+        return directions
 
     def _term(self, omega: FloatArray, target: FloatArray) -> Term:
         v = self.Z @ omega

@@ -61,8 +61,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from mlp import MLPRegressor
     >>> from sklearn.datasets import make_regression
     >>> X, y = make_regression(n_samples=200, n_features=5, random_state=0)
-    >>> model = MLPRegressor(solver="lbfgs", max_iter=500, random_state=0).fit(X, y)
-    >>> bool(model.score(X, y) > 0.99)
+    >>> model = MLPRegressor((10,), solver="lbfgs", max_iter=500, random_state=0)
+    >>> bool(model.fit(X, y).score(X, y) > 0.99)
     True
     """
 
@@ -176,6 +176,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         )
 
     @available_if(lambda est: est._check_partial_fit())
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go once over the samples, from where training stands.
 

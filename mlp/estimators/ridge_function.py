@@ -73,11 +73,13 @@ class RidgeFunction:
         """Return the function at ``v``, in the shape of ``v``."""
         v = np.asarray(v, dtype=np.float64)
         inside = np.clip(v, self._spline.x[0], self._spline.x[-1])
-        return self._spline(inside) + self._slope(inside) * (v - inside)
+        value: FloatArray = self._spline(inside) + self._slope(inside) * (v - inside)
+        return value
 
     def derivative(self, v: ArrayLike) -> FloatArray:
         """Return the first derivative at ``v``, in the shape of ``v``."""
-        return self._slope(np.clip(v, self._spline.x[0], self._spline.x[-1]))
+        slope: FloatArray = self._slope(np.clip(v, *self._spline.x[[0, -1]]))
+        return slope
 
     def rescaled(self, scale: float, shift: float, offset: float) -> RidgeFunction:
         """Return the function ``t -> self(scale * t - shift) - offset``, scale != 0."""

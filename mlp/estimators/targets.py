@@ -1,6 +1,6 @@
 """Validated samples on their way to the network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Targets:
     values : ndarray of shape (n_samples, n_outputs) or None
     labels : int32 ndarray of shape (n_samples, n_tasks) or None
     sample_weight : ndarray of shape (n_samples,) or None
+    given : dict
+        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
     strata : ndarray or None
         Labels by which a validation set is stratified.
     groups : tuple of int or None
@@ -50,6 +52,7 @@ class Targets:
     values: Any = None
     labels: Any = None
     sample_weight: Array | None = None
+    given: dict[str, Any] = field(default_factory=dict)
     strata: Array | None = None
     groups: tuple[int, ...] | None = None
     smoothing: float = 0.0

@@ -1,8 +1,8 @@
 /* activation.h — f, f′ and f″ of every activation, method: [S table 65.1], plus gelu, silu,
  * mish.
  *
- * To add one: a line in ACTIVATION_LIST, its three cases below, its line in
- * mlp/activations.py.  `a` and `b` are its parameters.  The derivatives are computed from s,
+ * To add one: a name in ACTIVATION_LIST (mlp_core.h), a case each of act_f, act_df and act_ddf
+ * (f, f′, f″), a line in mlp/activations.py.  `a` and `b` are its parameters.  The derivatives are computed from s,
  * which is y = f(z) where that is enough and cheaper, and z where it is not (SAVED_Z): the
  * forward pass then keeps z beside y.
  *
@@ -97,6 +97,12 @@ INLINE vec act_ddf(int code, vec s, vec a, vec b)
     }
 }
 
+/* the others have nothing to do here, or kernels of their own */
+INLINE int is_elementwise(int code)
+{
+    return code != ACT_IDENTITY && code != ACT_SOFTMAX && code != ACT_RBF;
+}
+
 #define EACH_VECTOR(body)                                                                    \
     for (size_t i = 0; i < m; i++, c += ld, s += ld)                                         \
         for (size_t j = 0; j < n; j += LANES) {                                              \
@@ -104,11 +110,12 @@ INLINE vec act_ddf(int code, vec s, vec a, vec b)
         }                                                                                    \
     break;
 
-#define CASE_FORWARD(code)                                                                   \
+/* forward where the derivative is computed from z, and where it is from y */
+#define CASE_FORWARD_1(code)                                                                 \
     case code:                                                                               \
         EACH_VECTOR(vec z = v_load(c + j); v_store(s + j, z); v_store(c + j, act_f(code, z, a, b));)
 
-#define CASE_FORWARD_IN_PLACE(code)                                                          \
+#define CASE_FORWARD_0(code)                                                                 \
     case code: EACH_VECTOR(v_store(c + j, act_f(code, v_load(c + j), a, b));)
 
 #define CASE_BACKWARD(code)                                                                  \
@@ -131,23 +138,12 @@ static void activation_forward(const activation_t *f, real *c, real *s, size_t l
         mixed_forward(f, c, s, ld, m, n, col0);
         return;
     }
+    if (!is_elementwise(f->code))
+        return;
     switch (f->code) {
-        CASE_FORWARD_IN_PLACE(ACT_LOGISTIC)
-        CASE_FORWARD_IN_PLACE(ACT_TANH)
-        CASE_FORWARD_IN_PLACE(ACT_RELU)
-        CASE_FORWARD_IN_PLACE(ACT_EXP)
-        CASE_FORWARD_IN_PLACE(ACT_SCALED_TANH)
-        CASE_FORWARD_IN_PLACE(ACT_ELU)
-        CASE_FORWARD_IN_PLACE(ACT_SOFTPLUS)
-        CASE_FORWARD_IN_PLACE(ACT_SIGN)
-        CASE_FORWARD_IN_PLACE(ACT_STEP)
-        CASE_FORWARD(ACT_LEAKY_RELU)
-        CASE_FORWARD(ACT_ERF)
-        CASE_FORWARD(ACT_GAUSSIAN)
-        CASE_FORWARD(ACT_GELU)
-        CASE_FORWARD(ACT_SILU)
-        CASE_FORWARD(ACT_MISH)
-    default: break;
+#define X(name, keeps_z) CASE_FORWARD_##keeps_z(ACT_##name)
+        ACTIVATION_LIST(X)
+#undef X
     }
 }
 
@@ -160,21 +156,12 @@ static void activation_backward(const activation_t *f, real *c, const real *s, s
         mixed_backward(f, c, s, ld, m, n, col0);
         return;
     }
+    if (!is_elementwise(f->code))
+        return;
     switch (f->code) {
-        CASE_BACKWARD(ACT_LOGISTIC)
-        CASE_BACKWARD(ACT_TANH)
-        CASE_BACKWARD(ACT_RELU)
-        CASE_BACKWARD(ACT_EXP)
-        CASE_BACKWARD(ACT_LEAKY_RELU)
-        CASE_BACKWARD(ACT_SCALED_TANH)
-        CASE_BACKWARD(ACT_ELU)
-        CASE_BACKWARD(ACT_SOFTPLUS)
-        CASE_BACKWARD(ACT_ERF)
-        CASE_BACKWARD(ACT_GAUSSIAN)
-        CASE_BACKWARD(ACT_GELU)
-        CASE_BACKWARD(ACT_SILU)
-        CASE_BACKWARD(ACT_MISH)
-    default: break;
+#define X(name, keeps_z) CASE_BACKWARD(ACT_##name)
+        ACTIVATION_LIST(X)
+#undef X
     }
 }
 

@@ -234,12 +234,11 @@ cdef extern from "dispatch.h" nogil:
     const char *mlp_build()
     const char *const mlp_activation_names[]
     const int mlp_activation_keeps_z[]
+    const char *const mlp_loss_names[]
 
     enum:
         ACT_SOFTMAX
         PAIR_COSINE, PAIR_DISTANCE, PAIR_RELATION
-        LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR
-        LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
         SENS_FORWARD, SENS_REVERSE, SENS_JVP, SENS_VJP, SENS_INPUTS, SENS_PARAMS
         SENS_PRODUCT, SENS_DIAGONAL, SENS_CURVATURE
         SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM, SOLVER_ADAMW
@@ -256,16 +255,6 @@ cdef size_t CHUNK_ROWS = 252
 # 0.2 µs, a step has about ten, and one thread does 60 to 130 multiply-adds a nanosecond.
 cdef double WORK_PER_THREAD = 1e6
 
-LOSS_CODES = {
-    "squared_error": LOSS_SQUARED_ERROR,
-    "log_loss": LOSS_LOG_LOSS,
-    "logistic": LOSS_LOGISTIC,
-    "huber": LOSS_HUBER,
-    "absolute_error": LOSS_ABSOLUTE_ERROR,
-    "poisson": LOSS_POISSON,
-    "quantile": LOSS_QUANTILE,
-    "callable": LOSS_CALLABLE,
-}
 SPAN_KINDS = {
     "centres": CENTRES,
     "weights": WEIGHTS,
@@ -301,6 +290,19 @@ def _activations():
 
 #: name -> (code, whether the derivative is computed from z)
 ACTIVATION_CODES = _activations()
+
+
+def _losses():
+    cdef int i = 0
+    table = {}
+    while mlp_loss_names[i] != NULL:
+        table[mlp_loss_names[i].decode().lower()] = i
+        i += 1
+    return table
+
+
+#: name -> code
+LOSS_CODES = _losses()
 
 
 def _compiled():

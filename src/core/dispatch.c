@@ -86,3 +86,9 @@ const int mlp_activation_keeps_z[] = {
     ACTIVATION_LIST(X)
 #undef X
 };
+
+const char *const mlp_loss_names[] = {
+#define X(name) #name,
+    LOSS_LIST(X)
+#undef X
+    NULL};

@@ -17,5 +17,6 @@ const char *mlp_build(void);
 
 extern const char *const mlp_activation_names[];
 extern const int mlp_activation_keeps_z[];
+extern const char *const mlp_loss_names[];
 
 #endif

@@ -1,5 +1,8 @@
 /* loss.h — per-sample loss Q and boundary sensitivity δ_L = ∂Q/∂z_L  [S table 65.2].
  *
+ * To add an elementwise one: a name in LOSS_LIST (mlp_core.h), a case of loss_value, a line in
+ * mlp/losses.py.
+ *
  * One row at a time: outputs y (z_L where the loss is computed from logits), targets t, δ out.
  * A target that is NaN is missing: it adds neither loss nor δ [S 65.157, 65.163–65.164]; the
  * padding of target rows is NaN, so that it needs no case of its own.
@@ -77,13 +80,9 @@ static double elementwise_loss(int code, real parameter, const real *y, const re
     const vec p = v_set1(parameter);
     vec total = v_zero();
     switch (code) {
-        LOSS_CASE(LOSS_LOG_LOSS)
-        LOSS_CASE(LOSS_LOGISTIC)
-        LOSS_CASE(LOSS_ABSOLUTE_ERROR)
-        LOSS_CASE(LOSS_QUANTILE)
-        LOSS_CASE(LOSS_POISSON)
-    default:
-        LOSS_CASE(LOSS_SQUARED_ERROR)
+#define X(name) LOSS_CASE(LOSS_##name)
+        LOSS_LIST(X)
+#undef X
     }
     return (double)v_sum(total);
 }

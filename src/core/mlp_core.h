@@ -43,9 +43,14 @@ typedef struct activation {
     const void *node;               /*   (ld,) reals, each node's place in `kinds`       */
 } activation_t;
 
+#define LOSS_LIST(X)                                                                         \
+    X(SQUARED_ERROR) X(LOG_LOSS) X(LOGISTIC) X(HUBER) X(ABSOLUTE_ERROR) X(POISSON)           \
+    X(QUANTILE) X(CALLABLE)
+
 enum loss_code {
-    LOSS_SQUARED_ERROR, LOSS_LOG_LOSS, LOSS_LOGISTIC, LOSS_HUBER, LOSS_ABSOLUTE_ERROR,
-    LOSS_POISSON, LOSS_QUANTILE, LOSS_CALLABLE
+#define X(name) LOSS_##name,
+    LOSS_LIST(X)
+#undef X
 };
 
 enum solver_code { SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM,

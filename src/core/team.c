@@ -2,6 +2,14 @@
 #include "team.h"
 
 #if defined(_WIN32)
+__declspec(dllexport)
+#else
+__attribute__((visibility("default")))
+#endif
+extern const int mlp_has_team; /* by this name threadpoolctl knows the core */
+const int mlp_has_team = 1;
+
+#if defined(_WIN32)
 
 #include <windows.h>
 
