@@ -1,6 +1,9 @@
 """This package's ``MLPClassifier`` and ``Network``; timed as `estimator` says."""
 
 from functools import partial
+from itertools import pairwise
+
+import numpy as np
 
 from mlp import MLPClassifier
 from peers import estimator
@@ -16,6 +19,11 @@ def prepare(job):
         options["dropout"] = row.dropout
     if row.batch_norm:
         options["batch_norm"] = "hidden"
+    if row.connected < 1:
+        rng = np.random.default_rng(0)
+        options["connectivity"] = [
+            rng.random(shape) < row.connected for shape in pairwise(row.sizes)
+        ]
     make = partial(MLPClassifier, **options)
     if row.kind == "train":
         return "fit", estimator.prepare_training(make, job)

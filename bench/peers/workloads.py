@@ -31,6 +31,7 @@ class Workload:
     dropout: float = 0.0
     batch_norm: bool = False
     density: float = 1.0
+    connected: float = 1.0
     peers: tuple[str, ...] = TRAINERS
 
     def __str__(self):
@@ -42,6 +43,7 @@ class Workload:
         extras += ["batch norm"] * self.batch_norm
         extras += [f"dropout {self.dropout:g}"] * bool(self.dropout)
         extras += [f"CSR {self.density:.0%}"] * (self.density < 1)
+        extras += [f"{self.connected:.0%} connected"] * (self.connected < 1)
         return ", ".join([sizes, *extras])
 
 
@@ -62,6 +64,7 @@ class Job:
 
 _WIDE = (784, 512, 512, 10)
 _CLASSIC = (784, 100, 10)
+_GRAPH = (784, 2_000, 2_000, 10)
 _FORWARD = ("ours", "jax", "torch", "sklearn", "onnxruntime")
 
 # Row counts are multiples of the batch, so that no peer meets a ragged last batch.
@@ -83,6 +86,8 @@ WORKLOADS = {
     "wide-bn-dropout": Workload(
         _WIDE, 128, n=9_984, dropout=0.5, batch_norm=True, peers=REGULARISED
     ),
+    "edges": Workload(_GRAPH, 200, n=4_000, connected=0.02, peers=("ours",)),
+    "edges-dense": Workload(_GRAPH, 200, n=4_000, peers=("ours",)),
     "sparse": Workload((5_000, 100, 10), 200, density=0.01, peers=("ours", "sklearn")),
 }
 
@@ -149,6 +154,8 @@ OWN_TARGETS = [
     OwnTarget(("online", 1), ("online", 2), 1.0),
     OwnTarget(("wide", 1), ("wide-dropout", 1), 1.6),
     OwnTarget(("wide", 2), ("wide-dropout", 2), 1.6),
+    OwnTarget(("edges-dense", 1), ("edges", 1), 8.0),
+    OwnTarget(("edges-dense", 2), ("edges", 2), 8.0),
 ]
 
 
