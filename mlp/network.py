@@ -5,8 +5,6 @@ Nothing here knows scikit-learn; a `Network` can be used, copied and pickled wit
 
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import pairwise
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,9 @@ from mlp.activations import (
 )
 from mlp.connectivity import Connectivity, Edges, resolve_connectivity
 from mlp.folding import fold_into, kept
+from mlp.layout import FlatParameters
 from mlp.losses import Loss, resolve_loss
+from mlp.samples import as_rows, as_targets
 from mlp.summary import Summary, summarize
 
 __all__ = ["Network"]
@@ -40,7 +40,7 @@ def _kernel_activation(f: LayerActivation) -> tuple[Any, ...]:
     return [k.kernel for k in kinds], [kinds.index(node) for node in f]
 
 
-class Network:
+class Network(FlatParameters):
     """A feedforward network over one flat vector of parameters [S 65.31].
 
     ``y_{l+1} = f(y_l W_l + b_l)``, one sample a row.  `coefs` and `intercepts` are views
@@ -295,107 +295,7 @@ class Network:
         if where is not None and "input" in where:
             self.input_statistics = np.zeros((3, self.layer_sizes[0]))
 
-    # -- parameters --
-
-    @property
-    def n_features(self) -> int:
-        """Number of inputs."""
-        return self.layer_sizes[0]
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs."""
-        return self.layer_sizes[-1]
-
-    @property
-    def has_rbf(self) -> bool:
-        """Whether the first layer is of radial basis functions: its weights' columns are
-        centres μ, its offsets widths λ > 0 [L]."""
-        first = self.activations[0] if self.activations else None
-        return isinstance(first, Activation) and first.name == "rbf"
-
-    @property
-    def weight_counts(self) -> list[int]:
-        """Number of weights of each layer."""
-        return [
-            a * b if edges is None else edges.n
-            for (a, b), edges in zip(
-                pairwise(self.layer_sizes), self.edges, strict=True
-            )
-        ]
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weights: `params` begins with them, the offsets follow."""
-        return sum(self.weight_counts)
-
-    @property
-    def ties(self) -> list[tuple[int, int]]:
-        """Pairs of weight layers of which the second is the first transposed."""
-        last = len(self.layer_sizes) - 2
-        return [(k, last - k) for k in range((last + 1) // 2)] if self.tied else []
-
-    def tie(self) -> None:
-        """Copy tied weights from those that are trained."""
-        for trained, tied in self.ties:
-            self.coefs[tied][:] = self.coefs[trained].T
-
-    def spans(self) -> list[tuple[str, int, int]]:
-        """What is trained of `params`: (kind, first, number) of neighbours of one kind.
-
-        The kinds are 'weights', 'biases', 'scales', and 'centres' and 'widths' of radial
-        basis functions.  Frozen layers and tied weights are left out.
-        """
-        layers = len(self.layer_sizes) - 1
-        frozen = self.frozen or (False,) * layers
-        tied = {k for _, k in self.ties}
-        widths = self.layer_sizes[1:]
-        scales = [n * on for n, on in zip(widths, self.normed, strict=True)]
-        spans: list[tuple[str, int, int]] = []
-        at = 0
-        for kind, counts in (
-            ("weights", self.weight_counts),
-            ("biases", widths),
-            ("scales", scales),
-        ):
-            for k, n in enumerate(counts):
-                name = kind
-                if k == 0 and self.has_rbf:
-                    name = {"weights": "centres", "biases": "widths"}.get(kind, kind)
-                still = frozen[k] or (kind == "weights" and k in tied)
-                if n and not still:
-                    last = spans[-1] if spans else ("", 0, 0)
-                    if last[0] == name and last[1] + last[2] == at:
-                        spans[-1] = (name, last[1], last[2] + n)
-                    else:
-                        spans.append((name, at, n))
-                at += n
-        return spans
-
-    def unpack(
-        self, vector: Array
-    ) -> tuple[list[Any], list[Array], list[Array | None]]:
-        """Views of a vector laid out as `params`: (weights, offsets, scales) by layer;
-        weights of a layer with `connectivity` as CSR arrays."""
-        at = 0
-
-        def take(*shape: int) -> Array:
-            nonlocal at
-            at += prod(shape)
-            return vector[at - prod(shape) : at].reshape(shape)
-
-        coefs = [
-            take(a, b) if edges is None else edges.matrix(take(edges.n))
-            for (a, b), edges in zip(
-                pairwise(self.layer_sizes), self.edges, strict=True
-            )
-        ]
-        intercepts = [take(n) for n in self.layer_sizes[1:]]
-        scales = [
-            take(n) if on else None
-            for n, on in zip(self.layer_sizes[1:], self.normed, strict=True)
-        ]
-        return coefs, intercepts, scales
+    # -- state --
 
     def summary(self) -> Summary:
         """The layers as a table of text.
@@ -428,30 +328,6 @@ class Network:
         other: Network = Network.__new__(Network)
         other.__setstate__(deepcopy(self.__getstate__()))
         return other
-
-    def snapshot(self, into: list[Array] | None = None) -> list[Array]:
-        """Copies of all that training changes: parameters and running statistics.
-
-        Parameters
-        ----------
-        into : list of ndarray, optional
-            An earlier snapshot, to be overwritten.
-        """
-        if into is None:
-            return [array.copy() for array in self._changing()]
-        for copy, array in zip(into, self._changing(), strict=True):
-            copy[...] = array
-        return into
-
-    def restore(self, snapshot: list[Array]) -> None:
-        """Go back to a `snapshot`."""
-        for array, saved in zip(self._changing(), snapshot, strict=True):
-            array[...] = saved
-        self.refold()
-
-    def _changing(self) -> list[Array]:
-        kept = [*self.statistics, self.input_statistics]
-        return [self.params, *(array for array in kept if array is not None)]
 
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_plan", "_folded", "_predictor", "coefs", "intercepts", "scales")
@@ -640,7 +516,7 @@ class Network:
             )
         targets = labels = None
         if y is not None:
-            targets, labels = self._targets(np.asarray(y), X.shape[0])
+            targets, labels = as_targets(self, np.asarray(y), X.shape[0])
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight, dtype=self.dtype)
             if sample_weight.shape != (X.shape[0],):
@@ -649,45 +525,6 @@ class Network:
                     f"got {sample_weight.shape}"
                 )
         return _core.Data(X, targets, labels, sample_weight)
-
-    def _targets(self, y: Array, n: int) -> tuple[Array | None, Array | None]:
-        if y.shape[:1] != (n,):
-            raise ValueError(f"y has {y.shape[:1]} rows, X has {n}")
-        if (
-            y.ndim == 1
-            and self.output_activation.name == "softmax"
-            and len(self.groups) == 1
-        ):
-            labels = y.astype(np.int32)
-            if (
-                (labels != y).any()
-                or labels.min() < 0
-                or labels.max() >= self.n_outputs
-            ):
-                raise ValueError(
-                    f"class labels must be integers from 0 to {self.n_outputs - 1}"
-                )
-            return None, np.ascontiguousarray(labels[:, None])
-        y = y[:, None] if y.ndim == 1 else y
-        if (
-            self.output_activation.name == "softmax"
-            and y.dtype.kind in "iu"
-            and y.shape == (n, len(self.groups))
-        ):
-            n_classes = np.maximum(
-                self.groups, 2
-            )  # one logistic output tells two apart
-            if ((y < -1) | (y >= n_classes)).any():
-                raise ValueError(
-                    f"labels must be integers below {n_classes.tolist()} in each group, or "
-                    "-1 where missing"
-                )
-            return None, np.ascontiguousarray(y, dtype=np.int32)
-        if y.shape != (n, self.n_outputs):
-            raise ValueError(
-                f"y must have shape ({n}, {self.n_outputs}), got {y.shape}"
-            )
-        return np.ascontiguousarray(y, dtype=self.dtype), None
 
     # -- what a network does --
 
@@ -790,23 +627,3 @@ class Network:
                         f"activation={f.name!r} can't be trained: its derivative is "
                         "zero almost everywhere; it is for prediction only"
                     )
-
-
-def as_rows(X: Any, dtype: Any) -> Any:
-    """X as the core reads it: CSR, or an array of contiguous rows; no needless copy."""
-    if hasattr(X, "tocsr"):
-        X = X.tocsr()
-        # asking scipy about repeated entries leaves a mark on the object asked
-        twin = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-        if not twin.has_canonical_format:  # they mean their sum
-            X = X.copy()
-            X.sum_duplicates()
-        return X if X.dtype == dtype else X.astype(dtype)
-    X = np.asarray(X, dtype=dtype)
-    if X.ndim == 2 and X.shape[1] > 1 and X.strides[1] != X.itemsize:
-        X = np.ascontiguousarray(X)
-    if not X.flags.aligned or (X.ndim == 2 and X.strides[0] % X.itemsize):
-        X = X.copy(order="C")
-    if X.ndim == 2 and X.shape[0] > 1 and X.strides[0] < X.shape[1] * X.itemsize:
-        X = np.ascontiguousarray(X)
-    return X

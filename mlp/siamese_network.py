@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlp import _core
-from mlp.network import Network, as_rows
+from mlp.network import Network
+from mlp.samples import as_rows
 
 __all__ = ["HEADS", "SiameseNetwork", "cosines"]
 

@@ -17,7 +17,7 @@ from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
 from mlp.estimators.constraints import RATE, hidden_sizes
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
-from mlp.network import as_rows
+from mlp.samples import as_rows
 from mlp.solvers import FULL_BATCH_SOLVERS
 from mlp.threads import resolve_threads
 from mlp.transfer import tail

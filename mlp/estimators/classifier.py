@@ -28,7 +28,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
-from mlp.network import as_rows
+from mlp.samples import as_rows
 
 __all__ = ["MLPClassifier"]
 

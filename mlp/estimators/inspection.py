@@ -13,7 +13,8 @@ from sklearn.utils.validation import (
 )
 
 from mlp.estimators.targets import Targets
-from mlp.network import Network, as_rows
+from mlp.network import Network
+from mlp.samples import as_rows
 from mlp.threads import resolve_threads
 
 __all__ = ["Inspection"]

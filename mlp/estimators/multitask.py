@@ -21,7 +21,7 @@ from mlp.estimators.labels import (
 )
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
-from mlp.network import as_rows
+from mlp.samples import as_rows
 
 __all__ = ["MultiTaskClassifier"]
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from mlp import _core
 from mlp.estimators.targets import Targets
-from mlp.network import as_rows
+from mlp.samples import as_rows
 
 __all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _check_sample_weight
 
 from mlp import _core
-from mlp.network import as_rows
+from mlp.samples import as_rows
 
 __all__ = ["Targets", "check_weights"]
 
