@@ -45,6 +45,29 @@ def test_examples_run(page):
     assert runner.summarize(verbose=False).failed == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_readme_runs(monkeypatch, tmp_path):
+    for package in ("matplotlib", "onnx"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", readme, flags=re.M | re.S):
+        exec(block, names)
+    assert names["model"].jacobian(names["X"][:5]).shape == (5, 10, 64)
+    assert names["model"].loss_gradients(names["X"][:5], names["y"][:5]).shape == (5, 64)
+    expected = names["model"].predict_proba(names["X"])
+    assert (names["ours"].predict_proba(names["X"]) == expected).all()
+
+
+def test_the_readme_names_every_example():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = readme[readme.index("## Examples") : readme.index("## Development")]
+    scripts = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert set(re.findall(r"`(\w+)`", listed)) == scripts
+
+
 # ---- the map of the chapter -------------------------------------------------------------
 
 
