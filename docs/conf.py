@@ -32,24 +32,6 @@ napoleon_use_param = False  # types are words, not links
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
-# Names that pages may mention before the package has them; take a name out when it has.
-planned_names = [
-    "mlp.MLPAutoencoder",
-    "mlp.MLPClassifier(base)",
-    "mlp.MLPClassifier(connectivity)",
-    "mlp.MLPClassifier(freeze)",
-    "mlp.MLPClassifier.feature_sensitivity",
-    "mlp.MultiTaskClassifier",
-    "mlp.Network.hessian_diagonal",
-    "mlp.Network.hessian_vector_product",
-    "mlp.Network.hidden_activations",
-    "mlp.Network.jacobian",
-    "mlp.Network.jvp",
-    "mlp.Network.loss_gradients",
-    "mlp.Network.vjp",
-    "mlp.SiameseClassifier",
-]
-
 html_theme = "furo"
 html_title = f"mlp {release}"
 html_math_renderer = "mathml"

@@ -16,7 +16,7 @@ from scipy.special import erf
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from mlp.kernels import ArcsineKernel
+from mlp import ArcsineKernel
 
 WEIGHT_VARIANCE, BIAS_VARIANCE = 4.0, 4.0
 

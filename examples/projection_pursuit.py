@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
+from mlp import ProjectionPursuitRegressor
 
 
 def load(path):

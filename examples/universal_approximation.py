@@ -1,6 +1,6 @@
 """One hidden layer comes as close to a function as it has units [S 65.10].
 
-    python universal_approximation.py [--restarts 5] [--out FILE.png]
+    python universal_approximation.py [--restarts 2] [--out FILE.png]
 
 Networks with one hidden layer of 1 to 64 units, fitted by L-BFGS to 400 exact values of a
 function on [-1, 1]; of several random starts the best counts. Left: what they draw;
@@ -52,8 +52,8 @@ def best_fit(activation, size, restarts):
             solver="lbfgs",
             alpha=0.0,
             init=start,
-            max_iter=2000,
-            max_fun=4000,
+            max_iter=1000,
+            max_fun=2000,
             tol=1e-7,
             random_state=seed,
         ).fit(x, SCALE * target(x[:, 0]))
@@ -64,7 +64,7 @@ def best_fit(activation, size, restarts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--restarts", type=int, default=5)
+    parser.add_argument("--restarts", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("universal_approximation.png"))
     options = parser.parse_args()
 

@@ -56,7 +56,7 @@ class ArcsineKernel(Kernel):
     --------
     >>> import numpy as np
     >>> from sklearn.gaussian_process import GaussianProcessRegressor
-    >>> from mlp.kernels import ArcsineKernel
+    >>> from mlp import ArcsineKernel
     >>> X = np.linspace(-2, 2, 20)[:, None]
     >>> gp = GaussianProcessRegressor(ArcsineKernel(), alpha=1e-6, optimizer=None)
     >>> gp = gp.fit(X, np.tanh(X[:, 0]))

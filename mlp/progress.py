@@ -10,9 +10,9 @@ __all__ = ["GradientNorms", "ProgressLine"]
 class GradientNorms:
     """Callback that asks `fit` to keep the norms of the gradient in ``gradient_norms_``.
 
-    ``gradient_norms_`` has an array of shape (n_layers_ - 1,) for each epoch: the norm of
-    the gradient in each layer's weights, offsets and batch-norm scales, of the epoch's last
-    batch; of the batch's mean loss, without penalties and before any clipping.  For
+    ``gradient_norms_`` has an array of shape ``(n_layers_ - 1,)`` for each epoch: the norm
+    of the gradient in each layer's weights, offsets and batch-norm scales, of the epoch's
+    last batch; of the batch's mean loss, without penalties and before any clipping.  For
     full-batch solvers it is the gradient over all samples, an array an iteration.
     ``verbose=2`` keeps them too; `mlp.plot.GradientFlowDisplay` draws them.
 

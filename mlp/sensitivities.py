@@ -41,6 +41,8 @@ def jacobian(
 
     Parameters
     ----------
+    network : Network
+        What stands before the dot, where this is its method.
     X : array-like or sparse array of shape (n_samples, n_features)
     n_threads : int, default=1
     mode : {"auto", "forward", "reverse"}, default="auto"
@@ -79,6 +81,8 @@ def jvp(network: "Network", X: Any, V: ArrayLike, n_threads: int = 1) -> Array:
 
     Parameters
     ----------
+    network : Network
+        What stands before the dot, where this is its method.
     X : array-like or sparse array of shape (n_samples, n_features)
     V : array-like of shape (n_samples, n_features)
         A direction for each sample.
@@ -103,6 +107,8 @@ def vjp(network: "Network", X: Any, U: ArrayLike, n_threads: int = 1) -> Array:
 
     Parameters
     ----------
+    network : Network
+        What stands before the dot, where this is its method.
     X : array-like or sparse array of shape (n_samples, n_features)
     U : array-like of shape (n_samples, n_outputs)
         A direction for each sample.
@@ -133,6 +139,8 @@ def loss_gradients(
 
     Parameters
     ----------
+    network : Network
+        What stands before the dot, where this is its method.
     X : array-like or sparse array of shape (n_samples, n_features)
     y : array-like
         Targets as `Network.data` takes them; a missing one adds nothing.  None if X is what
@@ -174,10 +182,13 @@ def hessian_vector_product(
 
     Parameters
     ----------
-    X, y, sample_weight
+    network : Network
+        What stands before the dot, where this is its method.
+    X, y
         See `Network.data`; X may be what it has made of them, y is then None.
     v : array-like of shape (n_params,)
         Laid out as ``params``.
+    sample_weight : array-like of shape (n_samples,), optional
     n_threads : int, default=1
 
     Returns
@@ -209,7 +220,9 @@ def hessian_diagonal(
 
     Parameters
     ----------
-    X, y, sample_weight
+    network : Network
+        What stands before the dot, where this is its method.
+    X, y
         See `Network.data`; X may be what it has made of them, y is then None.
     kind : {"exact", "curvature"}, default="exact"
         'exact' takes each sample's full Hessian in z from layer to layer: between layers of
@@ -217,6 +230,7 @@ def hessian_diagonal(
         layer, and 4 matrices of the widest layer for each thread.  'curvature' keeps only
         the term y²·f″(z)·∂Q/∂y, as the textbook prints it, at the cost of a gradient: exact
         only where nothing above bends, neither the loss nor an activation.
+    sample_weight : array-like of shape (n_samples,), optional
     n_threads : int, default=1
 
     Returns
@@ -243,6 +257,8 @@ def hidden_activations(
 
     Parameters
     ----------
+    network : Network
+        What stands before the dot, where this is its method.
     X : array-like or sparse array of shape (n_samples, n_features)
     layer : int, default=-1
         Hidden layers are counted from 0; −1 is the last.

@@ -225,6 +225,7 @@ class SiameseNetwork:
         Parameters
         ----------
         U, V : ndarray of shape (n_pairs, n_embedding)
+        n_threads : int, default=1
 
         Returns
         -------

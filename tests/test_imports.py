@@ -59,9 +59,11 @@ def test_estimators_bring_no_optional_package(name):
 
 
 def test_every_exported_name_is_at_home():
-    assert set(mlp.__all__) == set(mlp._HOME)
-    for name in mlp.__all__:
-        assert getattr(mlp, name).__module__ == mlp._HOME[name]
+    assert sorted(mlp.__all__) == sorted([*mlp._HOME, *mlp._MODULES])
+    for name, home in mlp._HOME.items():
+        assert getattr(mlp, name).__module__ == home
+    for name in mlp._MODULES:
+        assert getattr(mlp, name).__name__ == f"mlp.{name}"
 
 
 def test_an_unknown_name_is_refused():

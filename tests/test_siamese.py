@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
     cross_val_score,
 )
+from sklearn.utils import estimator_checks as checks
 
 from mlp import SiameseClassifier, sample_pairs
 from mlp.siamese_network import HEADS, cosines
@@ -38,6 +39,25 @@ def small(head="cosine", **options):
     """An estimator that is fitted in milliseconds."""
     options = {"max_iter": 5, "batch_size": 16, "random_state": 0} | options
     return SiameseClassifier((8,), n_embedding=4, head=head, **options)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.check_do_not_raise_errors_in_init_or_set_params,
+        checks.check_estimator_cloneable,
+        checks.check_estimator_repr,
+        checks.check_estimator_tags_renamed,
+        checks.check_get_params_invariance,
+        checks.check_mixin_order,
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_set_params,
+    ],
+)
+def test_it_passes_the_checks_that_need_no_samples(check):
+    # scikit-learn has no samples of three dimensions to try the others with
+    check("SiameseClassifier", SiameseClassifier())
 
 
 @every_head

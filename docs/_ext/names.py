@@ -1,23 +1,42 @@
-"""Names of the package in pages: the role ``has`` and the directive ``when``.
+"""Names of the package in pages: the role ``has``.
 
 ``:has:`mlp.Network.forward``` is a link, ``:has:`mlp.MLPClassifier(dropout)``` one to the
-class whose parameter it is.  A name that is not there must be one of ``planned_names`` in
-conf.py, and the page says so; any other is a warning, so that pages cannot name what was
-renamed or removed.
-
-``.. when:: mlp.load`` includes its content if there is such a name.
+class whose parameter it is.  A name that is not there is a warning, so that pages cannot
+name what was renamed or removed.
 """
 
 import re
+from importlib import import_module
+from inspect import signature
+from typing import Any
 
 from docutils import nodes
-from exists import exists
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import SphinxRole
 
 logger = logging.getLogger(__name__)
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported, with the parameter it may end in.
+
+    ``mlp.Network.forward``, or ``mlp.MLPClassifier(dropout)``.
+    """
+    path, _, parameter = name.rstrip(")").partition("(")
+    parts = path.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:n]))
+        except ImportError:
+            continue
+        for part in parts[n:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return not parameter or parameter in signature(found).parameters
+    return False
 
 
 class Has(SphinxRole):
@@ -30,9 +49,8 @@ class Has(SphinxRole):
         shown = parameter or re.sub(r"^([a-z_]+\.)+(?=[A-Z])|^mlp\.", "", path)
         literal = nodes.literal(shown, shown, classes=["xref", "py"])
         if not exists(name):
-            if name not in self.config.planned_names:
-                logger.warning("mlp has no %s", name, location=self.get_location())
-            return [literal, nodes.Text(" (planned)")], []
+            logger.warning("mlp has no %s", name, location=self.get_location())
+            return [literal], []
         link = pending_xref(
             "", literal, refdomain="py", reftype="obj", reftarget=path, refwarn=False
         )
@@ -40,21 +58,7 @@ class Has(SphinxRole):
         return [link], []
 
 
-class When(SphinxDirective):
-    """Content for versions that have a name."""
-
-    required_arguments = 1
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        if not exists(self.arguments[0]):
-            return []
-        return self.parse_content_to_nodes(allow_section_headings=True)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register role, directive and setting."""
-    app.add_config_value("planned_names", [], "env", list)
+    """Register the role."""
     app.add_role("has", Has())
-    app.add_directive("when", When)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -98,7 +98,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
+    >>> from mlp import ProjectionPursuitRegressor
     >>> X = np.random.default_rng(0).normal(size=(400, 3))
     >>> y = np.tanh(2 * X @ [0.6, 0.8, 0.0])
     >>> model = ProjectionPursuitRegressor(n_terms=1, random_state=0).fit(X, y)

@@ -337,7 +337,16 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         return np.column_stack([1 - same, same])
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of `predict_proba`."""
+        """Logarithms of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2)
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, 2)
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 

@@ -93,7 +93,7 @@ class ActivationDisplay:
             are functions of one number if None.
         z : array-like of shape (n_points,), optional
             Where; 401 points from −4 to 4 if None.
-        ax, kwargs
+        ax, **kwargs
             See `plot`.
 
         Raises
@@ -134,7 +134,7 @@ class ActivationDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
-        z, ax, kwargs
+        z, ax, **kwargs
             See `from_names`.
 
         Raises
@@ -158,7 +158,7 @@ class ActivationDisplay:
         ax : matplotlib Axes, optional
             One of ``plt.subplots``, divided into a panel an activation; a new figure's if
             None.
-        kwargs
+        **kwargs
             Of the curves' ``ax.plot``.
 
         Returns

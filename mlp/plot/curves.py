@@ -83,7 +83,7 @@ class LossCurveDisplay:
         ----------
         estimator : fitted estimator
             Any with a ``loss_curve_``, scikit-learn's too.
-        ax, log, kwargs
+        ax, log, **kwargs
             See `plot`.
 
         Raises
@@ -118,7 +118,7 @@ class LossCurveDisplay:
             A new figure's if None.
         log : bool, default=False
             Whether the losses have a logarithmic scale.
-        kwargs
+        **kwargs
             Of both curves' ``ax.plot``.
 
         Returns
@@ -180,7 +180,7 @@ class GradientFlowDisplay:
     >>> from mlp import MLPClassifier
     >>> from mlp.plot import GradientFlowDisplay
     >>> from mlp.progress import GradientNorms
-    >>> model = MLPClassifier((30, 30, 30), "logistic", random_state=0)
+    >>> model = MLPClassifier((30, 30, 30), tol=0.01, random_state=0)
     >>> model = model.set_callbacks(GradientNorms())
     >>> model = model.fit(*load_digits(return_X_y=True))
     >>> display = GradientFlowDisplay.from_estimator(model)  # doctest: +SKIP
@@ -204,7 +204,7 @@ class GradientFlowDisplay:
         estimator : fitted estimator
             With ``gradient_norms_``, which ``verbose=2`` or
             ``set_callbacks(mlp.progress.GradientNorms())`` leave behind.
-        ax, kwargs
+        ax, **kwargs
             See `plot`.
 
         Raises
@@ -237,7 +237,7 @@ class GradientFlowDisplay:
         ----------
         ax : matplotlib Axes, optional
             A new figure's if None.
-        kwargs
+        **kwargs
             Of the lines' ``ax.plot``.
 
         Returns

@@ -115,7 +115,7 @@ class NetworkDisplay:
             ``feature_names_in_`` and the classes, where there are any, if None.
         max_units : int, default=32
             Most units of a layer that are drawn; larger networks are refused.
-        ax, kwargs
+        ax, **kwargs
             See `plot`.
 
         Raises
@@ -168,7 +168,7 @@ class NetworkDisplay:
             Area of a unit's circle, in square points.
         colorbar : bool, default=True
             Whether to show the scale of weights and offsets.
-        kwargs
+        **kwargs
             Of the lines' ``LineCollection``.
 
         Returns

@@ -59,7 +59,7 @@ class WeightImageDisplay:
     >>> from mlp import MLPClassifier
     >>> from mlp.plot import WeightImageDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((40,), random_state=0).fit(X / 16, y)
+    >>> model = MLPClassifier((40,), max_iter=500, random_state=0).fit(X / 16, y)
     >>> display = WeightImageDisplay.from_estimator(model)  # doctest: +SKIP
     """
 
@@ -88,7 +88,7 @@ class WeightImageDisplay:
             Of the images; square if None.
         units : int or sequence of int, optional
             How many of the first units, or which ones; all if None.
-        ax, kwargs
+        ax, **kwargs
             See `plot`.
 
         Raises
@@ -125,7 +125,7 @@ class WeightImageDisplay:
             Images in a row; about as many as make a square of all if None.
         colorbar : bool, default=True
             Whether to show the scale of colours; images in colour have none.
-        kwargs
+        **kwargs
             Of ``ax.imshow``.
 
         Returns

@@ -167,7 +167,7 @@ class LossSurfaceDisplay:
             Points along each side; the loss is evaluated at each of the grid.
         random_state : int, RandomState instance or None, default=0
             Draws random directions.
-        ax, kwargs
+        ax, **kwargs
             See `plot`.
 
         Raises
@@ -235,7 +235,7 @@ class LossSurfaceDisplay:
             Whether to draw log10 of the loss.
         colorbar : bool, default=True
             Whether contours come with a scale of colours.
-        kwargs
+        **kwargs
             Of ``ax.contourf`` or ``ax.plot_surface``.
 
         Returns
