@@ -24,7 +24,6 @@ from mlp.estimators.constraints import (
     hidden_sizes,
 )
 from mlp.estimators.course import Course
-from mlp.estimators.inspection import Inspection
 from mlp.estimators.standardize import measure
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
@@ -65,7 +64,7 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(SaveMixin, Inspection, Course):
+class BaseMLP(SaveMixin, Course):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
