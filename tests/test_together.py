@@ -334,3 +334,31 @@ def test_threads_change_no_bit(Estimator, option, fitted):
     for n_threads in (2, 4):
         other = clone(model).set_params(n_threads=n_threads).fit(X, y)
         assert same(answers(other, X), answers(model, X))
+
+
+@pytest.mark.parametrize("freeze", [0, 1])
+@pytest.mark.parametrize("given", [False, True], ids=["held out", "X_val"])
+def test_a_fit_that_goes_on_may_begin_to_validate(freeze, given):
+    X, y = SAMPLES, KINDS
+    model = MLPClassifier(**COMMON, freeze=freeze, warm_start=True).fit(X, y)
+    assert model.validation_scores_ is None
+    validation = {"X_val": X, "y_val": y} if given else {}
+    model.set_params(early_stopping=True, validation_fraction=0.3).fit(
+        X, y, **validation
+    )
+    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 6
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.best_loss_ is None
+    if given:  # the best of these epochs is kept
+        assert model.score(X, y) == model.best_validation_score_
+    model.set_params(early_stopping=False, n_iter_no_change=2).fit(X, y)
+    assert len(model.loss_curve_) == 18  # losses are not compared with scores
+    assert model.best_loss_ == min(model.loss_curve_)
+
+
+def test_a_twin_is_a_base():
+    pairs, same_kind = (SAMPLES, SAMPLES[::-1]), KINDS[::-1] == KINDS
+    twin = SiameseClassifier(**COMMON).fit(pairs, same_kind)
+    model = MLPClassifier(**COMMON, base=twin, freeze=2).fit(SAMPLES, KINDS)
+    assert same(model.coefs_[:2], twin.coefs_[:2])
+    assert same(model.intercepts_[:2], twin.intercepts_[:2])

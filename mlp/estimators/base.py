@@ -314,6 +314,7 @@ class BaseMLP(SaveMixin, Course):
         """The network of `base`."""
         base = getattr(self.base, "estimator", self.base)  # FrozenEstimator
         network = getattr(base, "network_", base)
+        network = getattr(network, "twin", network)  # of a SiameseClassifier
         if not isinstance(network, Network):
             raise ValueError(
                 f"base={self.base!r} must be a fitted estimator or a Network; clone() "

@@ -222,6 +222,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             training, validation = self._split(targets)
         if validation is not None:
             held_out = targets.take(validation)
+        self._watch(validates=held_out is not None)
         run = self._start_run(targets, training)
         pocket = None
         if self.early_stopping and self.restore_best:
@@ -257,6 +258,17 @@ class Course(CallbackSupportMixin, BaseEstimator):
         callbacks.fit_ended()
         if checkpoint is not None and ended:
             checkpoint.fit_ended(self)
+
+    def _watch(self, validates: bool) -> None:
+        """A fit that goes on may watch something else than the one before."""
+        if validates and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self.best_validation_score_ = -np.inf
+        if (self.best_loss_ is None) != self.early_stopping:
+            # losses and scores don't compare
+            best = min(self.loss_curve_, default=np.inf)
+            self.best_loss_ = None if self.early_stopping else best
+            self._progress = Progress(self.tol)
 
     def _epoch(
         self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
