@@ -1,6 +1,7 @@
 """Training a `SiameseNetwork` by mini-batches of pairs: solvers’ memory, and epochs."""
 
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,7 @@ class PairRun:
         """Train on every pair once; the mean loss of the batches, penalties included."""
         if self.shuffle:
             self.rng.shuffle(self.order)  # type: ignore[arg-type]
+        begun = perf_counter()
         try:
             return float(
                 self.plan.epoch(
@@ -111,3 +113,4 @@ class PairRun:
         finally:
             for memory in self.optimizer.each:
                 memory.steps = self.plan.steps
+            self.seconds = perf_counter() - begun

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlp import _core
 from mlp.network import Network
 from mlp.samples import as_rows
+from mlp.summary import Summary
 
 __all__ = ["HEADS", "SiameseNetwork", "cosines"]
 
@@ -170,6 +171,13 @@ class SiameseNetwork:
                 dtype=self.dtype,
                 params=self.head.params,
             )
+
+    def summary(self) -> Summary:
+        """The layers of the twin, and of the head where there is one, as tables; see
+        `Network.summary`."""
+        names = [f"twin, judged by the {self.kind}", "head"]
+        tables = zip(names, self.networks, strict=False)
+        return Summary("\n\n".join(f"{name}\n{net.summary()}" for name, net in tables))
 
     # -- the core --
 

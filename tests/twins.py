@@ -17,6 +17,14 @@ def vector(arrays):
     return np.concatenate([np.ravel(a) for a in arrays])
 
 
+def existing(net, arrays):
+    """As `vector`, without the weights that the network has not."""
+    n = len(net.W)
+    return vector(
+        [*(a[e] for a, e in zip(arrays, net.edges, strict=False)), *arrays[n:]]
+    )
+
+
 def rounded(net, *data):
     """The oracle's network and data with entries that float32 holds."""
     single = [None if a is None else np.float64(np.float32(a)) for a in data]
@@ -56,8 +64,10 @@ def twin_of(net, dtype=np.float64, mask="batch"):
     if isinstance(output, tuple) and output[0] == "softmax":
         keywords["groups"], output = output[1], "softmax"
     keywords |= {"residual": net.residual, "dtype": dtype, **normalisation(net)}
-    twin = Network(net.sizes, hidden, output, loss=loss, **keywords)
-    twin.params[:] = vector(oracle.parameters(net))
+    edges = [None if e.all() else e for e in net.edges]
+    twin = Network(net.sizes, hidden, output, loss=loss, connectivity=edges, **keywords)
+    twin.params[:] = existing(net, oracle.parameters(net))
+    twin.frozen = tuple(net.frozen) if any(net.frozen) else None
     for ours, norm in zip(
         [twin.input_statistics, *twin.statistics], net.norm, strict=True
     ):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mlp.activations import is_single
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
 from mlp.estimators.constraints import RATE, hidden_sizes
+from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.samples import as_rows
@@ -41,7 +42,9 @@ RANGES = {
 
 
 @document
-class MLPAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMLP):
+class MLPAutoencoder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, Inspection, BaseMLP
+):
     """Multilayer perceptron that learns to give back its inputs [S ex. 65.4].
 
     Its first half, the encoder, ends in the layer whose outputs are the code; the second,

@@ -24,7 +24,6 @@ from mlp.estimators.constraints import (
     hidden_sizes,
 )
 from mlp.estimators.course import Course
-from mlp.estimators.inspection import Inspection
 from mlp.estimators.standardize import measure
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
@@ -65,7 +64,7 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(SaveMixin, Inspection, Course):
+class BaseMLP(SaveMixin, Course):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
@@ -315,6 +314,7 @@ class BaseMLP(SaveMixin, Inspection, Course):
         """The network of `base`."""
         base = getattr(self.base, "estimator", self.base)  # FrozenEstimator
         network = getattr(base, "network_", base)
+        network = getattr(network, "twin", network)  # of a SiameseClassifier
         if not isinstance(network, Network):
             raise ValueError(
                 f"base={self.base!r} must be a fitted estimator or a Network; clone() "

@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
+from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.samples import as_rows
@@ -37,7 +38,7 @@ SIGNED_OUTPUTS = ("tanh", "scaled_tanh", "erf", "sign")
 
 
 @document
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     """Multilayer perceptron for classification: two classes, several, or several labels.
 
     A drop-in for scikit-learn's class of the same name, trained by a compiled core; for

@@ -222,6 +222,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             training, validation = self._split(targets)
         if validation is not None:
             held_out = targets.take(validation)
+        self._watch(validates=held_out is not None)
         run = self._start_run(targets, training)
         pocket = None
         if self.early_stopping and self.restore_best:
@@ -258,6 +259,17 @@ class Course(CallbackSupportMixin, BaseEstimator):
         if checkpoint is not None and ended:
             checkpoint.fit_ended(self)
 
+    def _watch(self, validates: bool) -> None:
+        """A fit that goes on may watch something else than the one before."""
+        if validates and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self.best_validation_score_ = -np.inf
+        if (self.best_loss_ is None) != self.early_stopping:
+            # losses and scores don't compare
+            best = min(self.loss_curve_, default=np.inf)
+            self.best_loss_ = None if self.early_stopping else best
+            self._progress = Progress(self.tol)
+
     def _epoch(
         self, run: StochasticRun, held_out: Targets | None, pocket: Pocket | None
     ) -> None:
@@ -271,9 +283,9 @@ class Course(CallbackSupportMixin, BaseEstimator):
         value = -self.loss_
         if held_out is not None:
             value = self._validate_epoch(held_out, value)
-        if run.gradient_norms is not None:
+        if self._wants_norms():
             rate = run.optimizer.schedule.rate
-            self._report(run.gradient_norms.copy(), run.n_samples, run.seconds, rate)
+            self._report(run.gradient_norms, run.n_samples, run.seconds, rate)
         if self._progress.update(value) and pocket is not None:
             pocket.keep()
         if self.best_loss_ is not None:
@@ -310,12 +322,17 @@ class Course(CallbackSupportMixin, BaseEstimator):
         return self.verbose > 1 or any(isinstance(c, GradientNorms) for c in callbacks)
 
     def _report(
-        self, norms: Array, samples: int, seconds: float, rate: float | None = None
+        self,
+        norms: Array | None,
+        samples: int,
+        seconds: float,
+        rate: float | None = None,
     ) -> None:
         """Keep the gradient's norms; print the line of ``verbose=2``."""
-        # frozen layers in front, which are not part of what is trained, have none
-        norms = np.concatenate([np.zeros(self.n_layers_ - 1 - len(norms)), norms])
-        self.__dict__.setdefault("gradient_norms_", []).append(norms)
+        if norms is not None:  # of pairs they are not noted
+            # frozen layers in front, which are not part of what is trained, have none
+            norms = np.concatenate([np.zeros(self.n_layers_ - 1 - len(norms)), norms])
+            self.__dict__.setdefault("gradient_norms_", []).append(norms)
         if self.verbose > 1:
             validation = None
             if self.validation_scores_:

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import (
     MISSING,
     UNHEARD_OF,
@@ -32,7 +33,7 @@ FIXED = ("loss", "output_activation", "huber_delta")
 
 
 @document
-class MultiTaskClassifier(ClassifierMixin, BaseMLP):
+class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
     """Several classifications of the same inputs by one network [S ex. 65.12].
 
     The hidden layers are shared; each task has outputs of its own, a softmax, or one

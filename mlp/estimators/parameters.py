@@ -118,8 +118,9 @@ base : estimator, Network or None, default=None
     in width and activation with this one's [S ex. 65.11].
 freeze : int or sequence of bool, default=0
     Leading layers of weights that stand still, or a truth value for each.  Leading ones
-    are applied to the samples once, as in prediction; fine-tune them afterwards by
-    ``set_params(freeze=0, warm_start=True)``.
+    are applied to the samples once, as in prediction; with `augment`, or where a residual
+    connection leads out of them, in every step as in training.  Fine-tune them afterwards
+    by ``set_params(freeze=0, warm_start=True)``.
 standardize : bool, default=False
     Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
     into the first weights and the output for predictions.  Sparse inputs are only scaled.

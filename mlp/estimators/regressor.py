@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
+from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.samples import as_rows
@@ -35,7 +36,7 @@ TARGETS: dict[str, Any] = {
 
 
 @document
-class MLPRegressor(RegressorMixin, BaseMLP):
+class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     """Multilayer perceptron for regression, one or several outputs.
 
     A drop-in for scikit-learn's class of the same name, trained by a compiled core; for

@@ -16,7 +16,7 @@ def epoch_line(
     iteration: int,
     loss: float,
     *,
-    norms: Array,
+    norms: Array | None,
     samples: int,
     seconds: float,
     rate: float | None = None,
@@ -29,8 +29,8 @@ def epoch_line(
     iteration : int
         Counted from 1.
     loss : float
-    norms : ndarray of shape (n_layers,)
-        Of the gradient, layer by layer.
+    norms : ndarray of shape (n_layers,) or None
+        Of the gradient, layer by layer, where they are known.
     samples, seconds : int, float
         How many samples were trained on, and in what time.
     rate : float, optional
@@ -43,7 +43,8 @@ def epoch_line(
         parts.append("validation loss = {:.8f}, score = {:.6f}".format(*validation))
     if rate is not None:
         parts.append(f"learning rate = {rate:.3g}")
-    parts.append(f"gradient norm = {np.linalg.norm(norms):.3e}")
+    if norms is not None:
+        parts.append(f"gradient norm = {np.linalg.norm(norms):.3e}")
     parts.append(f"{samples / max(seconds, 1e-9):,.0f} samples/s")
     return ", ".join(parts)
 

@@ -157,14 +157,7 @@ cdef class Plan:
 
     def __dealloc__(self):
         cdef size_t i
-        if self.c.layers != NULL:
-            for i in range(self.c.n_layers):
-                free(<void *> self.c.layers[i].f.kinds)
-                free(<void *> self.c.layers[i].edges)
-        free(self.c.layers)
-        free(<void *> self.c.spans)
-        free(<void *> self.c.ties)
-        if self.c.thin != NULL:
+        if self.c.thin != NULL:  # it is compared with the layers: these go after it
             if self.c.thin.plan.layers != NULL:
                 for i in range(self.c.n_layers):
                     if self.c.thin.plan.layers[i].edges != self.c.layers[i].edges:
@@ -174,6 +167,13 @@ cdef class Plan:
             free(self.c.thin.place)
             free(self.c.thin.awake)
             free(self.c.thin)
+        if self.c.layers != NULL:
+            for i in range(self.c.n_layers):
+                free(<void *> self.c.layers[i].f.kinds)
+                free(<void *> self.c.layers[i].edges)
+        free(self.c.layers)
+        free(<void *> self.c.spans)
+        free(<void *> self.c.ties)
 
     cdef object _buffer(self, size, dtype):
         array = aligned_zeros(size, dtype)

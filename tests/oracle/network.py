@@ -43,7 +43,8 @@ class Net:
     last one the output's; 'rbf' may stand first, ``W[0]`` then holding the centres
     as columns and ``b[0]`` the widths. ``loss`` is a name, ``(name, *params)`` or a
     callable (t, y) -> (values, gradient). ``norm[k]`` normalises layer k (0: input),
-    ``dropout[k]`` is layer k's rate, k = 0 .. L - 2."""
+    ``dropout[k]`` is layer k's rate, k = 0 .. L - 2. ``edges[k]`` says which of W[k]
+    there are, the others are 0; ``frozen[k]`` that layer k stands still."""
 
     W: list
     b: list
@@ -58,12 +59,16 @@ class Net:
     l2: float = 0.0
     l2_bias: bool = False
     l1: float = 0.0
+    edges: list = None
+    frozen: list = None
     sizes: list = field(init=False)
 
     def __post_init__(self):
         self.sizes = [len(self.W[0]), *(len(b) for b in self.b)]
         self.norm = self.norm or [None] * len(self.sizes)
         self.dropout = self.dropout or [0.0] * len(self.W)
+        self.edges = self.edges or [np.ones(W.shape, bool) for W in self.W]
+        self.frozen = self.frozen or [False] * len(self.W)
 
 
 def make_net(rng, sizes, hidden="tanh", output="identity", norm="none", **options):
@@ -210,7 +215,7 @@ def boundary(net, v, y, T):
 
 
 def penalised(net):
-    return [k for k in range(len(net.W)) if not is_rbf(net, k)]
+    return [k for k in range(len(net.W)) if not (is_rbf(net, k) or net.frozen[k])]
 
 
 def penalty(net, total_weight):

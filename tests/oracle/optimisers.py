@@ -91,19 +91,25 @@ def per_parameter(net, weights, others):
 
 
 def awake(net, masks):
-    """Which parameters a batch-shared mask leaves in play [S 65.6 (a), (b)]. A mask
-    per sample (two-dimensional) puts nobody to sleep."""
+    """Which parameters a batch-shared mask leaves in play [S 65.6 (a), (b)], of those
+    that exist and are not frozen. A mask per sample (two-dimensional) puts nobody to
+    sleep."""
     nodes = [np.ones(n, bool) for n in net.sizes]
     for k, mask in enumerate(masks or []):
         if mask is not None and np.ndim(mask) == 1:
             nodes[k] = np.asarray(mask) != 0
-    W = [np.outer(a, b) for a, b in pairwise(nodes)]
+    trained = [not still for still in net.frozen]
+    W = [
+        np.outer(a, b) & edges & free
+        for (a, b), edges, free in zip(pairwise(nodes), net.edges, trained, strict=True)
+    ]
+    b = [node & free for node, free in zip(nodes[1:], trained, strict=True)]
     scaled = [
-        a
-        for a, norm in zip(nodes, net.norm, strict=True)
+        bk
+        for bk, norm in zip(b, net.norm[1:], strict=True)
         if norm is not None and norm.a is not None
     ]
-    return [*W, *nodes[1:], *scaled]
+    return [*W, *b, *scaled]
 
 
 def train_epoch(
