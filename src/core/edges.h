@@ -10,10 +10,10 @@
  *   backward  ∂Q/∂y_i = Σ over edges out of i of w δ_j          the same with the edges turned
  *   gradient  ∂w = Σ over samples of y_i δ_j                    one product of two columns
  *
- * Threads share the units whose sums these are.  784-2000-2000-10 at 2 % of the connections
- * (batch 200, Adam, one core): see bench/RESULTS.md.  GROUP of four vectors: with one, the
- * index and the weight of an edge are read four times as often; with eight, the columns of 2,000 units no
- * longer fit the second-level cache.
+ * Threads share the units whose sums these are.  784-2000-2000-10 at 2 % of the connections,
+ * batch 200, Adam, one core: 3.4 ms a step, fully connected 29 (bench/compare.py --only edges
+ * edges-dense).  A GROUP is four vectors: an edge's index and weight are read once for all of
+ * them, and the columns of 2,000 units (512 KiB) fit a second-level cache of 1 MiB.
  */
 #ifndef MLP_EDGES_H
 #define MLP_EDGES_H

@@ -7,7 +7,7 @@
  * Where what is kept is scaled up, y_i stands for y_i/(1−p), and what comes back is scaled too.
  *
  * ‖W‖² of the reported loss is the sum of the rows' squares; a row that is updated brings its
- * new one along.  784-512-512-10 with p = 0.1, 0.5, 0.5: gathered 270 µs a sample, so 35.
+ * new one along.  784-512-512-10, float32, p = 0.1, 0.5, 0.5: gathered 290 µs a sample, so 58.
  */
 #ifndef MLP_ONLINE_DROPOUT_H
 #define MLP_ONLINE_DROPOUT_H
