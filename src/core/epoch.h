@@ -14,15 +14,11 @@
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
 /* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are penalised. */
-static step_t step_of(const plan_t *p, int64_t t, int kind, double weight_sum)
+static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
 {
     const solver_t *o = &p->solver;
     const int biases = kind >= WIDTHS, penalised = kind == WEIGHTS;
     const int with_l2 = penalised || (kind == BIASES && p->l2_bias);
-    double rate = o->rate;
-    if (o->code >= SOLVER_ADAM)
-        rate *= sqrt(1 - pow(o->beta_2[biases], (double)t)) /
-                (1 - pow(o->beta_1[biases], (double)t));
     step_t s;
     s.rate = v_set1((real)rate);
     s.momentum = v_set1((real)o->momentum);
@@ -43,10 +39,23 @@ static step_t step_of(const plan_t *p, int64_t t, int kind, double weight_sum)
     return s;
 }
 
+/* The rate of step t, which in Adam makes good that the moments began at 0. */
+static double corrected_rate(const solver_t *o, int64_t t, int biases)
+{
+    if (o->code < SOLVER_ADAM)
+        return o->rate;
+    return o->rate * sqrt(1 - pow(o->beta_2[biases], (double)t)) /
+           (1 - pow(o->beta_1[biases], (double)t));
+}
+
 static void steps_of(const plan_t *p, int64_t t, double weight_sum, step_t s[N_KINDS])
 {
+    const solver_t *o = &p->solver;
+    const int same = o->beta_1[0] == o->beta_1[1] && o->beta_2[0] == o->beta_2[1];
+    const double rate = corrected_rate(o, t, 0);
+    const double bias_rate = same ? rate : corrected_rate(o, t, 1);
     for (int k = 0; k < N_KINDS; k++)
-        s[k] = step_of(p, t, k, weight_sum);
+        s[k] = step_of(p, k >= WIDTHS ? bias_rate : rate, k, weight_sum);
 }
 
 /* A thread's blocks of a span: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */

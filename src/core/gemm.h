@@ -383,8 +383,16 @@ static void few_columns(const gemm_t *g, real *pack, size_t col, size_t cols, si
     }
 }
 
-/* ---- the driver: a share of C's tiles ------------------------------------------------ */
+/* Is that less work?  A sum across the lanes takes as long as ten terms, a column's way to its
+ * place in C as long as 32. */
+INLINE int goes_apart(enum product kind, size_t cols, size_t k)
+{
+    if (kind == NT || cols > MOST_FEW || k < LANES)
+        return 0;
+    return kind == NN ? cols * (k / LANES + 10) < k : cols * (k + 32) < LANES * k;
+}
 
+/* ---- the driver: a share of C's tiles ------------------------------------------------ */
 
 /* Compute the part of C that falls to thread `tid` of `n_threads`: a run of tiles, panel by
  * panel, of nearly equal work.  `pack` holds KC·NR reals and belongs to the thread. */
@@ -406,8 +414,7 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
     for (size_t col = 0, done = 0; col < g->n; col += NR) {
         const size_t cols = min_size(NR, g->n - col);
         const size_t nv = (cols + LANES - 1) / LANES;
-        const int apart = g->few_apart && g->kind != NT && cols <= MOST_FEW &&
-                          g->n >= LANES && g->k >= LANES;
+        const int apart = g->few_apart && goes_apart(g->kind, cols, g->k);
         /* the tiles of this panel that are mine: rounding the shared bounds to tiles */
         const size_t t0 = begin <= done ? 0 : (begin - done + nv - 1) / nv;
         const size_t t1 = end <= done ? 0 : min_size(row_tiles, (end - done + nv - 1) / nv);

@@ -57,6 +57,12 @@ static void scatter_row(const data_t *d, size_t sample, real *row, size_t n)
         row[d->indices[k]] = ((const real *)d->values)[k];
 }
 
+INLINE void fill(real *to, real value, size_t n)
+{
+    for (size_t j = 0; j < n; j += LANES)
+        v_store_n(to + j, v_set1(value), min_size(LANES, n - j));
+}
+
 /* one row of targets: copied, or one-hot from labels; padding and missing ones are NaN */
 static void gather_target(const plan_t *p, const data_t *d, size_t sample, real *t)
 {
@@ -70,16 +76,14 @@ static void gather_target(const plan_t *p, const data_t *d, size_t sample, real 
             const size_t from = p->loss.group[g], n = p->loss.group[g + 1] - from;
             const int32_t label = d->labels[sample * p->loss.n_groups + g];
             const real rest = (real)(d->smoothing / (n == 1 ? 2 : n));
-            for (size_t j = 0; j < n; j++)
-                t[from + j] = label < 0 ? nan : rest;
+            fill(t + from, label < 0 ? nan : rest, n);
             if (label >= 0 && n > 1)
-                t[from + label] += (real)(1 - d->smoothing);
+                t[from + label] = rest + (real)(1 - d->smoothing);
             else if (label > 0)
-                t[from] += (real)(1 - d->smoothing);
+                t[from] = rest + (real)(1 - d->smoothing);
         }
     }
-    for (size_t j = p->n_outputs; j < p->ldt; j++)
-        t[j] = nan;
+    fill(t + p->n_outputs, nan, p->ldt - p->n_outputs);
 }
 
 /* a call of memcpy costs more than a short row */
