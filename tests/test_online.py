@@ -201,6 +201,52 @@ def test_repeated_entries_of_a_sparse_row_add_up(dtype, isa):
         assert oracle.relative_error([repeated], [dense]) < bound
 
 
+# ---- strips of columns, and threads ------------------------------------------------------
+
+
+@on_every_isa
+@either_dtype
+@either_container
+@pytest.mark.parametrize("sizes", [(9, 300, 2), (9, 130, 520, 3), (6, 270, 3, 600)])
+def test_layers_of_several_strips(sizes, sparse, dtype, isa):
+    assert_plain(2e-4, sizes, dtype, sparse=sparse, alpha=0.3)
+    assert_plain(2e-4, sizes, dtype, sparse=sparse, hidden="tanh")
+
+
+@either_dtype
+@either_container
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"alpha": 1e-3}, {"l2": 8.0, "weighted": True}, {"hidden": "gelu"}],
+    ids=["plain", "alpha", "folded", "gelu"],
+)
+def test_number_of_threads_does_not_change_a_bit(options, sparse, dtype):
+    """An epoch begins with all threads, goes on with one, and chooses."""
+    weighted = options.get("weighted", False)
+    options = {k: v for k, v in options.items() if k != "weighted"}
+    # narrow layers between wide ones
+    sizes = (200, 1100, 24, 600, 300, 5)
+    net, X, T, order = case(sizes, n=40, steps=1000, **options)
+    penalties = vars(Penalties(net.alpha, net.l2))
+    results = []
+    for n_threads in (1, 2, 4):
+        twin = twin_of(net, dtype)
+        norms = np.zeros(len(sizes) - 1)
+        plan = run_of(twin, X, T, n_threads=n_threads, penalties=penalties).plan
+        assert plan.threads == n_threads
+        data = twin.data(
+            scipy.sparse.csr_array(X) if sparse else X,
+            T,
+            weights(len(X)) if weighted else None,
+        )
+        loss = plan.epoch(data, 1, order, 1e-3, gradient_norms=norms)
+        assert np.isfinite(loss)
+        results.append([twin.params, loss, norms])
+    for others in results[1:]:
+        for one, several in zip(results[0], others, strict=True):
+            assert_array_equal(one, several)
+
+
 # ---- decay ------------------------------------------------------------------------------
 
 # at −1 every perturbation grows, whatever the order of operations

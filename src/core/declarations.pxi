@@ -205,7 +205,7 @@ cdef extern from "dispatch.h" nogil:
         size_t (*row_stride)(size_t n) noexcept nogil
         size_t (*columns_room)(const plan_t *, size_t rows) noexcept nogil
         int (*online_possible)(const plan_t *, const data_t *, size_t batch_size) noexcept nogil
-        size_t (*online_size)(const plan_t *) noexcept nogil
+        size_t (*online_size)(const plan_t *, size_t n_threads) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
                      const void *b, size_t ldb, void *c, size_t ldc, void *pack,
                      size_t n_threads) noexcept nogil

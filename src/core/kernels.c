@@ -183,7 +183,10 @@ static double gradient_entry(plan_t *p, const data_t *d, size_t begin, size_t en
     return job.failed ? NAN : job.loss;
 }
 
-static size_t single_size(const plan_t *p) { return sleeps(p) ? masked_size(p) : online_size(p); }
+static size_t single_size(const plan_t *p, size_t n_threads)
+{
+    return sleeps(p) ? masked_size(p) : online_size(p, n_threads);
+}
 
 /* ---- the epoch ------------------------------------------------------------------------ */
 

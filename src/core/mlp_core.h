@@ -275,7 +275,7 @@ typedef struct {
     /* whether an epoch of single samples can go the way of online.h, and the reals of
      * workspace it then needs: the epoch goes that way if plan->online is set */
     int (*online_possible)(const plan_t *, const data_t *, size_t batch_size);
-    size_t (*online_size)(const plan_t *);
+    size_t (*online_size)(const plan_t *, size_t n_threads);
     /* C = op(A) op(B), the three products behind tests and benchmarks */
     void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
                  const void *b, size_t ldb, void *c, size_t ldc, void *pack, size_t n_threads);

@@ -114,14 +114,8 @@ INLINE void masked_update(const size_t rows, real *const *row, real *const *ahea
 /* The awake inputs of layer l as rows, with k y_i; those of 0 only if `zeros`. */
 static void list_awake(masked_t *o, size_t l, const real *y, real k, int zeros)
 {
-    row_list_t *list = &o->list;
-    size_t n = 0;
-    for (size_t i = 0; i < o->p->layers[l].n_in; i++) {
-        list->row[n] = (uint32_t)i;
-        list->now[n] = k * y[i];
-        n += o->awake[l][i] != 0 && (zeros || y[i] != 0);
-    }
-    list->n = n;
+    const sample_t s = {o->p->layers[l].n_in, y, NULL};
+    list_rows(&o->list, s, k, NULL, o->awake[l], zeros);
 }
 
 /* ‖(y δᵀ, δ)‖ of what is awake, where it is asked for */
@@ -155,7 +149,7 @@ static void masked_backward(masked_t *o, size_t l, const real *y, const real *de
     const int relu = under && !under->n_kinds && under->code == ACT_RELU;
     list_awake(o, l, y, (real)rate * scale, decay != 0 || !(l == 0 || relu));
     row_list_t *list = &o->list;
-    FOR_LISTED(list,
+    FOR_LISTED(list, v, n,
                masked_update(AT_ONCE, row, ahead, list->now + at, delta, o->hold,
                              list->next + at, o->squares + at, n),
                masked_update(1, row, ahead, list->now + at, delta, o->hold, list->next + at,
@@ -184,7 +178,7 @@ static void masked_forward(masked_t *o, size_t l, const real *x)
     row_list_t *list = &o->list;
     list_awake(o, l, x, kept_scale(p, l), 0);
     clear(z, n);
-    FOR_LISTED(list, forward_rows(AT_ONCE, row, ahead, list->now + at, z, n),
+    FOR_LISTED(list, v, n, forward_rows(AT_ONCE, row, ahead, list->now + at, z, n),
                forward_rows(1, row, ahead, list->now + at, z, n))
     for (size_t j = 0; j < n; j += LANES)
         v_store(y + j, v_load(z + j) + v_load_n(b + j, min_size(LANES, n - j), 0));

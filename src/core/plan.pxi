@@ -365,6 +365,8 @@ cdef class Plan:
         cdef double work = 3 * self.work_per_row * <double> rows
         if sparse:
             work = work / 4
+        if rows == 1:
+            work = 4 * work  # bound by memory
         if work < 2 * WORK_PER_THREAD or self.loss_function or self.augment_function:
             n_threads = 1
         self.most_threads = max(1, min(n_threads, <size_t> (work / WORK_PER_THREAD)))
@@ -633,7 +635,8 @@ cdef class Plan:
         data.c.n_samples = n
         if self.k.online_possible(&self.c, &data.c, batch_size):
             if self.c.online == NULL:
-                self.c.online = self._room(self.k.online_size(&self.c))
+                size = self.k.online_size(&self.c, self.most_threads)
+                self.c.online = self._room(size)
         else:
             self.c.online = NULL
             if self.grads is None:

@@ -131,6 +131,9 @@ INLINE void v_store_n(real *p, vec a, size_t n)
 {
     _mm512_mask_storeu_pd(p, (__mmask8)M_LANES(n), a);
 }
+/* lanes that are not 0, as bits; the lanes of these bits moved together */
+INLINE unsigned v_nonzero(vec a) { return _mm512_cmp_pd_mask(a, v_set1(0), _CMP_NEQ_UQ); }
+INLINE vec v_packed(vec a, unsigned bits) { return _mm512_maskz_compress_pd((__mmask8)bits, a); }
 #else
 INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 INLINE vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
@@ -143,6 +146,8 @@ INLINE void v_store_n(real *p, vec a, size_t n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)M_LANES(n), a);
 }
+INLINE unsigned v_nonzero(vec a) { return _mm512_cmp_ps_mask(a, v_set1(0), _CMP_NEQ_UQ); }
+INLINE vec v_packed(vec a, unsigned bits) { return _mm512_maskz_compress_ps((__mmask16)bits, a); }
 #endif
 
 #elif MLP_VBYTES == 32
