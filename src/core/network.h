@@ -414,29 +414,27 @@ static void sum_rows(real *out, const real *delta, size_t ld, size_t rows, size_
     }
 }
 
-/* ∂W of the first layer from CSR rows, for a share of the columns: no two threads add to the
- * same element */
+/* ∂W of the first layer from CSR rows, for a share of the inputs: about the same rows of ∂W
+ * that the thread will update, and no line of them is another thread's */
 static void csr_gradient(const plan_t *p, const data_t *d, size_t position, size_t rows,
                          const real *delta, size_t ld, real *gw, int accumulate, size_t tid)
 {
     const size_t n = p->layers[0].n_out;
     size_t from, to;
-    share(n, LANES, tid, p->n_threads, &from, &to);
-    if (from == to)
-        return;
+    share(p->layers[0].n_in, 1, tid, p->n_threads, &from, &to);
     if (!accumulate)
-        for (size_t i = 0; i < p->layers[0].n_in; i++)
-            memset(gw + i * n + from, 0, (to - from) * sizeof(real));
+        memset(gw + from * n, 0, (to - from) * n * sizeof(real));
     for (size_t i = 0; i < rows; i++) {
         const size_t sample = sample_at(d, position + i);
         const int64_t end = d->indptr[sample + 1];
         for (int64_t k = d->indptr[sample]; k < end; k++) {
-            const int64_t later = k + AHEAD < end ? k + AHEAD : end - 1;
-            const real *ahead = gw + (size_t)d->indices[later] * n + from;
-            for (size_t j = 0; j < to - from; j += LANES)
-                PREFETCH(ahead + j, 1);
-            add_scaled(gw + (size_t)d->indices[k] * n + from, ((const real *)d->values)[k],
-                       delta + i * ld + from, to - from);
+            const size_t row = (size_t)d->indices[k];
+            if (row - from >= to - from)
+                continue;
+            const size_t ahead = (size_t)d->indices[k + AHEAD < end ? k + AHEAD : end - 1];
+            for (size_t j = 0; ahead - from < to - from && j < n; j += LANES)
+                PREFETCH(gw + ahead * n + j, 1);
+            add_scaled(gw + row * n, ((const real *)d->values)[k], delta + i * ld, n);
         }
     }
 }
