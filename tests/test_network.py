@@ -330,6 +330,24 @@ def test_sparse_input_is_computed_as_dense(n, make, dtype, isa):
         assert relative(twin.gradients(sparse, T, w)[1], expected) < bound
 
 
+@on_every_isa
+@either_dtype
+@pytest.mark.parametrize("outputs", [1, 2, 5, 10, 17, 33, 100])
+@pytest.mark.parametrize("inputs", [3, 16, 50, 300, 1100])
+def test_a_row_has_the_same_bits_alone_and_among_others(inputs, outputs, dtype, isa):
+    """Also of layers whose last few columns are summed in another order."""
+    rng = np.random.default_rng(inputs * outputs)
+    net = Network((inputs, outputs), dtype=dtype)
+    net.params[:] = rng.normal(size=net.params.size) / np.sqrt(inputs)
+    X = rng.normal(size=(41, inputs)).astype(dtype)
+    together = net.forward(X)
+    expected = X @ np.float64(net.coefs[0]) + np.float64(net.intercepts[0])
+    assert relative(together, expected) < 64 * float(np.finfo(dtype).eps)
+    for rows in (1, 2, 3, 5):
+        apart = [net.forward(X[i : i + rows]) for i in range(0, len(X), rows)]
+        assert_array_equal(np.concatenate(apart), together)
+
+
 # ---- threads ----------------------------------------------------------------------------
 
 

@@ -31,7 +31,8 @@ cdef class Data:
         self.dtype = X.dtype
         is_double_of(self.dtype)
         self.c.n_samples = X.shape[0]
-        if hasattr(X, "indptr"):
+        sparse = type(X) is not np.ndarray and hasattr(X, "indptr")
+        if sparse:
             values = self._hold(X.data, self.dtype, "X.data")
             self.c.values = address(values)
             indices = self._hold(np.ascontiguousarray(X.indices, np.int32), np.int32, "indices")
@@ -44,7 +45,7 @@ cdef class Data:
             self.keep.append(X)
             self.c.x = address(X)
             self.c.ldx = X.strides[0] // X.itemsize if X.shape[0] > 1 else X.shape[1]
-        if autoencode and hasattr(X, "indptr"):
+        if autoencode and sparse:
             self.c.autoencode = 1
             self.c.ldt = X.shape[1]
         elif autoencode:

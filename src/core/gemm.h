@@ -26,9 +26,8 @@
 #define MLP_GEMM_H
 
 #include "activation.h"
+#include "few_columns.h"
 
-#define NV 2
-#define NR (NV * LANES)
 #if MLP_VBYTES == 64 || MLP_VBYTES == 16
 #define MR 12
 #elif MLP_VBYTES == 32
@@ -37,9 +36,6 @@
 #define MR 4
 #endif
 
-/* Terms of a sum between two rests in C.  A panel of B of KC rows is KC·NR reals: 128 KiB at
- * 1024 × 32 floats, which stays in a 1 MiB L2 beside A.  784 (the commonest input) is whole. */
-#define KC 1024
 /* Tiles of rows up to which W is not packed. */
 #define FEW_TILES 4
 
@@ -58,8 +54,6 @@ typedef struct {
 
 /* ---- the tile: m rows × nv vectors, the sum over k in registers ---------------------- */
 
-enum product { NN, NT, TN };
-
 typedef struct {
     enum product kind;
     size_t m, n, k;
@@ -68,7 +62,6 @@ typedef struct {
     size_t lda, ldb, ldc;
     int accumulate;        /* C += instead of C =                                        */
     const epilogue_t *epi; /* or NULL                                                    */
-    int few_apart;         /* a few last columns go their own way (training only)        */
 } gemm_t;
 
 #define LOOP_M _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++)
@@ -275,70 +268,7 @@ static void finish_tile(const epilogue_t *epi, size_t row, size_t col, real *c, 
         activation_backward(epi->f, c, aux, ldc, m, n, col);
 }
 
-/* ---- a few columns left over -------------------------------------------------------- */
-
-/* 100 columns are six vectors of 16 and a seventh with 4 lanes used.  In training those last
- * columns are computed along the other direction: with vectors over k (NN) or over the rows
- * of C (TN), FEW columns at a time, so that no lane idles (784-100-10, batch 200: 7 → 6.25
- * vectors' worth of work).  The order of the sum is another one, so predictions, whose rows
- * may come one by one, do without. */
-#define FEW 4
-#define MOST_FEW (LANES / 2)
-#define FEW_ROWS_NN 5
-#define FEW_VECS_TN 6
-
-/* NN: c (m × few) from rows of a and the columns of b, transposed: bt (few × k), ldt apart */
-INLINE void few_columns_nn(const size_t m, const size_t few, size_t k_len, const real *a,
-                           size_t lda, const real *bt, size_t ldt, real *c, size_t ldc,
-                           int resume)
-{
-    vec acc[FEW_ROWS_NN][FEW];
-    _Pragma("GCC unroll 8") for (size_t i = 0; i < m; i++)
-        _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) acc[i][q] = v_zero();
-    size_t k = 0;
-    for (; k + LANES <= k_len; k += LANES)
-        _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) {
-            const vec b = v_load(bt + q * ldt + k);
-            _Pragma("GCC unroll 8") for (size_t i = 0; i < m; i++)
-                acc[i][q] += v_load(a + i * lda + k) * b;
-        }
-    if (k < k_len)
-        for (size_t q = 0; q < few; q++) {
-            const vec b = v_load_n(bt + q * ldt + k, k_len - k, 0);
-            for (size_t i = 0; i < m; i++)
-                acc[i][q] += v_load_n(a + i * lda + k, k_len - k, 0) * b;
-        }
-    for (size_t i = 0; i < m; i++)
-        for (size_t q = 0; q < few; q++)
-            c[i * ldc + q] = v_sum(acc[i][q]) + (resume ? c[i * ldc + q] : 0);
-}
-
-/* TN: c (nv·LANES × few, or `rows` of them) = Σ_k a[k, rows] b[k, columns] */
-INLINE void few_columns_tn(const size_t nv, const size_t few, size_t k_len, const real *a,
-                           size_t lda, const real *b, size_t ldb, real *c, size_t ldc,
-                           size_t rows, int resume)
-{
-    vec acc[FEW_VECS_TN][FEW];
-    _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++)
-        _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) acc[v][q] = v_zero();
-    for (size_t k = 0; k < k_len; k++, a += lda, b += ldb) {
-        vec av[FEW_VECS_TN];
-        _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++) av[v] = v_load(a + v * LANES);
-        _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) {
-            const vec bq = v_set1(b[q]);
-            _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++) acc[v][q] += av[v] * bq;
-        }
-    }
-    for (size_t v = 0; v < nv; v++)
-        for (size_t q = 0; q < few; q++) {
-            real column[LANES];
-            v_store(column, acc[v][q]);
-            for (size_t i = 0; i < LANES && v * LANES + i < rows; i++) {
-                real *to = c + (v * LANES + i) * ldc + q;
-                *to = column[i] + (resume ? *to : 0);
-            }
-        }
-}
+/* ---- a few columns left over (few_columns.h) ----------------------------------------- */
 
 #define FEW_SWITCH(call)                                                                     \
     switch (few) {                                                                           \
@@ -383,15 +313,6 @@ static void few_columns(const gemm_t *g, real *pack, size_t col, size_t cols, si
     }
 }
 
-/* Is that less work?  A sum across the lanes takes as long as ten terms, a column's way to its
- * place in C as long as 32. */
-INLINE int goes_apart(enum product kind, size_t cols, size_t k)
-{
-    if (kind == NT || cols > MOST_FEW || k < LANES)
-        return 0;
-    return kind == NN ? cols * (k / LANES + 10) < k : cols * (k + 32) < LANES * k;
-}
-
 /* ---- the driver: a share of C's tiles ------------------------------------------------ */
 
 /* Compute the part of C that falls to thread `tid` of `n_threads`: a run of tiles, panel by
@@ -414,7 +335,7 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
     for (size_t col = 0, done = 0; col < g->n; col += NR) {
         const size_t cols = min_size(NR, g->n - col);
         const size_t nv = (cols + LANES - 1) / LANES;
-        const int apart = g->few_apart && goes_apart(g->kind, cols, g->k);
+        const int apart = goes_apart(g->kind, cols, g->k);
         /* the tiles of this panel that are mine: rounding the shared bounds to tiles */
         const size_t t0 = begin <= done ? 0 : (begin - done + nv - 1) / nv;
         const size_t t1 = end <= done ? 0 : min_size(row_tiles, (end - done + nv - 1) / nv);

@@ -121,7 +121,7 @@ static void block_product(const block_t *b, enum product kind, size_t rows, size
                           const real *a, size_t lda, const real *w, real *c, int accumulate)
 {
     const size_t ldw = kind == NN ? n : k;
-    const gemm_t g = {kind, rows, n, k, a, w, c, lda, ldw, b->ld, accumulate, NULL, 0};
+    const gemm_t g = {kind, rows, n, k, a, w, c, lda, ldw, b->ld, accumulate, NULL};
     gemm(&g, b->pack, 0, 1);
 }
 
@@ -227,7 +227,7 @@ static void add_product(const block_t *b, const real *v, real *out, size_t rows,
         const real *delta = room(b, ROOM_DELTA, l, 0), *rdelta = room(b, ROOM_RDELTA, l, 0);
         real *hw = out + layer->w, *hb = out + layer->b;
         gemm_t g = {TN, n_in, n, rows, l ? room(b, ROOM_Y, l - 1, 0) : b->inputs, rdelta, hw,
-                    l ? b->ld : b->ldx, b->ld, n, 1, NULL, 0};
+                    l ? b->ld : b->ldx, b->ld, n, 1, NULL};
         gemm(&g, NULL, tid, nt);
         if (l) {
             g.a = room(b, ROOM_RY, l - 1, 0);
@@ -297,9 +297,9 @@ static void curvature_below(const block_t *b, size_t l, size_t row, real *h, rea
     const layer_t *layer = &b->p->layers[l];
     const real *w = (const real *)b->p->params + layer->w;
     const size_t n = layer->n_out, n_in = layer->n_in, ld = b->ld;
-    const gemm_t wh = {NN, n_in, n, n, w, h, half, n, ld, ld, 0, NULL, 0};
+    const gemm_t wh = {NN, n_in, n, n, w, h, half, n, ld, ld, 0, NULL};
     gemm(&wh, b->pack, 0, 1);
-    const gemm_t whw = {NT, n_in, n_in, n, half, w, e, ld, n, ld, 0, NULL, 0};
+    const gemm_t whw = {NT, n_in, n_in, n, half, w, e, ld, n, ld, 0, NULL};
     gemm(&whw, b->pack, 0, 1);
     if (!layer->residual)
         return;
@@ -319,7 +319,7 @@ static void diagonal_below(const block_t *b, size_t l, const real *h, real *half
     const layer_t *layer = &b->p->layers[l];
     const real *w = (const real *)b->p->params + layer->w;
     const size_t n = layer->n_out;
-    const gemm_t wh = {NN, layer->n_in, n, n, w, h, half, n, b->ld, b->ld, 0, NULL, 0};
+    const gemm_t wh = {NN, layer->n_in, n, n, w, h, half, n, b->ld, b->ld, 0, NULL};
     gemm(&wh, b->pack, 0, 1);
     for (size_t i = 0; i < layer->n_in; i++)
         out[i] = dot_row(half + i * b->ld, w + i * n, n);
@@ -401,7 +401,7 @@ static void add_diagonal(const block_t *b, real *out, size_t rows, size_t tid)
         wait_all(p);
         const real *diagonal = room(b, ROOM_RZ, l, 0);
         const gemm_t g = {TN, n_in, layer->n_out, rows, b->squares, diagonal, out + layer->w, ld,
-                          b->ld, layer->n_out, 1, NULL, 0};
+                          b->ld, layer->n_out, 1, NULL};
         gemm(&g, NULL, tid, p->n_threads);
         sum_rows(out + layer->b, diagonal, b->ld, rows, layer->n_out, 1, tid, p->n_threads);
         wait_all(p);

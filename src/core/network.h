@@ -227,7 +227,7 @@ static void edge_layer(const plan_t *p, const layer_t *layer, const activation_t
 /* y (rows × n_out, ld) = f(a W + b) of layer l, from its inputs a (lda) or CSR rows */
 static void layer_product(const plan_t *p, size_t l, const activation_t *f, const real *b,
                           const real *a, size_t lda, const data_t *csr, size_t position,
-                          size_t rows, real *y, real *s, size_t ld, int training, real *pack,
+                          size_t rows, real *y, real *s, size_t ld, real *pack,
                           real *columns, size_t tid, size_t n_threads)
 {
     const layer_t *layer = &p->layers[l];
@@ -246,7 +246,7 @@ static void layer_product(const plan_t *p, size_t l, const activation_t *f, cons
     }
     if (!csr && rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_FORWARD, f, b, s};
-        const gemm_t g = {NN, rows, n, layer->n_in, a, w, y, lda, n, ld, 0, &epi, training};
+        const gemm_t g = {NN, rows, n, layer->n_in, a, w, y, lda, n, ld, 0, &epi};
         gemm(&g, pack, tid, n_threads);
         return;
     }
@@ -327,7 +327,7 @@ static void forward_batch(const plan_t *p, const data_t *d, size_t batch, size_t
         const real *b = layer->has_norm ? NULL : (const real *)p->params + layer->b;
         layer_product(p, l, layer->has_norm ? &identity : &f, b, a, lda,
                       l == 0 && goes_sparse(p, d) ? d : NULL, position, rows, layer->y, layer->s,
-                      layer->ld, 1, pack, layer->columns, tid, p->n_threads);
+                      layer->ld, pack, layer->columns, tid, p->n_threads);
         wait_all(p);
         if (layer->has_norm)
             norm_layer(p, l, &f, rows, tid);
@@ -480,7 +480,7 @@ static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const rea
         const real *a = l ? p->layers[l - 1].y : p->x;
         const size_t lda = l ? p->layers[l - 1].ld : p->ldx;
         const gemm_t g = {TN, layer->n_in, layer->n_out, rows, a, delta, gw, lda, layer->ld,
-                          layer->n_out, accumulate, NULL, 1};
+                          layer->n_out, accumulate, NULL};
         gemm(&g, NULL, tid, p->n_threads);
     }
     if (layer->f.code == ACT_RBF) {
@@ -514,7 +514,7 @@ static void delta_product(const plan_t *p, size_t l, const activation_t *f, cons
     if (rows >= FEW_ROWS) {
         const epilogue_t epi = {EPI_BACKWARD, f, NULL, under->s};
         const gemm_t g = {NT, rows, layer->n_in, layer->n_out, above, w, below, layer->ld,
-                          layer->n_out, under->ld, 0, f ? &epi : NULL, 1};
+                          layer->n_out, under->ld, 0, f ? &epi : NULL};
         gemm(&g, (real *)p->pack + tid * p->pack_size, tid, p->n_threads);
         return;
     }

@@ -157,7 +157,7 @@ static void input_delta(const plan_t *p, size_t rows, size_t tid)
     const real *w = (const real *)p->params + first->w;
     if (rows >= FEW_ROWS) {
         const gemm_t g = {NT, rows, first->n_in, first->n_out, delta, w, p->x, first->ld,
-                          first->n_out, p->ldx, 0, NULL, 1};
+                          first->n_out, p->ldx, 0, NULL};
         gemm(&g, (real *)p->pack + tid * p->pack_size, tid, p->n_threads);
         return;
     }

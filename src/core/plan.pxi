@@ -541,21 +541,27 @@ cdef class Plan:
         if n >= 4:
             pack = n_threads * self.c.pack_size
         columns = n_threads * self.k.columns_room(p, chunk)
-        scratch = aligned_zeros(2 * n_threads * chunk * self.widest + columns + pack, self.dtype)
-        cdef void *p_out = address(out, 1)
-        cdef char *p_scratch = <char *> address(scratch, 1)
-        cdef char *p_pack = p_scratch + (
-            2 * n_threads * chunk * self.widest + columns) * self.k.size
+        cdef char *p_out = <char *> address(out, 1)
+        cdef size_t rows_room = 2 * n_threads * chunk * self.widest + columns
+        # from C: one row takes four microseconds, an array for it would be one of them
+        cdef char *raw = <char *> calloc((rows_room + pack) * self.k.size + 64, 1)
+        cdef char *p_scratch = raw + (64 - <size_t> raw % 64)
+        cdef char *p_pack = p_scratch + rows_room * self.k.size
         cdef size_t at = 0, stop, step = n if work < 1e9 else max(
             chunk, <size_t> (1e9 / self.work_per_row))
-        while at < n:
-            stop = min(n, at + step)
-            with nogil:
-                self.k.forward(p, &data.c, at, stop,
-                               <char *> p_out + at * p.n_outputs * self.k.size,
-                               p_scratch, chunk, p_pack, n_threads)
-            at = stop
-            PyErr_CheckSignals()
+        if raw == NULL:
+            raise MemoryError
+        try:
+            while at < n:
+                stop = min(n, at + step)
+                with nogil:
+                    self.k.forward(p, &data.c, at, stop,
+                                   p_out + at * p.n_outputs * self.k.size,
+                                   p_scratch, chunk, p_pack, n_threads)
+                at = stop
+                PyErr_CheckSignals()
+        finally:
+            free(raw)
         return out
 
     def loss_and_gradient(self, Data data, bint with_gradient=True):
@@ -668,7 +674,7 @@ cdef class Plan:
         raise failure
 
     cdef int _check(self, Data data) except -1:
-        if data.dtype != self.dtype:
+        if data.dtype is not self.dtype and data.dtype != self.dtype:
             raise ValueError(f"data are {data.dtype}, parameters {self.dtype}")
         if data.shape[1] != self.c.n_features:
             raise ValueError(

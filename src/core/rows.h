@@ -5,13 +5,13 @@
  *
  * Bound by reading W: no packing, no tile; eight vectors of z stay in registers while the rows
  * of W pass by.  With `index`, x_k multiplies row index[k] (CSR): cost per stored entry.  The
- * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last.  So a row's
- * bits are the same whichever way it goes, and however threads have cut the rows.
+ * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last, or that of a
+ * few last columns.  So a row's bits are the same whichever way it goes, and however threads have cut the rows.
  */
 #ifndef MLP_ROWS_H
 #define MLP_ROWS_H
 
-#include "simd.h"
+#include "few_columns.h"
 
 #define CHUNK 8
 /* Stored entries' rows of W lie anywhere: so many entries ahead they are asked for (5000-100,
@@ -48,6 +48,11 @@ static void row_times_matrix(real *RESTRICT z, const real *bias, const real *x,
                              const int32_t *index, size_t k_len, const real *w, size_t ldw,
                              size_t n)
 {
+    const size_t last_columns = n % NR ? n % NR : NR;
+    if (!index && goes_apart(NN, last_columns, k_len)) {
+        n -= last_columns;
+        few_columns_row(z + n, bias ? bias + n : NULL, x, k_len, w + n, ldw, last_columns);
+    }
     for (size_t j = 0; j < n; j += CHUNK * LANES) {
         const size_t cols = min_size(CHUNK * LANES, n - j), nv = (cols + LANES - 1) / LANES;
         const size_t last = cols - (nv - 1) * LANES;

@@ -184,7 +184,7 @@ static void block_forward(const block_t *b, size_t at, size_t row, size_t rows)
         real *y = room(b, ROOM_Y, l, row);
         const int top = l + 1 == p->n_layers;
         layer_product(p, l, &f, (const real *)p->params + layer->b, a, lda, NULL, 0, rows, y,
-                      saved_at(b, l, row), b->ld, 0, b->pack, NULL, 0, 1);
+                      saved_at(b, l, row), b->ld, b->pack, NULL, 0, 1);
         if (!(top && (loss || f.code != layer->f.code)))
             slopes_of(b, l, row, rows, is_second_order(b->q->kind));
         for (size_t i = 0; i < rows; i++) {
@@ -297,7 +297,7 @@ static void go_down(block_t *b, size_t rows, real *inputs, real *params)
         if (l == 0 && !inputs)
             return;
         const gemm_t g = {NT, m, layer->n_in, layer->n_out, above, w, l ? below : inputs, b->ld,
-                          layer->n_out, l ? b->ld : p->n_features, 0, NULL, 0};
+                          layer->n_out, l ? b->ld : p->n_features, 0, NULL};
         gemm(&g, b->pack, 0, 1);
         if (l == 0)
             break;
@@ -329,7 +329,7 @@ static void first_tangents(const block_t *b, size_t rows, const real *v, real *o
     const size_t n_in = layer->n_in, n = layer->n_out;
     const int rbf = layer->f.code == ACT_RBF;
     if (v) {
-        const gemm_t g = {NN, rows, n, n_in, v, w, out, n_in, n, b->ld, 0, NULL, 0};
+        const gemm_t g = {NN, rows, n, n_in, v, w, out, n_in, n, b->ld, 0, NULL};
         gemm(&g, b->pack, 0, 1);
     }
     for (size_t i = 0; i < rows; i++) {
@@ -358,7 +358,7 @@ static const real *go_up(const block_t *b, size_t rows, const real *v)
         } else {
             const gemm_t g = {NN, m, layer->n_out, layer->n_in, below,
                               (const real *)p->params + layer->w, above, b->ld, layer->n_out,
-                              b->ld, 0, NULL, 0};
+                              b->ld, 0, NULL};
             gemm(&g, b->pack, 0, 1);
         }
         if (l + 1 < p->n_layers)
