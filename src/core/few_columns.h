@@ -14,9 +14,10 @@
 /* Columns of a panel of C. */
 #define NV 2
 #define NR (NV * LANES)
-/* Terms of a sum between two rests in C.  A panel of B of KC rows is KC·NR reals: 128 KiB at
- * 1024 × 32 floats, which stays in a 1 MiB L2 beside A.  784 (the commonest input) is whole. */
-#define KC 1024
+/* Terms of a sum between two rests in C: 4 KiB of a row of A.  A panel of B of KC rows is 128
+ * KiB, which stays in a 1 MiB L2 beside 128 such rows of A; 784 floats (the commonest input)
+ * are whole. */
+#define KC (4096 / sizeof(real))
 
 enum product { NN, NT, TN };
 
