@@ -325,9 +325,11 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
         return;
     const size_t row_tiles = (g->m + MR - 1) / MR;
     const size_t rows = g->m / row_tiles, larger = g->m % row_tiles;
-    const size_t n_vec = (g->n + LANES - 1) / LANES;
-    /* work is counted in vectors of columns × tiles of rows */
-    const size_t work = n_vec * row_tiles;
+    /* the last panel: work is counted in lanes × tiles of rows */
+    const size_t rest = g->n % NR ? g->n % NR : NR;
+    const int rest_apart = goes_apart(g->kind, rest, g->k);
+    const size_t rest_lanes = rest_apart ? rest : round_up(rest, LANES);
+    const size_t work = (g->n - rest + rest_lanes) * row_tiles;
     const size_t begin = work * tid / n_threads, end = work * (tid + 1) / n_threads;
     const int trans = g->kind == TN;
     /* packing costs as much as half a tile of rows: with few of them W is read as it lies,
@@ -341,12 +343,13 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
         for (size_t col = 0, done = 0; col < g->n; col += NR) {
             const size_t cols = min_size(NR, g->n - col);
             const size_t nv = (cols + LANES - 1) / LANES;
-            const int apart = goes_apart(g->kind, cols, g->k);
+            const int is_rest = col + NR >= g->n, apart = is_rest && rest_apart;
+            const size_t lanes = is_rest ? rest_lanes : NR;
             /* the tiles of this panel that are mine: rounding the shared bounds to tiles */
-            const size_t t0 = begin <= done ? 0 : (begin - done + nv - 1) / nv;
+            const size_t t0 = begin <= done ? 0 : (begin - done + lanes - 1) / lanes;
             const size_t t1 =
-                end <= done ? 0 : min_size(row_tiles, (end - done + nv - 1) / nv);
-            done += nv * row_tiles;
+                end <= done ? 0 : min_size(row_tiles, (end - done + lanes - 1) / lanes);
+            done += lanes * row_tiles;
             if (t0 >= t1)
                 continue;
 
