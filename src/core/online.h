@@ -108,7 +108,8 @@ typedef struct {
     double s;             /* W = s V                                                     */
     double square;        /* ‖V‖² before the last step,                                  */
     double k;             /* which updated by k y δᵀ (0: settled),                       */
-    double yy[MAX_LAYERS]; /* with this ‖y‖² at the layers' inputs                       */
+    double yy[MAX_LAYERS]; /* with this ‖y‖² at the layers' inputs;                      */
+    double folded;        /* V has been multiplied by this since                         */
 } online_t;
 
 /* A thread's view of it. */
@@ -180,6 +181,7 @@ static void online_begin(online_t *o, plan_t *p, real *scratch)
     o->p = p;
     o->s = 1;
     o->k = 0;
+    o->folded = 1;
     o->square = p->alpha != 0 || p->l2 != 0 ? squared_sum(p->params, p->n_weights) : 0;
     o->ld_sums = widest_input(p);
     for (size_t i = 0; i < 2; i++, scratch += most_strips(p) * o->ld_sums)
@@ -267,6 +269,8 @@ static void settle_square(online_t *o)
         }
         o->square += k * (k * o->yy[l] * dd - 2 * zd);
     }
+    o->square *= o->folded * o->folded;
+    o->folded = 1;
     o->k = 0;
 }
 
@@ -330,10 +334,8 @@ static void fold_scale(hand_t *h)
         for (size_t j = h->own[l].from; !o->vt[l] && j < h->own[l].to; j += STRIP)
             scale_all(strip_of(&o->v[l], j), s, layer->n_in * o->v[l].ld);
     }
-    if (h->tid == 0) {
-        settle_square(o);
-        o->square *= h->s * h->s;
-    }
+    if (h->tid == 0)
+        o->folded = h->s; /* the others may be at their part of the step still */
     h->s = 1;
 }
 
