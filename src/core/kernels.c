@@ -3,11 +3,11 @@
  *
  *   simd.h  vmath.h        vectors, elementary functions
  *   activation.h  loss.h   one entry a thing
- *   gemm.h  rows.h         products with many rows, with one
+ *   gemm.h  rows.h         products with many rows, with one; few_columns.h their last columns
  *   optimizer.h            the update
  *   batch_norm.h  dropout.h  what may stand around a layer
  *   network.h  epoch.h     a batch, an epoch
- *   online.h               an epoch of single samples
+ *   online.h  online_rows.h  an epoch of single samples; online_dropout.h with units asleep
  *   sensitivity.h hessian.h  derivatives of a trained network
  *   pairs.h                an epoch of pairs, through a twin network
  */
