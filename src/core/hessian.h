@@ -36,7 +36,7 @@ static void softmax_curvature(const real *y, const real *g, const real *ry, real
         *out += (1 - 2 * *y) * *g * *ry;
         return;
     }
-    const real mean = dot_row(g, y, n), along = dot_row(g, ry, n);
+    const real mean = dot(g, y, n), along = dot(g, ry, n);
     for (size_t j = 0; j < n; j++)
         out[j] += ry[j] * (g[j] - mean) - y[j] * along;
 }
@@ -322,7 +322,7 @@ static void diagonal_below(const block_t *b, size_t l, const real *h, real *half
     const gemm_t wh = {NN, layer->n_in, n, n, w, h, half, n, b->ld, b->ld, 0, NULL};
     gemm(&wh, b->pack, 0, 1);
     for (size_t i = 0; i < layer->n_in; i++)
-        out[i] = dot_row(half + i * b->ld, w + i * n, n);
+        out[i] = dot(half + i * b->ld, w + i * n, n);
 }
 
 /* The diagonal of each layer's H, of one sample, into its room RZ */

@@ -325,14 +325,17 @@ static void fold_scale(hand_t *h)
     const real s = (real)h->s;
     if (h->s == 1)
         return;
-    scale_all(h->z_next + h->own[0].from, s, owned(h, 0));
+    scaled_row(h->z_next + h->own[0].from, s, h->z_next + h->own[0].from, owned(h, 0));
     for (size_t l = 0; l < p->n_layers; l++) {
         const layer_t *layer = &p->layers[l];
-        for (size_t q = 0; o->vt[l] && q < layer->n_out; q++)
-            scale_all(o->vt[l] + q * row_stride(layer->n_in) + h->own[l - 1].from, s,
-                      owned(h, l - 1));
-        for (size_t j = h->own[l].from; !o->vt[l] && j < h->own[l].to; j += STRIP)
-            scale_all(strip_of(&o->v[l], j), s, layer->n_in * o->v[l].ld);
+        for (size_t q = 0; o->vt[l] && q < layer->n_out; q++) {
+            real *row = o->vt[l] + q * row_stride(layer->n_in) + h->own[l - 1].from;
+            scaled_row(row, s, row, owned(h, l - 1));
+        }
+        for (size_t j = h->own[l].from; !o->vt[l] && j < h->own[l].to; j += STRIP) {
+            real *v = strip_of(&o->v[l], j);
+            scaled_row(v, s, v, layer->n_in * o->v[l].ld);
+        }
     }
     if (h->tid == 0)
         o->folded = h->s; /* the others may be at their part of the step still */
@@ -433,7 +436,7 @@ static const real *online_backward(hand_t *h, double rate, double k)
             add_strips(h, l, sums, below);
         }
         if (n && h->s != 1)
-            scale_all(below + first, (real)h->s, n);
+            scaled_row(below + first, (real)h->s, below + first, n);
         if (n)
             activation_backward(&under->f, below + first, (real *)under->s + first, 0, 1,
                                 round_up(n, LANES), first);

@@ -274,8 +274,8 @@ static void first_layer(const held_t *w, size_t from, size_t to, sample_t now,
 
 /* A layer in the middle: back (strips × n_in, ld_back) = V δ of each strip, and the update.
  * `zeros`: rows of y_i = 0 send something back. */
-static void middle_layer(const held_t *w, size_t from, size_t to, const real *y, int zeros, real k,
-                         const real *delta, row_list_t *list, real *back,
+static void middle_layer(const held_t *w, size_t from, size_t to, const real *y, int zeros,
+                         real k, const real *delta, row_list_t *list, real *back,
                          size_t ld_back)
 {
     if (from == to)
@@ -326,31 +326,12 @@ static void narrow_backward(real *vt, size_t ld, size_t n_in, size_t n, const re
 
 /* ---- one layer's bookkeeping ---------------------------------------------------------- */
 
-INLINE real dot(const real *a, const real *b, size_t n)
-{
-    vec sum = v_zero();
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t m = min_size(LANES, n - j);
-        sum += v_load_n(a + j, m, 0) * v_load_n(b + j, m, 0);
-    }
-    return v_sum(sum);
-}
-
 static double squared_sum(const real *w, size_t n)
 {
     double total = 0;
     for (size_t i = 0; i < n; i += BLOCK)
         total += (double)dot(w + i, w + i, min_size(BLOCK, n - i));
     return total;
-}
-
-static void scale_all(real *w, real s, size_t n)
-{
-    const vec f = v_set1(s);
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t m = min_size(LANES, n - j);
-        v_store_n(w + j, f * v_load_n(w + j, m, 0), m);
-    }
 }
 
 #endif

@@ -96,6 +96,26 @@ static void matrix_times_row(real *d, const real *w, size_t ldw, size_t m, const
         dot_rows(1, d + i, w + i * ldw, ldw, delta, n);
 }
 
+/* x·y */
+INLINE real dot(const real *x, const real *y, size_t n)
+{
+    vec sum = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const size_t m = min_size(LANES, n - j);
+        sum += v_load_n(x + j, m, 0) * v_load_n(y + j, m, 0);
+    }
+    return v_sum(sum);
+}
+
+/* to ← a · from, not beyond n */
+INLINE void scaled_row(real *to, real a, const real *from, size_t n)
+{
+    for (size_t j = 0; j < n; j += LANES) {
+        const size_t m = min_size(LANES, n - j);
+        v_store_n(to + j, v_set1(a) * v_load_n(from + j, m, 0), m);
+    }
+}
+
 /* y ← y + a x */
 INLINE void add_scaled(real *RESTRICT y, real a, const real *RESTRICT x, size_t n)
 {

@@ -208,25 +208,6 @@ INLINE void multiply_row(real *y, const real *x, size_t n)
         v_store(y + j, v_load(y + j) * v_load(x + j));
 }
 
-/* to ← a · from, not beyond n */
-INLINE void scaled_row(real *to, real a, const real *from, size_t n)
-{
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t m = min_size(LANES, n - j);
-        v_store_n(to + j, v_set1(a) * v_load_n(from + j, m, 0), m);
-    }
-}
-
-INLINE real dot_row(const real *x, const real *y, size_t n)
-{
-    vec sum = v_zero();
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t m = min_size(LANES, n - j);
-        sum += v_load_n(x + j, m, 0) * v_load_n(y + j, m, 0);
-    }
-    return v_sum(sum);
-}
-
 INLINE real sum_row(const real *x, size_t n)
 {
     vec sum = v_zero();
@@ -338,7 +319,7 @@ static void first_tangents(const block_t *b, size_t rows, const real *v, real *o
             real *row = out + (i * b->per + k) * b->ld;
             if (!v)
                 scaled_row(row, 1, w + k * n, n);
-            const real at_x = rbf ? (v ? dot_row(v + i * n_in, x, n_in) : x[k]) : 0;
+            const real at_x = rbf ? (v ? dot(v + i * n_in, x, n_in) : x[k]) : 0;
             for (size_t j = 0; rbf && j < n; j++)
                 row[j] -= at_x;
         }
