@@ -160,6 +160,27 @@ def test_number_of_threads_does_not_change_a_bit(m, n, k, kind, dtype, isa):
 
 @every_isa
 @either_dtype
+@pytest.mark.parametrize("kind", ["NN", "TN"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_rows_that_lie_anywhere_give_the_bits_of_rows_in_order(
+    n_threads, kind, dtype, isa
+):
+    rng = np.random.default_rng(3)
+    for m, n, k in [(1, 1, 1), (12, 40, 7), (30, 100, 33), (67, 5, 90), (25, 37, 2049)]:
+        a, b = matrices(m, n, k, dtype)
+        expected = product(kind, a, b, dtype, isa)
+        a = np.ascontiguousarray(a.T if kind == "TN" else a, dtype)
+        order = rng.permutation(len(a) + 9)[: len(a)]
+        scattered = np.full((len(a) + 9, a.shape[1] + 3), np.nan, dtype)[:, : a.shape[1]]
+        scattered[order] = a
+        b = strided(b, dtype, _core.row_stride(n, dtype, isa))
+        out = np.empty_like(expected)
+        _core.gemm(kind, scattered, b, out, n_threads, isa, order=order)
+        assert_array_equal(out, expected)
+
+
+@every_isa
+@either_dtype
 @every_kind
 def test_tile_in_which_an_element_lies_does_not_change_a_bit(kind, dtype, isa):
     a, b = matrices(40, 70, 33, dtype)

@@ -124,6 +124,7 @@ cdef extern from "dispatch.h" nogil:
         void *grads
         void *moment_1
         void *moment_2
+        const void **rows
         void *x
         void *t
         double *row_loss
@@ -207,8 +208,8 @@ cdef extern from "dispatch.h" nogil:
         int (*online_possible)(const plan_t *, const data_t *, size_t batch_size) noexcept nogil
         size_t (*online_size)(const plan_t *, size_t n_threads) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
-                     const void *b, size_t ldb, void *c, size_t ldc, void *pack,
-                     size_t n_threads) noexcept nogil
+                     const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,
+                     void *pack, size_t n_threads) noexcept nogil
         void (*vmath)(int which, void *y, const void *x, size_t n) noexcept nogil
         void (*mask)(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
                      double drop) noexcept nogil

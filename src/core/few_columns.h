@@ -26,10 +26,9 @@ enum product { NN, NT, TN };
 #define FEW_ROWS_NN 5
 #define FEW_VECS_TN 6
 
-/* NN: c (m × few) from rows of a and the columns of b, transposed: bt (few × k), ldt apart */
-INLINE void few_columns_nn(const size_t m, const size_t few, size_t k_len, const real *a,
-                           size_t lda, const real *bt, size_t ldt, real *c, size_t ldc,
-                           int resume)
+/* NN: c (m × few) from the rows at a and the columns of b, transposed: bt (few × k), ldt apart */
+INLINE void few_columns_nn(const size_t m, const size_t few, size_t k_len, const real *const *a,
+                           const real *bt, size_t ldt, real *c, size_t ldc, int resume)
 {
     vec acc[FEW_ROWS_NN][FEW];
     _Pragma("GCC unroll 8") for (size_t i = 0; i < m; i++)
@@ -39,31 +38,35 @@ INLINE void few_columns_nn(const size_t m, const size_t few, size_t k_len, const
         _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) {
             const vec b = v_load(bt + q * ldt + k);
             _Pragma("GCC unroll 8") for (size_t i = 0; i < m; i++)
-                acc[i][q] += v_load(a + i * lda + k) * b;
+                acc[i][q] += v_load(a[i] + k) * b;
         }
     if (k < k_len)
         for (size_t q = 0; q < few; q++) {
             const vec b = v_load_n(bt + q * ldt + k, k_len - k, 0);
             for (size_t i = 0; i < m; i++)
-                acc[i][q] += v_load_n(a + i * lda + k, k_len - k, 0) * b;
+                acc[i][q] += v_load_n(a[i] + k, k_len - k, 0) * b;
         }
     for (size_t i = 0; i < m; i++)
         for (size_t q = 0; q < few; q++)
             c[i * ldc + q] = v_sum(acc[i][q]) + (resume ? c[i * ldc + q] : 0);
 }
 
-/* TN: c (nv·LANES × few, or `rows` of them) = Σ_k a[k, rows] b[k, columns] */
+/* TN: c (nv·LANES × few, or `m` of them) = Σ_k a[k, first…] b[k, columns], where row k of a is
+ * at rows[k], or without `rows` at a + k lda */
 INLINE void few_columns_tn(const size_t nv, const size_t few, size_t k_len, const real *a,
-                           size_t lda, const real *b, size_t ldb, real *c, size_t ldc,
-                           size_t rows, int resume)
+                           size_t lda, const real *const *rows, size_t first, const real *b,
+                           size_t ldb, real *c, size_t ldc, size_t m, int resume)
 {
     vec acc[FEW_VECS_TN][FEW];
     _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++)
         _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) acc[v][q] = v_zero();
-    for (size_t k = 0; k < k_len; k++, a += lda, b += ldb) {
+    for (size_t k = 0; k < k_len; k++, b += ldb) {
+        const real *row = (rows ? rows[k] : a + k * lda) + first;
         vec av[FEW_VECS_TN];
+        for (size_t v = 0; rows && v < nv; v++)
+            PREFETCH(rows[min_size(k + 4, k_len - 1)] + first + v * LANES, 0);
         _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++)
-            av[v] = nv > 1 ? v_load(a + v * LANES) : v_load_n(a, rows, 0);
+            av[v] = nv > 1 ? v_load(row + v * LANES) : v_load_n(row, m, 0);
         _Pragma("GCC unroll 8") for (size_t q = 0; q < few; q++) {
             const vec bq = v_set1(b[q]);
             _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++) acc[v][q] += av[v] * bq;
@@ -73,7 +76,7 @@ INLINE void few_columns_tn(const size_t nv, const size_t few, size_t k_len, cons
         for (size_t q = 0; q < few; q++) {
             real column[LANES];
             v_store(column, acc[v][q]);
-            for (size_t i = 0; i < LANES && v * LANES + i < rows; i++) {
+            for (size_t i = 0; i < LANES && v * LANES + i < m; i++) {
                 real *to = c + (v * LANES + i) * ldc + q;
                 *to = column[i] + (resume ? *to : 0);
             }

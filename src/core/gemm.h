@@ -18,6 +18,9 @@
  * a time, into `pack` (KC × NR, owned by the thread), zero-padded to full vectors, because W
  * is stored without padding; for NT the packing transposes LANES×LANES blocks in registers.
  * For TN B is δ, a workspace matrix whose rows are padded already: it is read in place.
+ * In the first layer A may be the samples themselves, wherever the shuffled order finds them:
+ * `rows` then holds their addresses, and the tiles ask early for what follows no pattern that
+ * the hardware would see.
  *
  * Tile shape.  MR×NV accumulators + NV vectors of B + 1 broadcast must fit the registers:
  * 12×2 of 32 (AVX-512, NEON), 6×2 of 16 (AVX2), 4×2 for one lane.  A tile needs at least
@@ -40,6 +43,9 @@
 
 /* Tiles of rows up to which W is not packed. */
 #define FEW_TILES 4
+/* TN: tiles of rows that meet all panels before the next ones do.  Their columns of A are then
+ * read from memory once instead of once a panel, and a thread reads its own alone. */
+#define TOGETHER 8
 
 /* What a finished tile goes through on its way to C. */
 enum epilogue {
@@ -62,26 +68,53 @@ typedef struct {
     const real *a, *b;
     real *c;
     size_t lda, ldb, ldc;
-    int accumulate;        /* C += instead of C =                                        */
-    const epilogue_t *epi; /* or NULL                                                    */
+    int accumulate;            /* C += instead of C =                                    */
+    const epilogue_t *epi;     /* or NULL                                                */
+    const real *const *rows;   /* of NN's or TN's A, or NULL: they lie at a, lda apart   */
 } gemm_t;
+
+/* A panel of C, and the terms of its sums that are next. */
+typedef struct {
+    const real *b;             /* (k_len × cols), ldb apart                              */
+    size_t ldb, col, cols, k0, k_len;
+    int resume;                /* start from C                                           */
+    const epilogue_t *epi;     /* after the last term                                    */
+} panel_t;
 
 #define LOOP_M _Pragma("GCC unroll 16") for (size_t i = 0; i < m; i++)
 #define LOOP_V _Pragma("GCC unroll 16") for (size_t v = 0; v < nv; v++)
 
-/* `a_row`, `a_k`: distance of A's elements from row to row of the tile and from term to term.
- * `cols`: valid columns of the tile; the last vector is stored by mask.  `resume`: start from
- * C.  A constant m, nv and a_row or a_k = 1 are folded in by inlining. */
-INLINE void tile(const size_t m, const size_t nv, size_t k_len, const real *RESTRICT a,
-                 size_t a_row, size_t a_k, const real *RESTRICT b, size_t ldb,
-                 real *RESTRICT c, size_t ldc, size_t cols, int resume,
-                 const epilogue_t *epi, size_t row0, size_t col0)
+/* Rows of A that lie anywhere follow no pattern that the hardware would see: so many terms
+ * ahead their part of a TN tile is asked for (8; 40: 3 % slower in float64). */
+#define TERMS_AHEAD 8
+
+/* acc += terms [k, end), of A read in one of four ways */
+#define TERMS(end, element)                                                                  \
+    for (const size_t stop = end; k < stop; k++, b += ldb) {                                 \
+        vec bv[NV];                                                                          \
+        LOOP_V bv[v] = v_load(b + v * LANES);                                                \
+        LOOP_M {                                                                             \
+            const vec av = v_set1(element);                                                  \
+            LOOP_V acc[i][v] += av * bv[v];                                                  \
+        }                                                                                    \
+    }
+
+/* Rows [row0, row0 + m) of a panel; its last vector is stored by mask.  `ahead`: rows of A that
+ * the next tile is the first to read, asked for meanwhile.  Constant m, nv, kind and
+ * `scattered` are folded in by inlining. */
+INLINE void tile(const size_t m, const size_t nv, const enum product kind, const int scattered,
+                 const gemm_t *g, const panel_t *p, size_t row0, const real *const *ahead)
 {
     vec acc[MR][NV];
-    const size_t last = cols - (nv - 1) * LANES;
+    const size_t ldc = g->ldc, lda = g->lda, ldb = p->ldb, k_len = p->k_len;
+    const size_t last = p->cols - (nv - 1) * LANES;
+    const epilogue_t *epi = p->epi;
+    const real *b = p->b;
+    real *c = g->c + row0 * ldc + p->col;
     const int relu = epi && !epi->f->n_kinds && epi->f->code == ACT_RELU;
+    size_t k = 0;
 
-    if (resume) {
+    if (p->resume) {
         LOOP_M LOOP_V
             acc[i][v] = v + 1 < nv ? v_load(c + i * ldc + v * LANES)
                                    : v_load_n(c + i * ldc + v * LANES, last, 0);
@@ -89,13 +122,26 @@ INLINE void tile(const size_t m, const size_t nv, size_t k_len, const real *REST
         LOOP_M LOOP_V acc[i][v] = v_zero();
     }
 
-    for (size_t k = 0; k < k_len; k++, a += a_k, b += ldb) {
-        vec bv[NV];
-        LOOP_V bv[v] = v_load(b + v * LANES);
-        LOOP_M {
-            vec av = v_set1(a[i * a_row]);
-            LOOP_V acc[i][v] += av * bv[v];
+    if (kind == TN && scattered) {
+        const real *const *rows = g->rows + p->k0;
+        while (k < k_len) {
+            PREFETCH(rows[min_size(k + TERMS_AHEAD, k_len - 1)] + row0 + m - 1, 0);
+            TERMS(k + 1, rows[k][row0 + i])
         }
+    } else if (kind == TN) {
+        const real *a = g->a + p->k0 * lda + row0;
+        TERMS(k_len, a[k * lda + i])
+    } else if (scattered) {
+        const real *a[MR];
+        LOOP_M a[i] = g->rows[row0 + i] + p->k0;
+        while (k < k_len) {
+            if (ahead)
+                LOOP_M PREFETCH(ahead[i] + p->k0 + k, 0);
+            TERMS(min_size(k_len, k + LINE), a[i][k])
+        }
+    } else {
+        const real *a = g->a + row0 * lda + p->k0;
+        TERMS(k_len, a[i * lda + k])
     }
 
     /* relu, the identity and their derivatives never leave the registers; every other f works
@@ -104,13 +150,13 @@ INLINE void tile(const size_t m, const size_t nv, size_t k_len, const real *REST
         vec bias[NV];
         if (epi->bias) {
             LOOP_V bias[v] =
-                v_load_n(epi->bias + col0 + v * LANES, v + 1 < nv ? LANES : last, 0);
+                v_load_n(epi->bias + p->col + v * LANES, v + 1 < nv ? LANES : last, 0);
             LOOP_M LOOP_V acc[i][v] += bias[v];
         }
         if (relu)
             LOOP_M LOOP_V acc[i][v] = v_max(v_zero(), acc[i][v]);
     } else if (epi && epi->kind == EPI_BACKWARD && relu) {
-        const real *s = epi->aux + row0 * ldc + col0;
+        const real *s = epi->aux + row0 * ldc + p->col;
         LOOP_M LOOP_V {
             vec y = v_load(s + i * ldc + v * LANES);
             acc[i][v] = i_real(v_bits(acc[i][v]) & V_LT(v_zero(), y));
@@ -125,29 +171,20 @@ INLINE void tile(const size_t m, const size_t nv, size_t k_len, const real *REST
     }
 }
 
-typedef void tile_fn(size_t k_len, const real *a, size_t stride, const real *b, size_t ldb,
-                     real *c, size_t ldc, size_t cols, int resume, const epilogue_t *epi,
-                     size_t row0, size_t col0);
+typedef void tile_fn(const gemm_t *g, const panel_t *p, size_t row0, const real *const *ahead);
 
-#define TILE(m, nv)                                                                          \
-    NOINLINE void tile_n_##m##_##nv(size_t k_len, const real *a, size_t stride,              \
-                                    const real *b, size_t ldb, real *c, size_t ldc,          \
-                                    size_t cols, int resume, const epilogue_t *epi,          \
-                                    size_t row0, size_t col0)                                \
+#define TILE_OF(name, m, nv, kind, scattered)                                                \
+    NOINLINE void name##_##m##_##nv(const gemm_t *g, const panel_t *p, size_t row0,          \
+                                    const real *const *ahead)                                \
     {                                                                                        \
-        tile(m, nv, k_len, a, stride, 1, b, ldb, c, ldc, cols, resume, epi, row0, col0);     \
-    }                                                                                        \
-    NOINLINE void tile_t_##m##_##nv(size_t k_len, const real *a, size_t stride,              \
-                                    const real *b, size_t ldb, real *c, size_t ldc,          \
-                                    size_t cols, int resume, const epilogue_t *epi,          \
-                                    size_t row0, size_t col0)                                \
-    {                                                                                        \
-        tile(m, nv, k_len, a, 1, stride, b, ldb, c, ldc, cols, resume, epi, row0, col0);     \
+        tile(m, nv, kind, scattered, g, p, row0, ahead);                                     \
     }
+#define TILE(m, nv)                                                                          \
+    TILE_OF(tile_n, m, nv, NN, 0)                                                            \
+    TILE_OF(tile_t, m, nv, TN, 0)                                                            \
+    TILE_OF(tile_rows_n, m, nv, NN, 1)                                                       \
+    TILE_OF(tile_rows_t, m, nv, TN, 1)
 #define TILES(m) TILE(m, 1) TILE(m, 2)
-#define ROW_N(m) {tile_n_##m##_1, tile_n_##m##_2}
-#define ROW_T(m) {tile_t_##m##_1, tile_t_##m##_2}
-
 TILES(1) TILES(2) TILES(3) TILES(4)
 #if MR >= 6
 TILES(5) TILES(6)
@@ -156,24 +193,22 @@ TILES(5) TILES(6)
 TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
 
-static tile_fn *const tiles[2][MR][NV] = {
-    {ROW_N(1), ROW_N(2), ROW_N(3), ROW_N(4),
-#if MR >= 6
-     ROW_N(5), ROW_N(6),
+#define EACH(name, m) {name##_##m##_1, name##_##m##_2}
+#if MR == 12
+#define ALL(name)                                                                            \
+    {EACH(name, 1), EACH(name, 2), EACH(name, 3), EACH(name, 4), EACH(name, 5),              \
+     EACH(name, 6), EACH(name, 7), EACH(name, 8), EACH(name, 9), EACH(name, 10),             \
+     EACH(name, 11), EACH(name, 12)}
+#elif MR == 6
+#define ALL(name)                                                                            \
+    {EACH(name, 1), EACH(name, 2), EACH(name, 3), EACH(name, 4), EACH(name, 5), EACH(name, 6)}
+#else
+#define ALL(name) {EACH(name, 1), EACH(name, 2), EACH(name, 3), EACH(name, 4)}
 #endif
-#if MR >= 12
-     ROW_N(7), ROW_N(8), ROW_N(9), ROW_N(10), ROW_N(11), ROW_N(12)
-#endif
-    },
-    {ROW_T(1), ROW_T(2), ROW_T(3), ROW_T(4),
-#if MR >= 6
-     ROW_T(5), ROW_T(6),
-#endif
-#if MR >= 12
-     ROW_T(7), ROW_T(8), ROW_T(9), ROW_T(10), ROW_T(11), ROW_T(12)
-#endif
-    },
-};
+
+/* [scattered][trans][rows][vectors] */
+static tile_fn *const tiles[2][2][MR][NV] = {{ALL(tile_n), ALL(tile_t)},
+                                             {ALL(tile_rows_n), ALL(tile_rows_t)}};
 
 /* ---- packing ------------------------------------------------------------------------- */
 
@@ -280,36 +315,49 @@ static void finish_tile(const epilogue_t *epi, size_t row, size_t col, real *c, 
     default: call(4); break;                                                                 \
     }
 
-/* Rows [from, to) of the last `cols` columns of C, the sum over k_len terms from k0 on. */
-static void few_columns(const gemm_t *g, real *pack, size_t col, size_t cols, size_t from,
-                        size_t to, size_t k0, size_t k_len, int resume)
+/* Element (row, 0) of NN's A, or (k, 0) of TN's */
+INLINE const real *row_of_a(const gemm_t *g, size_t row)
 {
-    for (size_t first = 0; first < cols; first += FEW) {
-        const size_t few = min_size(FEW, cols - first), at = col + first;
+    return g->rows ? g->rows[row] : g->a + row * g->lda;
+}
+
+/* Rows [i, i + m) of `few` columns of NN's C */
+INLINE void few_of_rows(const size_t m, const size_t few, const gemm_t *g, const panel_t *p,
+                        const real *bt, size_t i, size_t col)
+{
+    const real *a[FEW_ROWS_NN];
+    for (size_t r = 0; r < m; r++)
+        a[r] = row_of_a(g, i + r) + p->k0;
+    few_columns_nn(m, few, p->k_len, a, bt, KC, g->c + i * g->ldc + col, g->ldc, p->resume);
+}
+
+/* Rows [from, to) of a panel of a few columns. */
+static void few_columns(const gemm_t *g, const panel_t *p, real *pack, size_t from, size_t to)
+{
+    for (size_t first = 0; first < p->cols; first += FEW) {
+        const size_t few = min_size(FEW, p->cols - first), col = p->col + first;
+        size_t i = from;
         if (g->kind == NN) {
-            for (size_t k = 0; k < k_len; k++)
+            for (size_t k = 0; k < p->k_len; k++)
                 for (size_t q = 0; q < few; q++)
-                    pack[q * KC + k] = g->b[(k0 + k) * g->ldb + at + q];
-            size_t i = from;
+                    pack[q * KC + k] = g->b[(p->k0 + k) * g->ldb + col + q];
 #define NN_ROWS(q)                                                                           \
     for (; i + FEW_ROWS_NN <= to; i += FEW_ROWS_NN)                                          \
-        few_columns_nn(FEW_ROWS_NN, q, k_len, g->a + i * g->lda + k0, g->lda, pack, KC,      \
-                       g->c + i * g->ldc + at, g->ldc, resume);                              \
+        few_of_rows(FEW_ROWS_NN, q, g, p, pack, i, col);                                     \
     for (; i < to; i++)                                                                      \
-        few_columns_nn(1, q, k_len, g->a + i * g->lda + k0, g->lda, pack, KC,                \
-                       g->c + i * g->ldc + at, g->ldc, resume)
+        few_of_rows(1, q, g, p, pack, i, col)
             FEW_SWITCH(NN_ROWS)
         } else {
-            size_t i = from;
+            const real *const *rows = g->rows ? g->rows + p->k0 : NULL;
+            const real *a = rows ? NULL : g->a + p->k0 * g->lda;
+            const real *b = g->b + p->k0 * g->ldb + col;
 #define TN_ROWS(q)                                                                           \
     for (; i + FEW_VECS_TN * LANES <= to; i += FEW_VECS_TN * LANES)                          \
-        few_columns_tn(FEW_VECS_TN, q, k_len, g->a + k0 * g->lda + i, g->lda,                \
-                       g->b + k0 * g->ldb + at, g->ldb, g->c + i * g->ldc + at, g->ldc,      \
-                       FEW_VECS_TN * LANES, resume);                                         \
+        few_columns_tn(FEW_VECS_TN, q, p->k_len, a, g->lda, rows, i, b, g->ldb,              \
+                       g->c + i * g->ldc + col, g->ldc, FEW_VECS_TN * LANES, p->resume);     \
     for (; i < to; i += LANES)                                                               \
-        few_columns_tn(1, q, k_len, g->a + k0 * g->lda + i, g->lda,                          \
-                       g->b + k0 * g->ldb + at, g->ldb, g->c + i * g->ldc + at, g->ldc,      \
-                       min_size(LANES, to - i), resume)
+        few_columns_tn(1, q, p->k_len, a, g->lda, rows, i, b, g->ldb,                        \
+                       g->c + i * g->ldc + col, g->ldc, min_size(LANES, to - i), p->resume)
             FEW_SWITCH(TN_ROWS)
         }
     }
@@ -317,73 +365,110 @@ static void few_columns(const gemm_t *g, real *pack, size_t col, size_t cols, si
 
 /* ---- the driver: a share of C's tiles ------------------------------------------------ */
 
-/* Compute the part of C that falls to thread `tid` of `n_threads`: a run of tiles, panel by
- * panel, of nearly equal work.  `pack` holds KC·NR reals and belongs to the thread. */
+/* Rows of C, dealt to tiles */
+typedef struct {
+    size_t tiles, rows, larger; /* the first `larger` tiles have rows + 1                */
+} deal_t;
+
+INLINE size_t first_row(const deal_t *deal, size_t t)
+{
+    return t * deal->rows + min_size(t, deal->larger);
+}
+
+/* A thread's share of the work, which is counted in lanes × tiles of rows. */
+typedef struct {
+    size_t begin, end, passed;
+} part_t;
+
+/* Which of the next n tiles, `lanes` wide each, are mine: bounds are rounded to tiles. */
+INLINE int mine(part_t *part, size_t n, size_t lanes, size_t *from, size_t *to)
+{
+    const size_t at = part->passed;
+    *from = part->begin <= at ? 0 : min_size(n, (part->begin - at + lanes - 1) / lanes);
+    *to = part->end <= at ? 0 : min_size(n, (part->end - at + lanes - 1) / lanes);
+    part->passed += n * lanes;
+    return *from < *to;
+}
+
+/* All of these rows, before the first tile: later ones ask for the next tile's. */
+static void fetch_rows(const gemm_t *g, size_t row, size_t m, size_t k0, size_t k_len)
+{
+    for (size_t i = row; i < row + m; i++)
+        for (size_t k = 0; k < k_len; k += LINE)
+            PREFETCH(g->rows[i] + k0 + k, 0);
+}
+
+/* Tiles [t0, t1) of a panel, or without tiles where its few columns go `apart`. */
+static void panel(const gemm_t *g, panel_t *p, const deal_t *deal, size_t t0, size_t t1,
+                  int apart, real *pack)
+{
+    const size_t nv = (p->cols + LANES - 1) / LANES;
+    const int trans = g->kind == TN;
+    /* packing costs as much as half a tile of rows: with few of them W is read as it lies,
+     * if its rows are not a multiple of 2 KiB apart */
+    const int direct = trans || (g->kind == NN && p->cols == NR && deal->tiles <= FEW_TILES &&
+                                 g->ldb * sizeof(real) % 2048 != 0);
+    p->b = direct ? g->b + p->k0 * g->ldb + p->col : pack;
+    p->ldb = direct ? g->ldb : NR;
+    if (apart)
+        few_columns(g, p, pack, first_row(deal, t0), first_row(deal, t1));
+    else if (!direct && g->kind == NN)
+        pack_panel(pack, g->b + p->k0 * g->ldb + p->col, g->ldb, p->k_len, p->cols);
+    else if (!direct)
+        pack_panel_transposed(pack, g->b + p->col * g->ldb + p->k0, g->ldb, p->k_len, p->cols);
+    for (size_t t = t0; t < t1; t++) {
+        const size_t row = first_row(deal, t), m = first_row(deal, t + 1) - row;
+        const size_t next = t + 1 < deal->tiles ? min_size(row + m, g->m - m) : 0;
+        real *c = g->c + row * g->ldc + p->col;
+        if (!apart)
+            tiles[g->rows != NULL][trans][m - 1][nv - 1](g, p, row,
+                                                         g->rows ? g->rows + next : NULL);
+        else if (p->epi)
+            add_bias(p->epi, c, g->ldc, m, p->cols, p->col);
+        if (p->epi && (apart || !in_registers(p->epi->f)))
+            finish_tile(p->epi, row, p->col, c, g->ldc, m, nv * LANES);
+    }
+}
+
+/* Compute the part of C that falls to thread `tid` of `n_threads`: a run of tiles of nearly
+ * equal work.  `pack` holds KC·NR reals and belongs to the thread. */
 static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
 {
     if (g->m == 0 || g->n == 0)
         return;
-    const size_t row_tiles = (g->m + MR - 1) / MR;
-    const size_t rows = g->m / row_tiles, larger = g->m % row_tiles;
-    /* the last panel: work is counted in lanes × tiles of rows */
+    const size_t n_tiles = (g->m + MR - 1) / MR;
+    const deal_t deal = {n_tiles, g->m / n_tiles, g->m % n_tiles};
     const size_t rest = g->n % NR ? g->n % NR : NR;
-    const int rest_apart = goes_apart(g->kind, rest, g->k);
-    const size_t rest_lanes = rest_apart ? rest : round_up(rest, LANES);
-    const size_t work = (g->n - rest + rest_lanes) * row_tiles;
-    const size_t begin = work * tid / n_threads, end = work * (tid + 1) / n_threads;
-    const int trans = g->kind == TN;
-    /* packing costs as much as half a tile of rows: with few of them W is read as it lies,
-     * if its rows are not a multiple of 2 KiB apart */
-    const int direct = row_tiles <= FEW_TILES && g->ldb * sizeof(real) % 2048 != 0;
-
-    size_t k0 = 0;
+    const int apart = goes_apart(g->kind, rest, g->k);
+    const size_t rest_lanes = apart ? rest : round_up(rest, LANES);
+    const size_t work = (g->n - rest + rest_lanes) * n_tiles;
+    const size_t group = g->kind == TN ? TOGETHER : n_tiles;
+    size_t t0, t1, k0 = 0;
     do {
-        const size_t k_len = min_size(KC, g->k - k0);
-        const int finished = k0 + k_len == g->k;
-        for (size_t col = 0, done = 0; col < g->n; col += NR) {
-            const size_t cols = min_size(NR, g->n - col);
-            const size_t nv = (cols + LANES - 1) / LANES;
-            const int is_rest = col + NR >= g->n, apart = is_rest && rest_apart;
-            const size_t lanes = is_rest ? rest_lanes : NR;
-            /* the tiles of this panel that are mine: rounding the shared bounds to tiles */
-            const size_t t0 = begin <= done ? 0 : (begin - done + lanes - 1) / lanes;
-            const size_t t1 =
-                end <= done ? 0 : min_size(row_tiles, (end - done + lanes - 1) / lanes);
-            done += lanes * row_tiles;
-            if (t0 >= t1)
-                continue;
-
-            const real *b = pack;
-            size_t ldb = NR;
-            if (apart) {
-                const size_t last = min_size(t1, row_tiles);
-                few_columns(g, pack, col, cols, t0 * rows + min_size(t0, larger),
-                            last * rows + min_size(last, larger), k0, k_len,
-                            g->accumulate || k0 > 0);
-            } else if (g->kind == TN || (g->kind == NN && direct && cols == NR)) {
-                b = g->b + k0 * g->ldb + col;
-                ldb = g->ldb;
-            } else if (g->kind == NN) {
-                pack_panel(pack, g->b + k0 * g->ldb + col, g->ldb, k_len, cols);
-            } else {
-                pack_panel_transposed(pack, g->b + col * g->ldb + k0, g->ldb, k_len, cols);
+        panel_t p = {.k0 = k0, .k_len = min_size(KC, g->k - k0)};
+        part_t part = {work * tid / n_threads, work * (tid + 1) / n_threads, 0};
+        int met = 0;
+        p.resume = g->accumulate || k0 > 0;
+        p.epi = k0 + p.k_len == g->k ? g->epi : NULL;
+        for (size_t first = 0; first < n_tiles; first += group)
+            for (p.col = 0; p.col < g->n - (apart ? rest : 0); p.col += NR) {
+                const int is_rest = p.col + NR >= g->n;
+                p.cols = is_rest ? rest : NR;
+                if (!mine(&part, min_size(group, n_tiles - first), is_rest ? rest_lanes : NR,
+                          &t0, &t1))
+                    continue;
+                t0 += first;
+                t1 += first;
+                if (g->rows && g->kind == NN && !met++)
+                    fetch_rows(g, first_row(&deal, t0),
+                               first_row(&deal, t0 + 1) - first_row(&deal, t0), k0, p.k_len);
+                panel(g, &p, &deal, t0, t1, 0, pack);
             }
-            for (size_t t = t0; t < t1; t++) {
-                const size_t row = t * rows + min_size(t, larger);
-                const size_t m = rows + (t < larger);
-                const real *a = trans ? g->a + k0 * g->lda + row : g->a + row * g->lda + k0;
-                real *c = g->c + row * g->ldc + col;
-                if (!apart)
-                    tiles[trans][m - 1][nv - 1](k_len, a, g->lda, b, ldb, c, g->ldc, cols,
-                                                g->accumulate || k0 > 0,
-                                                finished ? g->epi : NULL, row, col);
-                else if (finished && g->epi)
-                    add_bias(g->epi, c, g->ldc, m, cols, col);
-                if (finished && g->epi && (apart || !in_registers(g->epi->f)))
-                    finish_tile(g->epi, row, col, c, g->ldc, m, nv * LANES);
-            }
-        }
-        k0 += k_len;
+        p.col = g->n - rest;
+        p.cols = rest;
+        if (apart && mine(&part, n_tiles, rest, &t0, &t1))
+            panel(g, &p, &deal, t0, t1, 1, pack);
+        k0 += p.k_len;
     } while (k0 < g->k);
 }
 

@@ -32,10 +32,11 @@ static void gemm_thread(void *arg, size_t tid, size_t n_threads)
 }
 
 static void gemm_entry(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
-                       const void *b, size_t ldb, void *c, size_t ldc, void *pack,
-                       size_t n_threads)
+                       const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,
+                       void *pack, size_t n_threads)
 {
-    gemm_job job = {{(enum product)kind, m, n, k, a, b, c, lda, ldb, ldc, 0, NULL},
+    gemm_job job = {{(enum product)kind, m, n, k, a, b, c, lda, ldb, ldc, 0, NULL,
+                     (const real *const *)rows},
                     pack};
     n_threads = team_begin(n_threads);
     team_run(gemm_thread, &job, n_threads);
@@ -110,7 +111,7 @@ static void forward_thread(void *arg, size_t tid, size_t n_threads)
             real *y = buffer[l & 1];
             const activation_t f = layer_activation(p, l, 0);
             layer_product(p, l, &f, (const real *)p->params + p->layers[l].b, a, lda,
-                          l == 0 && d->indptr ? d : NULL, first, rows, y, y, job->ld,
+                          NULL, l == 0 && d->indptr ? d : NULL, first, rows, y, y, job->ld,
                           job->pack + tid * p->pack_size, columns, 0, 1);
             if (p->layers[l].residual)
                 for (size_t i = 0; i < rows; i++)

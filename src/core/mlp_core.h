@@ -171,9 +171,9 @@ typedef struct {
     size_t n_ties;
     void *delta_columns;     /* δ of a layer with edges, a unit a row                    */
     void *params, *grads, *moment_1, *moment_2;
-    void *x;                 /* (B × ldx) inputs of the batch                            */
+    const void **rows;       /* (B,) where the inputs of the batch lie, or               */
+    void *x;                 /* (B × ldx) copies of them                                 */
     void *t;                 /* (B × ldt) targets                                        */
-    void *row_weight;        /* (B,)                                                     */
     double *row_loss;        /* (B,)                                                     */
     void *delta[2];          /* (B × widest) δ of the layer above and of this one        */
     void *pack;              /* n_threads × pack_size                                    */
@@ -276,9 +276,11 @@ typedef struct {
      * workspace it then needs: the epoch goes that way if plan->online is set */
     int (*online_possible)(const plan_t *, const data_t *, size_t batch_size);
     size_t (*online_size)(const plan_t *, size_t n_threads);
-    /* C = op(A) op(B), the three products behind tests and benchmarks */
+    /* C = op(A) op(B), the three products behind tests and benchmarks; rows of A lda apart, or
+     * at `rows` */
     void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
-                 const void *b, size_t ldb, void *c, size_t ldc, void *pack, size_t n_threads);
+                 const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,
+                 void *pack, size_t n_threads);
     /* y = f(x) elementwise, f one of vmath's functions (tests) */
     void (*vmath)(int which, void *y, const void *x, size_t n);
     /* which of n units of a layer (inputs: 0) are awake in the batch that begins at `batch` */

@@ -45,9 +45,11 @@ static void gather_pairs(const pair_plan_t *q, size_t position, size_t rows, siz
         for (size_t side = 0; side < 2; side++) {
             const size_t row = side * rows + i, sample = (size_t)q->index[2 * pair + side];
             q->rows[row] = (int64_t)sample;
-            if (!samples->indptr)
-                copy_row(at(twin->x, row, twin->ldx),
-                         (const real *)samples->x + sample * samples->ldx, twin->n_inputs);
+            const real *x = (const real *)samples->x + sample * samples->ldx;
+            if (in_place(twin, samples))
+                ((const real **)twin->rows)[row] = x;
+            else if (samples->x)
+                copy_row(at(twin->x, row, twin->ldx), x, twin->n_inputs);
         }
         if (q->head)
             gather_target(q->head, q->pairs, pair, at(q->head->t, i, q->head->ldt));

@@ -392,6 +392,7 @@ cdef class Plan:
         self.c.ldx = self.k.row_stride(self.c.n_features)
         if not self.sparse or self.c.corrupt > 0:
             self.c.x = self._room(self.rows * self.c.ldx)
+            self.c.rows = <const void **> address(self._buffer(self.rows, np.uintp), 1)
         for i in range(2):
             if any_residual:
                 self.c.skip_delta[i] = self._room(self.rows * self.widest)

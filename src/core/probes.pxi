@@ -13,16 +13,18 @@ def vmath(name, x, isa=None):
     return y
 
 
-def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1):
+def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1, order=None):
     """out = a @ b ('NN'), a @ b.T ('NT') or a.T @ b ('TN'); rows contiguous.
 
-    For 'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
+    With an `order`, of 'NN' and 'TN', the rows of a[order] are read where they lie in a.  For 'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
     `repeat` does it so many times over: a small product takes less time than the call.
     """
     cdef const kernels_t *k = kernels_for(is_double_of(out.dtype), isa)
     cdef int code = ("NN", "NT", "TN").index(kind)
     cdef size_t m = out.shape[0], n = out.shape[1]
-    cdef size_t inner = a.shape[0] if kind == "TN" else a.shape[1]
+    cdef size_t inner = a.shape[1]
+    if kind == "TN":
+        inner = a.shape[0] if order is None else len(order)
     cdef size_t item = out.itemsize, threads = n_threads
     cdef size_t lda = a.strides[0] // item, ldb = b.strides[0] // item
     cdef size_t ldc = out.strides[0] // item
@@ -31,10 +33,15 @@ def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1):
     cdef void *pb = address(b)
     cdef void *pc = address(out, 1)
     cdef void *pp = address(pack, 1)
+    cdef void *rows = NULL
+    if order is not None:
+        places = np.asarray(order, np.uintp) * a.strides[0] + a.ctypes.data
+        rows = address(places)
     cdef size_t _, times = repeat
     with nogil:
         for _ in range(times):
-            k.gemm(code, m, n, inner, pa, lda, pb, ldb, pc, ldc, pp, threads)
+            k.gemm(code, m, n, inner, pa, lda, <const void *const *> rows, pb, ldb, pc, ldc, pp,
+                   threads)
     return out
 
 

@@ -53,7 +53,7 @@ INLINE int has_loss(int kind)
 INLINE real *take(real *base, size_t *used, size_t n)
 {
     real *start = base ? base + *used : NULL;
-    *used += round_up(n, 64 / sizeof(real));
+    *used += round_up(n, LINE);
     return start;
 }
 
@@ -183,7 +183,7 @@ static void block_forward(const block_t *b, size_t at, size_t row, size_t rows)
         const activation_t f = layer_activation(p, l, loss);
         real *y = room(b, ROOM_Y, l, row);
         const int top = l + 1 == p->n_layers;
-        layer_product(p, l, &f, (const real *)p->params + layer->b, a, lda, NULL, 0, rows, y,
+        layer_product(p, l, &f, (const real *)p->params + layer->b, a, lda, NULL, NULL, 0, rows, y,
                       saved_at(b, l, row), b->ld, b->pack, NULL, 0, 1);
         if (!(top && (loss || f.code != layer->f.code)))
             slopes_of(b, l, row, rows, is_second_order(b->q->kind));

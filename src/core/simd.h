@@ -257,6 +257,9 @@ INLINE real v_max_lane(vec a)
 }
 #endif
 
+/* Reals of a cache line */
+#define LINE (64 / sizeof(real))
+
 INLINE size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
