@@ -1,6 +1,7 @@
 """Epochs of single samples: the plain order of operations, to rounding."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -217,7 +218,7 @@ def test_layers_of_several_strips(sizes, sparse, dtype, isa):
 @either_container
 @pytest.mark.parametrize(
     "options",
-    [{}, {"alpha": 1e-3}, {"l2": 8.0, "weighted": True}, {"hidden": "gelu"}],
+    [{}, {"alpha": 1e-3}, {"l2": 20.0, "weighted": True}, {"hidden": "gelu"}],
     ids=["plain", "alpha", "folded", "gelu"],
 )
 def test_number_of_threads_does_not_change_a_bit(options, sparse, dtype):
@@ -247,12 +248,85 @@ def test_number_of_threads_does_not_change_a_bit(options, sparse, dtype):
             assert_array_equal(one, several)
 
 
-# ---- decay ------------------------------------------------------------------------------
-
 # at −1 every perturbation grows, whatever the order of operations
-FACTORS = [0.999, 0.5, 0.05, 1e-6, 1e-13, 0.0, -0.01, -0.5]
+FACTORS = [0.999, 0.6, 0.5, 0.05, 1e-6, 1e-13, 0.0, -0.01, -0.5]
 RATE = 1 / 64  # a power of two: the factor 0 is exact
 
+
+# ---- a first layer whose updates wait for the end of a run ---------------------------------
+
+RUN = 24  # samples; W large and its inputs mostly not zero
+LARGE_FIRST = [(60, 100, 3), (26, 270, 20, 2), (200, 40), (2000, 7, 1), (130, 300, 33)]
+
+
+@on_every_isa
+@either_dtype
+@pytest.mark.parametrize("sizes", LARGE_FIRST)
+def test_delayed_updates(sizes, dtype, isa):
+    rate = 0.3 / sizes[0]
+    for steps in (1, RUN - 1, RUN, RUN + 1, 3 * RUN + 7):
+        options = {"hidden": "tanh", "zeros": 0.3, "steps": steps}
+        assert_plain(rate, sizes, dtype, **options, alpha=0.2)
+        assert_plain(rate, sizes, dtype, **options, weighted=True, l2=0.01)
+
+
+@on_every_isa
+@either_dtype
+@pytest.mark.parametrize("factor", FACTORS)
+def test_delayed_updates_and_decay_by_any_factor(factor, dtype, isa):
+    """W = s V, and s is multiplied into V and what waits for it amid a run."""
+    l2 = (1 - factor) / (2 * RATE)
+    options = {"hidden": "tanh", "zeros": 0, "steps": 60, "l2": l2}
+    assert_plain(RATE, (60, 100, 3), dtype, **options)
+
+
+@either_dtype
+@pytest.mark.parametrize("weighted", [False, True])
+def test_delayed_updates_by_several_threads_have_the_same_bits(weighted, dtype):
+    net, X, T, order = case((300, 1100, 300, 5), n=40, steps=1000, zeros=0.1, l2=20.0)
+    results = []
+    for n_threads in (1, 2, 4):
+        twin = twin_of(net, dtype)
+        norms = np.zeros(3)
+        plan = run_of(twin, X, T, n_threads=n_threads, penalties={"l2": 20.0}).plan
+        assert plan.threads == n_threads
+        data = twin.data(X, T, weights(len(X)) if weighted else None)
+        loss = plan.epoch(data, 1, order, 1e-3, gradient_norms=norms)
+        assert np.isfinite(loss)
+        results.append([twin.params, loss, norms])
+    for others in results[1:]:
+        for one, several in zip(results[0], others, strict=True):
+            assert_array_equal(one, several)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGALRM of POSIX")
+@either_dtype
+@pytest.mark.parametrize("seconds", [0.06, 0.12, 0.2])
+def test_interrupted_amid_a_run_the_steps_so_far_are_kept(seconds, dtype):
+    """At another place of its run each time."""
+    net, X, T, _ = case((1000, 1000, 3), hidden="tanh", zeros=0)
+    order = np.random.default_rng(0).integers(0, 25, 20_000)
+    twin = twin_of(net, dtype)
+    plan = run_of(twin, X, T, rate=1e-3).plan
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            plan.epoch(twin.data(X, T), 1, order, 1e-3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < plan.steps < len(order)
+    again = twin_of(net, dtype)
+    run_of(again, X, T, rate=1e-3, samples=order[: plan.steps]).epoch()
+    assert_array_equal(twin.params, again.params)
+
+
+# ---- decay ------------------------------------------------------------------------------
 
 @on_every_isa
 @either_dtype
@@ -262,13 +336,14 @@ RATE = 1 / 64  # a power of two: the factor 0 is exact
 def test_decay_by_any_factor(sizes, factor, sparse, dtype, isa):
     """The scale leaves its range after a few samples and is multiplied into the weights."""
     l2 = (1 - factor) / (2 * RATE)
-    assert_plain(RATE, sizes, dtype, hidden="tanh", sparse=sparse, l2=l2)
+    options = {"hidden": "tanh", "sparse": sparse, "steps": 60}
+    assert_plain(RATE, sizes, dtype, **options, l2=l2)
 
 
 @on_every_isa
 @either_dtype
 def test_decay_over_many_samples(dtype, isa):
-    # 0.96^1500 = 1e-27, the scale is folded twice; old roundings decay like the weights
+    # 0.96^500 = 1e-9 in each epoch; old roundings decay like the weights
     options = {"hidden": "tanh", "l2": 1.28, "steps": 500}
     assert_plain(RATE, (6, 20, 2), dtype, **options)
 
@@ -335,18 +410,18 @@ def long_epoch(dtype, order, **penalties):
 
 @either_dtype
 def test_epoch_in_slices_of_time_has_the_bits_of_epochs_without(dtype):
-    order = np.random.default_rng(0).integers(0, 25, 4500)
+    order = np.random.default_rng(0).integers(0, 25, 192 * RUN)
     begun = time.perf_counter()
     sliced, loss = long_epoch(dtype, [order])
     assert time.perf_counter() - begun > 0.1  # two slices
-    whole, losses = long_epoch(dtype, np.split(order, 300))
+    whole, losses = long_epoch(dtype, np.split(order, 192))
     assert_array_equal(sliced, whole)
     assert loss == pytest.approx(losses, rel=1e-12)
 
 
 @either_dtype
 def test_slices_do_not_change_a_bit_of_decay_either(dtype):
-    order = np.random.default_rng(0).integers(0, 25, 4500)
+    order = np.random.default_rng(0).integers(0, 25, 192 * RUN)
     first, second = (long_epoch(dtype, [order], alpha=5.0) for _ in range(2))
     assert_array_equal(first[0], second[0])
     assert first[1] == second[1]

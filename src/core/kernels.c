@@ -7,7 +7,8 @@
  *   optimizer.h            the update
  *   batch_norm.h  dropout.h  what may stand around a layer
  *   network.h  epoch.h     a batch, an epoch
- *   online.h  online_rows.h  an epoch of single samples; online_dropout.h with units asleep
+ *   online.h  online_rows.h  online_delayed.h  an epoch of single samples
+ *   online_dropout.h       the same with units asleep
  *   sensitivity.h hessian.h  derivatives of a trained network
  *   pairs.h                an epoch of pairs, through a twin network
  */

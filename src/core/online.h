@@ -6,7 +6,8 @@
  *
  *   hidden layers   while row i of W passes for d_i = W_i·δ it is updated: W_i −= c y_i δ
  *   first layer     its update with this sample and its product with the next sample's
- *                   inputs are one pass:  W_i −= c x_i δ;  z_next += x_next,i W_i
+ *                   inputs are one pass:  W_i −= c x_i δ;  z_next += x_next,i W_i; or, large
+ *                   and of dense inputs, it is touched once in many samples (online_delayed.h)
  *   zeros           a row whose y_i is exactly 0 adds nothing forward, gets no update, and
  *                   under relu sends nothing back: it is not touched at all
  *   decay           W = s V.  (1 − μ(alpha + 2 l2)) multiplies s alone; an update of W by u
@@ -34,7 +35,7 @@
 #ifndef MLP_ONLINE_H
 #define MLP_ONLINE_H
 
-#include "online_rows.h"
+#include "online_delayed.h"
 
 /* Outputs up to which a layer is held transposed. */
 #define NARROW (2 * LANES)
@@ -86,7 +87,7 @@ INLINE int is_narrow(const layer_t *layer, size_t l) { return l > 0 && layer->n_
 /* Rows of a strip lie a whole number of cache lines apart. */
 INLINE size_t held_ld(size_t n_out)
 {
-    return min_size(STRIP, round_up(n_out, 64 / sizeof(real)));
+    return min_size(STRIP, round_up(n_out, LINE));
 }
 
 /* What of a strip goes into ‖V‖². */
@@ -104,7 +105,9 @@ typedef struct {
     real *sums[2];        /* (strips × ld_sums) each strip's part of a sum, by turns     */
     size_t ld_sums;
     strip_t *strips[MAX_LAYERS];
-    real *lists;          /* for each thread room for the rows that take part            */
+    real *rooms;          /* each thread's: the rows that take part, packing             */
+    int delays;           /* the first layer's updates (online_delayed.h)                */
+    delayed_t run;
     double s;             /* W = s V                                                     */
     double square;        /* ‖V‖² before the last step,                                  */
     double k;             /* which updated by k y δᵀ (0: settled),                       */
@@ -118,6 +121,8 @@ typedef struct {
     size_t tid;
     row_list_t list;
     real *z, *z_next;     /* the first layer's                                           */
+    const real *x[DELAY]; /* the run's samples                                           */
+    real *pack;
     double s;
     int with_strips;      /* their products are wanted                                   */
     size_t steps;
@@ -152,8 +157,19 @@ static size_t online_threads(const plan_t *p, size_t wanted)
     return min_size(wanted, most_strips(p));
 }
 
-/* Rows, factors, the next sample's factors */
-static size_t list_size(const plan_t *p) { return 3 * widest_input(p); }
+
+/* Whether the first layer is large enough for delayed updates. */
+static int may_delay(const plan_t *p)
+{
+    return p->layers[0].n_in > DELAY &&
+           p->layers[0].n_in * p->layers[0].n_out * sizeof(real) > LEAST_DELAYED;
+}
+
+/* A thread's rows, factors, the next sample's factors, and what a product of few columns packs */
+static size_t room_size(const plan_t *p)
+{
+    return 3 * widest_input(p) + (may_delay(p) ? FEW * KC : 0);
+}
 
 static size_t held_size(const plan_t *p, size_t l)
 {
@@ -163,11 +179,13 @@ static size_t held_size(const plan_t *p, size_t l)
     return n_strips(layer->n_out) * layer->n_in * held_ld(layer->n_out);
 }
 
+static size_t run_size(const plan_t *p) { return may_delay(p) ? 2 * DELAY * p->layers[0].ld : 0; }
+
 /* Workspace beside the plan's, in reals. */
 static size_t online_size(const plan_t *p, size_t n_threads)
 {
-    size_t n = sizeof(online_t) / sizeof(real) + p->layers[0].ld;
-    n += online_threads(p, n_threads) * list_size(p) + 2 * most_strips(p) * widest_input(p);
+    size_t n = sizeof(online_t) / sizeof(real) + p->layers[0].ld + run_size(p);
+    n += online_threads(p, n_threads) * room_size(p) + 2 * most_strips(p) * widest_input(p);
     for (size_t l = 0; l < p->n_layers; l++) {
         n += p->layers[l].ld;
         n += round_up(n_strips(p->layers[l].n_out) * sizeof(strip_t), 64) / sizeof(real);
@@ -176,9 +194,10 @@ static size_t online_size(const plan_t *p, size_t n_threads)
     return n;
 }
 
-static void online_begin(online_t *o, plan_t *p, real *scratch)
+static void online_begin(online_t *o, plan_t *p, const data_t *d, real *scratch)
 {
     o->p = p;
+    o->delays = may_delay(p) && delay_pays(d, p->n_features);
     o->s = 1;
     o->k = 0;
     o->folded = 1;
@@ -198,20 +217,24 @@ static void online_begin(online_t *o, plan_t *p, real *scratch)
         o->v[l] = (held_t){scratch, layer->n_in, held_ld(layer->n_out)};
         scratch += held_size(p, l);
     }
-    o->lists = scratch;
+    o->run.ld = p->layers[0].ld;
+    o->run.z = scratch;
+    o->run.u = scratch + DELAY * o->run.ld;
+    o->rooms = scratch + run_size(p);
 }
 
 static void hand_begin(hand_t *h, online_t *o, size_t tid)
 {
     const plan_t *p = o->p;
     const size_t room = widest_input(p);
-    real *scratch = o->lists + tid * list_size(p);
+    real *scratch = o->rooms + tid * room_size(p);
     h->o = o;
     h->tid = tid;
     h->s = o->s;
     h->steps = 0;
     h->z = o->z[0];
     h->z_next = o->z_next;
+    h->pack = scratch + 3 * room;
     h->list.now = scratch;
     h->list.next = scratch + room;
     h->list.row = (uint32_t *)(scratch + 2 * room);
@@ -326,6 +349,11 @@ static void fold_scale(hand_t *h)
     if (h->s == 1)
         return;
     scaled_row(h->z_next + h->own[0].from, s, h->z_next + h->own[0].from, owned(h, 0));
+    for (size_t t = 0; o->delays && t < DELAY; t++) {
+        const size_t at = t * o->run.ld + h->own[0].from;
+        scaled_row(o->run.z + at, s, o->run.z + at, owned(h, 0));
+        scaled_row(o->run.u + at, s, o->run.u + at, owned(h, 0));
+    }
     for (size_t l = 0; l < p->n_layers; l++) {
         const layer_t *layer = &p->layers[l];
         for (size_t q = 0; o->vt[l] && q < layer->n_out; q++) {
@@ -476,6 +504,21 @@ static void online_loss(hand_t *h, const online_job *job, size_t i, sample_t now
         job->epoch->stop = 1;
 }
 
+/* The samples of a run that begins before or at i */
+INLINE size_t run_start(size_t i) { return i / DELAY * DELAY; }
+
+/* The steps before sample i, back to the beginning of their run, reach V; unless it is the
+ * last, the run that begins there comes next. */
+static void change_runs(hand_t *h, const data_t *d, size_t i, int last)
+{
+    const online_t *o = h->o;
+    const real *done[DELAY];
+    const size_t first = i ? run_start(i - 1) : 0;
+    rows_of(d, first, i - first, done);
+    next_run(&o->v[0], h->own[0].from, h->own[0].to, &o->run, done, i - first, h->x,
+             last ? 0 : rows_of(d, i, DELAY, h->x), h->pack);
+}
+
 /* One step with `now`, whose Vᵀx is at z_next; leaves the next sample's there. */
 static void online_step(hand_t *h, const online_job *job, size_t i, sample_t now,
                         const sample_t *next, double weight)
@@ -486,10 +529,14 @@ static void online_step(hand_t *h, const online_job *job, size_t i, sample_t now
     const double rate = p->solver.rate;
     const double decay = 1 - rate * (p->alpha / weight + 2 * p->l2);
     const double s = h->s * decay, k = rate / s;
-    real *z = h->z;
-    h->z = h->z_next;
-    h->z_next = z;
-
+    const size_t t = i - run_start(i);
+    if (h->o->delays) {
+        delayed_forward(&h->o->run, from, to, h->x, t, p->n_features, h->z);
+    } else {
+        real *z = h->z;
+        h->z = h->z_next;
+        h->z_next = z;
+    }
     online_forward_all(h);
     if (h->tid == 0) {
         online_loss(h, job, i, now, weight);
@@ -499,7 +546,10 @@ static void online_step(hand_t *h, const online_job *job, size_t i, sample_t now
     const real *delta = online_backward(h, rate, k);
     note_delta(h, 0, h->z, delta);
     add_scaled((real *)p->params + first->b + from, (real)-rate, delta + from, to - from);
-    first_layer(&h->o->v[0], from, to, now, next, (real)k, delta, &h->list, h->z_next);
+    if (h->o->delays)
+        scaled_row(h->o->run.u + t * h->o->run.ld + from, (real)-k, delta + from, to - from);
+    else
+        first_layer(&h->o->v[0], from, to, now, next, (real)k, delta, &h->list, h->z_next);
     h->s = s;
     if (fabs(s) < SMALLEST_SCALE)
         fold_scale(h);
@@ -521,41 +571,55 @@ static void online_thread(void *arg, size_t tid, size_t n_threads)
     (void)n_threads;
 
     if (i == 0 && tid == 0)
-        online_begin(o, p, (real *)(o + 1));
+        online_begin(o, p, d, (real *)(o + 1));
     wait_all(p);
     hand_begin(&h, o, tid);
     h.with_strips = p->alpha != 0 || p->l2 != 0 || e->gradient_norms;
     if (e->abandon) {
+        if (o->delays)
+            change_runs(&h, d, i, 1);
         online_end(&h);
         return;
     }
     const size_t from = h.own[0].from, to = h.own[0].to;
+    const size_t ahead = o->delays ? DELAY : ROWS_AHEAD;
     sample_t now = sample_of(d, sample_at(d, i), p->n_features), next = now;
     if (i == 0) {
         hand_over(&h, 0);
-        online_forward(&o->v[0], from, to, now, &h.list, h.z_next);
+        if (!o->delays)
+            online_forward(&o->v[0], from, to, now, &h.list, h.z_next);
+    } else if (o->delays) {
+        rows_of(d, run_start(i), DELAY, h.x);
     }
     while (i < d->n_samples && !stop) {
         const double weight = weight_of(d, sample_at(d, i));
         const int more = i + 1 < d->n_samples;
         if (more)
             next = sample_of(d, sample_at(d, i + 1), p->n_features);
-        if (!d->indptr && i + ROWS_AHEAD < d->n_samples)
-            fetch_row(p, d, i + ROWS_AHEAD);
+        if (!d->indptr && i + ahead < d->n_samples)
+            fetch_row(p, d, i + ahead);
+        if (o->delays && i == run_start(i))
+            change_runs(&h, d, i, 0);
         stepped = weight > 0;
         if (stepped) {
             online_step(&h, job, i, now, more ? &next : NULL, weight);
             stop = e->stop; /* set between the two waits of the loss */
             if (tid == 0)
                 p->solver.t++;
+        } else if (o->delays) {
+            memset(o->run.u + (i - run_start(i)) * o->run.ld + from, 0,
+                   (to - from) * sizeof(real));
         } else if (more) {
             online_forward(&o->v[0], from, to, next, &h.list, h.z_next);
         }
         now = next;
         i++;
     }
-    if (i == d->n_samples)
+    if (i == d->n_samples) {
+        if (o->delays)
+            change_runs(&h, d, i, 1);
         online_end(&h);
+    }
     wait_all(p);
     if (tid == 0) {
         hand_back(&h);

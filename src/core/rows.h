@@ -65,7 +65,7 @@ static void row_times_matrix(real *RESTRICT z, const real *bias, const real *x,
     }
 }
 
-INLINE void dot_rows(const size_t rows, real *d, const real *w, size_t ldw, const real *delta,
+INLINE void dot_rows(const size_t rows, real *d, const real *const *w, const real *delta,
                      size_t n)
 {
     vec acc[4];
@@ -75,12 +75,12 @@ INLINE void dot_rows(const size_t rows, real *d, const real *w, size_t ldw, cons
     for (; j + LANES <= n; j += LANES) {
         const vec e = v_load(delta + j);
         for (size_t i = 0; i < rows; i++)
-            acc[i] += v_load(w + i * ldw + j) * e;
+            acc[i] += v_load(w[i] + j) * e;
     }
     if (j < n) {
         const vec e = v_load_n(delta + j, n - j, 0);
         for (size_t i = 0; i < rows; i++)
-            acc[i] += v_load_n(w + i * ldw + j, n - j, 0) * e;
+            acc[i] += v_load_n(w[i] + j, n - j, 0) * e;
     }
     for (size_t i = 0; i < rows; i++)
         d[i] = v_sum(acc[i]);
@@ -90,10 +90,23 @@ static void matrix_times_row(real *d, const real *w, size_t ldw, size_t m, const
                              size_t n)
 {
     size_t i = 0;
+    for (; i + 4 <= m; i += 4) {
+        const real *rows[] = {w, w + ldw, w + 2 * ldw, w + 3 * ldw};
+        dot_rows(4, d + i, rows, delta, n);
+        w += 4 * ldw;
+    }
+    for (; i < m; i++, w += ldw)
+        dot_rows(1, d + i, &w, delta, n);
+}
+
+/* The same with m rows that lie anywhere */
+static void rows_times_row(real *d, const real *const *rows, size_t m, const real *x, size_t n)
+{
+    size_t i = 0;
     for (; i + 4 <= m; i += 4)
-        dot_rows(4, d + i, w + i * ldw, ldw, delta, n);
+        dot_rows(4, d + i, rows + i, x, n);
     for (; i < m; i++)
-        dot_rows(1, d + i, w + i * ldw, ldw, delta, n);
+        dot_rows(1, d + i, rows + i, x, n);
 }
 
 /* x·y */
