@@ -43,9 +43,9 @@
 
 /* Tiles of rows up to which W is not packed. */
 #define FEW_TILES 4
-/* TN: tiles of rows that meet all panels before the next ones do.  Their columns of A are then
- * read from memory once instead of once a panel, and a thread reads its own alone. */
-#define TOGETHER 8
+/* TN: rows of C that meet all panels before the next ones do.  Their columns of A are then read
+ * from memory once instead of once a panel, and a thread reads its own alone. */
+#define TOGETHER (8 * MR)
 
 /* What a finished tile goes through on its way to C. */
 enum epilogue {
@@ -365,14 +365,22 @@ static void few_columns(const gemm_t *g, const panel_t *p, real *pack, size_t fr
 
 /* ---- the driver: a share of C's tiles ------------------------------------------------ */
 
-/* Rows of C, dealt to tiles */
+/* Rows of C from `first` on, dealt to tiles */
 typedef struct {
-    size_t tiles, rows, larger; /* the first `larger` tiles have rows + 1                */
+    size_t first, tiles, rows, larger; /* the first `larger` tiles have rows + 1         */
 } deal_t;
 
-INLINE size_t first_row(const deal_t *deal, size_t t)
+INLINE size_t tiles_of(size_t rows) { return (rows + MR - 1) / MR; }
+
+INLINE deal_t deal_rows(size_t first, size_t rows)
 {
-    return t * deal->rows + min_size(t, deal->larger);
+    const size_t n = tiles_of(rows);
+    return (deal_t){first, n, rows / n, rows % n};
+}
+
+INLINE size_t row_of_tile(const deal_t *deal, size_t t)
+{
+    return deal->first + t * deal->rows + min_size(t, deal->larger);
 }
 
 /* A thread's share of the work, which is counted in lanes × tiles of rows. */
@@ -411,13 +419,13 @@ static void panel(const gemm_t *g, panel_t *p, const deal_t *deal, size_t t0, si
     p->b = direct ? g->b + p->k0 * g->ldb + p->col : pack;
     p->ldb = direct ? g->ldb : NR;
     if (apart)
-        few_columns(g, p, pack, first_row(deal, t0), first_row(deal, t1));
+        few_columns(g, p, pack, row_of_tile(deal, t0), row_of_tile(deal, t1));
     else if (!direct && g->kind == NN)
         pack_panel(pack, g->b + p->k0 * g->ldb + p->col, g->ldb, p->k_len, p->cols);
     else if (!direct)
         pack_panel_transposed(pack, g->b + p->col * g->ldb + p->k0, g->ldb, p->k_len, p->cols);
     for (size_t t = t0; t < t1; t++) {
-        const size_t row = first_row(deal, t), m = first_row(deal, t + 1) - row;
+        const size_t row = row_of_tile(deal, t), m = row_of_tile(deal, t + 1) - row;
         const size_t next = t + 1 < deal->tiles ? min_size(row + m, g->m - m) : 0;
         real *c = g->c + row * g->ldc + p->col;
         if (!apart)
@@ -436,13 +444,12 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
 {
     if (g->m == 0 || g->n == 0)
         return;
-    const size_t n_tiles = (g->m + MR - 1) / MR;
-    const deal_t deal = {n_tiles, g->m / n_tiles, g->m % n_tiles};
+    const size_t together = g->kind == TN ? TOGETHER : g->m, rest_of_m = g->m % together;
+    const size_t n_tiles = g->m / together * tiles_of(together) + tiles_of(rest_of_m);
     const size_t rest = g->n % NR ? g->n % NR : NR;
-    const int apart = goes_apart(g->kind, rest, g->k);
-    const size_t rest_lanes = apart ? rest : round_up(rest, LANES);
+    const int rest_apart = goes_apart(g->kind, rest, g->k);
+    const size_t rest_lanes = rest_apart ? rest : round_up(rest, LANES);
     const size_t work = (g->n - rest + rest_lanes) * n_tiles;
-    const size_t group = g->kind == TN ? TOGETHER : n_tiles;
     size_t t0, t1, k0 = 0;
     do {
         panel_t p = {.k0 = k0, .k_len = min_size(KC, g->k - k0)};
@@ -450,24 +457,19 @@ static void gemm(const gemm_t *g, real *pack, size_t tid, size_t n_threads)
         int met = 0;
         p.resume = g->accumulate || k0 > 0;
         p.epi = k0 + p.k_len == g->k ? g->epi : NULL;
-        for (size_t first = 0; first < n_tiles; first += group)
-            for (p.col = 0; p.col < g->n - (apart ? rest : 0); p.col += NR) {
+        for (size_t row = 0; row < g->m; row += together) {
+            const deal_t deal = deal_rows(row, min_size(together, g->m - row));
+            for (p.col = 0; p.col < g->n; p.col += NR) {
                 const int is_rest = p.col + NR >= g->n;
                 p.cols = is_rest ? rest : NR;
-                if (!mine(&part, min_size(group, n_tiles - first), is_rest ? rest_lanes : NR,
-                          &t0, &t1))
+                if (!mine(&part, deal.tiles, is_rest ? rest_lanes : NR, &t0, &t1))
                     continue;
-                t0 += first;
-                t1 += first;
                 if (g->rows && g->kind == NN && !met++)
-                    fetch_rows(g, first_row(&deal, t0),
-                               first_row(&deal, t0 + 1) - first_row(&deal, t0), k0, p.k_len);
-                panel(g, &p, &deal, t0, t1, 0, pack);
+                    fetch_rows(g, row_of_tile(&deal, t0),
+                               row_of_tile(&deal, t0 + 1) - row_of_tile(&deal, t0), k0, p.k_len);
+                panel(g, &p, &deal, t0, t1, is_rest && rest_apart, pack);
             }
-        p.col = g->n - rest;
-        p.cols = rest;
-        if (apart && mine(&part, n_tiles, rest, &t0, &t1))
-            panel(g, &p, &deal, t0, t1, 1, pack);
+        }
         k0 += p.k_len;
     } while (k0 < g->k);
 }
