@@ -89,6 +89,15 @@ typedef struct {
  * ahead their part of a TN tile is asked for (8; 40: 3 % slower in float64). */
 #define TERMS_AHEAD 8
 
+/* A pointer that the compiler doesn't see through: it would compute the addresses of all rows
+ * of C before the sums and keep them on the stack, fifty cycles a tile. */
+#if defined(__GNUC__)
+#define OPAQUE(at) __asm__("" : "+r"(at))
+#else
+#define OPAQUE(at) ((void)0)
+#endif
+#define NEXT_ROW(at, ld) do { at += ld; OPAQUE(at); } while (0)
+
 /* acc += terms [k, end), of A read in one of four ways */
 #define TERMS(end, element)                                                                  \
     for (const size_t stop = end; k < stop; k++, b += ldb) {                                 \
@@ -116,9 +125,12 @@ INLINE void tile(const size_t m, const size_t nv, const enum product kind, const
     size_t k = 0;
 
     if (p->resume) {
-        LOOP_M LOOP_V
-            acc[i][v] = v + 1 < nv ? v_load(c + i * ldc + v * LANES)
-                                   : v_load_n(c + i * ldc + v * LANES, last, 0);
+        real *at = c;
+        LOOP_M {
+            LOOP_V acc[i][v] = v + 1 < nv ? v_load(at + v * LANES)
+                                          : v_load_n(at + v * LANES, last, 0);
+            NEXT_ROW(at, ldc);
+        }
     } else {
         LOOP_M LOOP_V acc[i][v] = v_zero();
     }
@@ -126,8 +138,10 @@ INLINE void tile(const size_t m, const size_t nv, const enum product kind, const
     if (kind == TN && scattered) {
         const real *const *rows = g->rows + p->k0;
         while (k < k_len) {
+            const real *a = rows[k] + row0;
             PREFETCH(rows[min_size(k + TERMS_AHEAD, k_len - 1)] + row0 + m - 1, 0);
-            TERMS(k + 1, rows[k][row0 + i])
+            OPAQUE(a); /* or each row0 + i is kept in a register of its own */
+            TERMS(k + 1, a[i])
         }
     } else if (kind == TN) {
         const real *a = g->a + p->k0 * lda + row0;
@@ -158,17 +172,23 @@ INLINE void tile(const size_t m, const size_t nv, const enum product kind, const
             LOOP_M LOOP_V acc[i][v] = v_max(v_zero(), acc[i][v]);
     } else if (epi && epi->kind == EPI_BACKWARD && relu) {
         const real *s = epi->aux + row0 * ldc + p->col;
-        LOOP_M LOOP_V {
-            vec y = v_load(s + i * ldc + v * LANES);
-            acc[i][v] = i_real(v_bits(acc[i][v]) & V_LT(v_zero(), y));
+        LOOP_M {
+            LOOP_V {
+                vec y = v_load(s + v * LANES);
+                acc[i][v] = i_real(v_bits(acc[i][v]) & V_LT(v_zero(), y));
+            }
+            NEXT_ROW(s, ldc);
         }
     }
 
-    LOOP_M LOOP_V {
-        if (v + 1 < nv)
-            v_store(c + i * ldc + v * LANES, acc[i][v]);
-        else
-            v_store_n(c + i * ldc + v * LANES, acc[i][v], last);
+    LOOP_M {
+        LOOP_V {
+            if (v + 1 < nv)
+                v_store(c + v * LANES, acc[i][v]);
+            else
+                v_store_n(c + v * LANES, acc[i][v], last);
+        }
+        NEXT_ROW(c, ldc);
     }
 }
 
@@ -352,13 +372,15 @@ static void few_columns(const gemm_t *g, const panel_t *p, real *pack, size_t fr
             const real *const *rows = g->rows ? g->rows + p->k0 : NULL;
             const real *a = rows ? NULL : g->a + p->k0 * g->lda;
             const real *b = g->b + p->k0 * g->ldb + col;
+#define TN_VECS(nv, q)                                                                       \
+    few_columns_tn(nv, q, p->k_len, a, g->lda, rows, i, b, g->ldb,                           \
+                   g->c + i * g->ldc + col, g->ldc, min_size(nv * LANES, to - i), p->resume); \
+    i += nv * LANES
 #define TN_ROWS(q)                                                                           \
-    for (; i + FEW_VECS_TN * LANES <= to; i += FEW_VECS_TN * LANES)                          \
-        few_columns_tn(FEW_VECS_TN, q, p->k_len, a, g->lda, rows, i, b, g->ldb,              \
-                       g->c + i * g->ldc + col, g->ldc, FEW_VECS_TN * LANES, p->resume);     \
-    for (; i < to; i += LANES)                                                               \
-        few_columns_tn(1, q, p->k_len, a, g->lda, rows, i, b, g->ldb,                        \
-                       g->c + i * g->ldc + col, g->ldc, min_size(LANES, to - i), p->resume)
+    while (i + FEW_VECS_TN * LANES <= to) { TN_VECS(FEW_VECS_TN, q); }                       \
+    if (i + 4 * LANES <= to) { TN_VECS(4, q); }                                              \
+    if (i + 2 * LANES <= to) { TN_VECS(2, q); }                                              \
+    while (i < to) { TN_VECS(1, q); }
             FEW_SWITCH(TN_ROWS)
         }
     }
@@ -392,10 +414,12 @@ typedef struct {
 /* Which of the next n tiles, `lanes` wide each, are mine: bounds are rounded to tiles. */
 INLINE int mine(part_t *part, size_t n, size_t lanes, size_t *from, size_t *to)
 {
-    const size_t at = part->passed;
-    *from = part->begin <= at ? 0 : min_size(n, (part->begin - at + lanes - 1) / lanes);
-    *to = part->end <= at ? 0 : min_size(n, (part->end - at + lanes - 1) / lanes);
-    part->passed += n * lanes;
+    const size_t at = part->passed, end = at + n * lanes;
+    part->passed = end;
+    if (part->end <= at || part->begin >= end)
+        return 0;
+    *from = part->begin <= at ? 0 : (part->begin - at + lanes - 1) / lanes;
+    *to = part->end >= end ? n : (part->end - at + lanes - 1) / lanes;
     return *from < *to;
 }
 
