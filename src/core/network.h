@@ -112,11 +112,11 @@ INLINE void fetch_row(const plan_t *p, const data_t *d, size_t i)
 }
 
 /* Whether the products read the inputs where they lie: nothing is done to them on the way, and
- * their rows are no multiple of 2 KiB apart (784-100-10, batch 200 of 10,000
- * samples: 314 → 294 µs a step, float64 672 → 620, with two threads 173 → 158). */
+ * their rows are no multiple of 2 KiB apart (784-100-10, batch 200 of 10,000 samples: 314 →
+ * 294 µs a step, float64 672 → 620, with two threads 173 → 158; one lane a third slower). */
 static int in_place(const plan_t *p, const data_t *d)
 {
-    return d->x && d->ldx * sizeof(real) % 2048 && !p->unit && !p->augment && !p->has_norm &&
+    return LANES > 1 && d->x && d->ldx * sizeof(real) % 2048 && !p->unit && !p->augment && !p->has_norm &&
            p->corrupt == 0 && !(p->drop_per_sample && p->drop > 0) && !p->layers[0].edges &&
            p->layers[0].f.code != ACT_RBF;
 }

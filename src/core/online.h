@@ -158,10 +158,10 @@ static size_t online_threads(const plan_t *p, size_t wanted)
 }
 
 
-/* Whether the first layer is large enough for delayed updates. */
+/* Whether the first layer is large enough for delayed updates; one lane gains nothing. */
 static int may_delay(const plan_t *p)
 {
-    return p->layers[0].n_in > DELAY &&
+    return LANES > 1 && p->layers[0].n_in > DELAY &&
            p->layers[0].n_in * p->layers[0].n_out * sizeof(real) > LEAST_DELAYED;
 }
 
