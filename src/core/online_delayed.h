@@ -56,7 +56,7 @@ static size_t rows_of(const data_t *d, size_t position, size_t n, const real **x
 }
 
 /* V += Σ x uᵀ over the samples done, then z = Vᵀ x for the next ones, columns [from, to). */
-static void next_run(const held_t *w, size_t from, size_t to, delayed_t *run,
+static void next_run(const held_t *w, size_t from, size_t to, const delayed_t *run,
                      const real *const *done, size_t n_done, const real *const *next,
                      size_t n_next, real *pack)
 {

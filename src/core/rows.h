@@ -6,7 +6,8 @@
  * Bound by reading W: no packing, no tile; eight vectors of z stay in registers while the rows
  * of W pass by.  With `index`, x_k multiplies row index[k] (CSR): cost per stored entry.  The
  * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last, or that of a
- * few last columns.  So a row's bits are the same whichever way it goes, and however threads have cut the rows.
+ * few last columns.  So a row's bits are the same whichever way it goes, and however threads
+ * have cut the rows.
  */
 #ifndef MLP_ROWS_H
 #define MLP_ROWS_H
