@@ -38,8 +38,9 @@ workloads
     the trained network over the first samples (the inputs are dense). The second reading
     of those rows, forward, is not counted. A large first layer meets 24 samples at once
     (src/core/online_delayed.h), so that the share says how much sooner a step is done
-    than its weights would be moved once: above 100 %. A network as small as 'online' is bound by the length of its chains of operations instead: a
-    few dozen dependent instructions, which no bandwidth describes.
+    than its weights would be moved once: above 100 %. A network as small as 'online' is
+    bound by the length of its chains of operations instead: a few dozen dependent
+    instructions, which no bandwidth describes.
 """
 
 import argparse

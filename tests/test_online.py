@@ -253,7 +253,7 @@ FACTORS = [0.999, 0.6, 0.5, 0.05, 1e-6, 1e-13, 0.0, -0.01, -0.5]
 RATE = 1 / 64  # a power of two: the factor 0 is exact
 
 
-# ---- a first layer whose updates wait for the end of a run ---------------------------------
+# ---- a first layer whose updates wait for the end of a run -------------------------------
 
 RUN = 24  # samples; W large and its inputs mostly not zero
 LARGE_FIRST = [(60, 100, 3), (26, 270, 20, 2), (200, 40), (2000, 7, 1), (130, 300, 33)]
