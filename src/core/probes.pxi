@@ -16,7 +16,8 @@ def vmath(name, x, isa=None):
 def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1, order=None):
     """out = a @ b ('NN'), a @ b.T ('NT') or a.T @ b ('TN'); rows contiguous.
 
-    With an `order`, of 'NN' and 'TN', the rows of a[order] are read where they lie in a.  For 'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
+    With an `order`, of 'NN' and 'TN', the rows of a[order] are read where they lie in a.  For
+    'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
     `repeat` does it so many times over: a small product takes less time than the call.
     """
     cdef const kernels_t *k = kernels_for(is_double_of(out.dtype), isa)
