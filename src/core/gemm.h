@@ -90,7 +90,7 @@ typedef struct {
 #define TERMS_AHEAD 8
 
 /* A pointer that the compiler doesn't see through: it would compute the addresses of all rows
- * of C before the sums and keep them on the stack, fifty cycles a tile. */
+ * of C before the sums and keep them on the stack (20-64-64-2: 6.5 µs a step, so 6.2). */
 #if defined(__GNUC__)
 #define OPAQUE(at) __asm__("" : "+r"(at))
 #else
