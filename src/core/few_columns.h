@@ -63,7 +63,7 @@ INLINE void few_columns_tn(const size_t nv, const size_t few, size_t k_len, cons
     for (size_t k = 0; k < k_len; k++, b += ldb) {
         const real *row = (rows ? rows[k] : a + k * lda) + first;
         vec av[FEW_VECS_TN];
-        for (size_t v = 0; rows && v < nv; v++) /* they lie anywhere */
+        for (size_t v = 0; rows && v < nv; v++) /* anywhere: asked for 16 terms ahead */
             PREFETCH(rows[min_size(k + 16, k_len - 1)] + first + v * LANES, 0);
         _Pragma("GCC unroll 8") for (size_t v = 0; v < nv; v++)
             av[v] = nv > 1 ? v_load(row + v * LANES) : v_load_n(row, m, 0);

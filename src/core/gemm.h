@@ -109,8 +109,8 @@ typedef struct {
         }                                                                                    \
     }
 
-/* Rows [row0, row0 + m) of a panel; its last vector is stored by mask.  `ahead`: rows of A that
- * the next tile is the first to read, asked for meanwhile.  Constant m, nv, kind and
+/* Rows [row0, row0 + m) of a panel; its last vector is stored by mask.  `ahead`, where rows of
+ * NN's A lie anywhere: those of the next tile, asked for meanwhile.  Constant m, nv, kind and
  * `scattered` are folded in by inlining. */
 INLINE void tile(const size_t m, const size_t nv, const enum product kind, const int scattered,
                  const gemm_t *g, const panel_t *p, size_t row0, const real *const *ahead)
@@ -150,8 +150,7 @@ INLINE void tile(const size_t m, const size_t nv, const enum product kind, const
         const real *a[MR];
         LOOP_M a[i] = g->rows[row0 + i] + p->k0;
         while (k < k_len) {
-            if (ahead)
-                LOOP_M PREFETCH(ahead[i] + p->k0 + k, 0);
+            LOOP_M PREFETCH(ahead[i] + p->k0 + k, 0);
             TERMS(min_size(k_len, k + LINE), a[i][k])
         }
     } else {

@@ -5,8 +5,9 @@
  *   backward  δ_l = (δ_{l+1} W_lᵀ) ⊙ f′,  ∂W_l = y_lᵀ δ_{l+1},  ∂b_l = Σ δ_{l+1} [S 65.80–81]
  *
  * y_0 is read where the samples lie, through the addresses of their rows; or is the gathered
- * batch `x` (B × ldx) where something is done to it; or the stored entries of CSR rows.  δ of the layer above and of this one alternate between `delta[0]` and `delta[1]`.
- * All δ carry the sample's weight divided by the batch's, so gradients are weighted means.
+ * batch `x` (B × ldx) where something is done to it; or the stored entries of CSR rows.  δ of
+ * the layer above and of this one alternate between `delta[0]` and `delta[1]`.  All δ carry the
+ * sample's weight divided by the batch's, so gradients are weighted means.
  *
  * Between a layer's product and its activation may stand batch norm (batch_norm.h), behind the
  * activation a residual connection, then a mask per sample (dropout.h).  A layer that has any
@@ -116,9 +117,10 @@ INLINE void fetch_row(const plan_t *p, const data_t *d, size_t i)
  * 294 µs a step, float64 672 → 620, with two threads 173 → 158; one lane a third slower). */
 static int in_place(const plan_t *p, const data_t *d)
 {
-    return LANES > 1 && d->x && d->ldx * sizeof(real) % 2048 && !p->unit && !p->augment && !p->has_norm &&
-           p->corrupt == 0 && !(p->drop_per_sample && p->drop > 0) && !p->layers[0].edges &&
-           p->layers[0].f.code != ACT_RBF;
+    const int untouched = !p->unit && !p->augment && !p->has_norm && p->corrupt == 0 &&
+                          !(p->drop_per_sample && p->drop > 0);
+    return LANES > 1 && d->x && d->ldx * sizeof(real) % 2048 && untouched &&
+           !p->layers[0].edges && p->layers[0].f.code != ACT_RBF;
 }
 
 /* The rows' addresses, or NULL if the batch is in x */

@@ -157,7 +157,6 @@ static size_t online_threads(const plan_t *p, size_t wanted)
     return min_size(wanted, most_strips(p));
 }
 
-
 /* Whether the first layer is large enough for delayed updates; one lane gains nothing. */
 static int may_delay(const plan_t *p)
 {
