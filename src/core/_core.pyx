@@ -4,8 +4,8 @@
 Design
 ------
 A. `Plan` holds one C `plan_t` (mlp_core.h) and, as NumPy arrays, every buffer that it points
-   to.  It describes a network and, once `allocate`d, has room for batches of so many rows.
-   Nothing is allocated while an epoch runs.
+   to.  It is a network's `Description` and, once `allocate`d, has room for batches of so many
+   rows.  Nothing is allocated while an epoch runs.
 B. `Data` holds one C `data_t`: rows of inputs (dense or CSR), targets or labels, weights.
 C. Shapes and dtypes are checked here, once; the kernels trust them.
 D. The GIL is released around every kernel.  An epoch leaves the kernel every SLICE seconds to
@@ -27,7 +27,8 @@ import numpy as np  # no-cython-lint
 
 include "declarations.pxi"  # the C side, buffers, the choice of instruction set
 include "data.pxi"          # Data: samples as the kernels see them
-include "plan.pxi"          # Plan: a network, its training, Python in the loop
+include "description.pxi"   # a network, its loss and solver, Python in the loop
+include "plan.pxi"          # Plan: the same, with room to train
 include "sensitivity.pxi"   # derivatives of a trained network
 include "pairs.pxi"         # pairs of samples through a twin network
 include "probes.pxi"        # kernels by themselves, for tests and benchmarks

@@ -3,7 +3,7 @@
  *
  * Asked for once an epoch, of its last batch, whose gradient still lies in `grads` when the
  * parameters have been updated.  Samples that go one by one have no gradient in memory: their
- * norms are those of an outer product, ‖y δᵀ‖ = ‖y‖‖δ‖ (online.h).
+ * norms are those of an outer product, ‖y δᵀ‖ = ‖y‖‖δ‖ (online_state.h).
  */
 #ifndef MLP_GRADIENT_NORMS_H
 #define MLP_GRADIENT_NORMS_H

@@ -6,9 +6,10 @@
  *   gemm.h  rows.h         products with many rows, with one; few_columns.h their last columns
  *   optimizer.h            the update
  *   batch_norm.h  dropout.h  what may stand around a layer
- *   network.h  epoch.h     a batch, an epoch
- *   online.h  online_rows.h  online_delayed.h  an epoch of single samples
- *   online_dropout.h       the same with units asleep
+ *   samples.h  network.h  epoch.h  a batch of samples, through the network and back, an epoch
+ *   online.h               an epoch of single samples: online_state.h its weights, online_rows.h
+ *                          its passes, online_delayed.h a large first layer; online_dropout.h
+ *                          the same with units asleep
  *   sensitivity.h hessian.h  derivatives of a trained network
  *   pairs.h                an epoch of pairs, through a twin network
  */
