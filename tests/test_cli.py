@@ -13,7 +13,8 @@ import pytest
 
 from mlp import cli
 from mlp.progress import ProgressLine
-from mlp.tabular import TableModel, choose_features, read_table
+from mlp.tables import read_table
+from mlp.tabular import TableModel, choose_features
 
 
 def run(*arguments):
