@@ -107,6 +107,7 @@ static void layer_product(const plan_t *p, size_t l, const activation_t *f, cons
         if (csr) {
             const size_t sample = sample_at(csr, position + i);
             const int64_t first = csr->indptr[sample];
+            fetch_entries(csr, position + i + ROWS_AHEAD);
             row_times_matrix(y + i * ld, b, (const real *)csr->values + first,
                              csr->indices + first,
                              (size_t)(csr->indptr[sample + 1] - first), w, n, n);
@@ -268,7 +269,11 @@ static void sum_rows(real *out, const real *delta, size_t ld, size_t rows, size_
 }
 
 /* ∂W of the first layer from CSR rows, for a share of the inputs: about the same rows of ∂W
- * that the thread will update, and no line of them is another thread's */
+ * that the thread will update, and no line of them is another thread's.  Measured and no faster
+ * (5000-100, 1 % stored, Adam; 200–250 µs a step every one): the entries listed by column, so
+ * that each row of ∂W is summed in registers and updated at once; blocks of W that stay in the
+ * second-level cache; the next batch's products behind each block's update; threads that own
+ * inputs in the forward pass too. */
 static void csr_gradient(const plan_t *p, const data_t *d, size_t position, size_t rows,
                          const real *delta, size_t ld, real *gw, int accumulate, size_t tid)
 {
@@ -280,6 +285,7 @@ static void csr_gradient(const plan_t *p, const data_t *d, size_t position, size
     for (size_t i = 0; i < rows; i++) {
         const size_t sample = sample_at(d, position + i);
         const int64_t end = d->indptr[sample + 1];
+        fetch_entries(d, position + i + ROWS_AHEAD);
         for (int64_t k = d->indptr[sample]; k < end; k++) {
             const size_t row = (size_t)d->indices[k];
             if (row - from >= to - from)

@@ -93,6 +93,21 @@ INLINE void fetch_row(const plan_t *p, const data_t *d, size_t i)
         PREFETCH(row + at, 0);
 }
 
+/* The same for the stored entries of sample i of the order, if there is one (5000-100, 1 %
+ * stored: 234–252 → 217–228 µs a step). */
+INLINE void fetch_entries(const data_t *d, size_t i)
+{
+    if (i >= d->n_samples)
+        return;
+    const size_t sample = sample_at(d, i);
+    const int64_t first = d->indptr[sample], end = d->indptr[sample + 1];
+    const real *values = d->values;
+    for (int64_t k = first; k < end; k += 64 / (int64_t)sizeof(int32_t))
+        PREFETCH(d->indices + k, 0);
+    for (int64_t k = first; k < end; k += 64 / (int64_t)sizeof(real))
+        PREFETCH(values + k, 0);
+}
+
 /* Whether the products read the inputs where they lie: nothing is done to them on the way, and
  * their rows are no multiple of 2 KiB apart (784-100-10, batch 200 of 10,000 samples: 314 →
  * 294 µs a step, float64 672 → 620, with two threads 173 → 158; one lane a third slower). */
