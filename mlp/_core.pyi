@@ -44,6 +44,7 @@ class Data:
     shape: tuple[int, int]
     sample_weight: Array | None
     sparse: bool
+    largest_labels: tuple[int, ...] | None
     def __init__(
         self,
         X: Any,

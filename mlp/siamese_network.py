@@ -155,6 +155,9 @@ class SiameseNetwork:
         if self.head is not None:
             getattr(self.head, method)(snapshot[at:])
 
+    def tie(self) -> None:
+        """Nothing is tied in a pair's networks."""
+
     def refold(self) -> None:
         """Prepare predictions from the present parameters and statistics."""
         for network in self.networks:

@@ -1,7 +1,7 @@
 """Full-batch solvers, on the core's loss and gradient: 'lbfgs', 'cg', 'gd' [B; O]."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ Array = NDArray[Any]
 
 #: rows that go through the network at once
 ROWS = 1024
+#: scipy's status after a StopIteration
+STOPPED = 99
+TOO_MANY_EVALUATIONS = "STOP: TOTAL NO. OF EVALUATIONS REACHED LIMIT"
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Risk:
     penalties: Penalties
     n_threads: int
     sparse: bool
+    accepted: Array = field(init=False)
 
     def __post_init__(self) -> None:
         network, n = self.network, self.data.shape[0]
@@ -47,6 +51,7 @@ class Risk:
             float(n) if weights is None else float(np.sum(weights, dtype=np.float64))
         )
         self.evaluations = 0
+        self._measuring: Any = None
         self.trained = [slice(at, at + n) for _, at, n in network.spans()]
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
@@ -71,6 +76,22 @@ class Risk:
             at += n
         self.network.tie()
 
+    def accept(self, vector: Array) -> None:
+        """Make the network that of these parameters, ready for predictions: batch norm has
+        the statistics of all samples."""
+        self.accepted = vector.copy()
+        self.put(vector)
+        network = self.network
+        if not network.batch_norm:
+            return
+        if self._measuring is None:
+            self._measuring = network.training_plan()
+            self._measuring.allocate(self.data.shape[0], self.n_threads, self.sparse)
+        for array in (*network.statistics, network.input_statistics):
+            if array is not None:
+                array[:] = 0
+        self._measuring.loss_and_gradient(self.data, with_gradient=False)
+
     def _trained_of(self, vector: Array) -> Array:
         if len(self.trained) == 1:
             return vector[self.trained[0]]
@@ -86,7 +107,8 @@ class Risk:
         return scipy.optimize.Bounds(self._trained_of(lower), np.inf)
 
 
-OnIteration = Callable[[float], bool]
+#: of the parameters that an iteration has come to, and their risk; True to stop
+OnIteration = Callable[[Array, float], bool]
 
 
 def _lbfgs(
@@ -98,7 +120,7 @@ def _lbfgs(
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        if on_iteration(float(intermediate_result.fun)):
+        if on_iteration(intermediate_result.x, float(intermediate_result.fun)):
             raise StopIteration
 
     result = scipy.optimize.minimize(
@@ -110,7 +132,7 @@ def _lbfgs(
         callback=callback,
         options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
     )
-    if result.status == 99:  # scipy's number of a StopIteration; nothing to warn of
+    if result.status == STOPPED:  # nothing to warn of
         result.status, result.message = 0, "STOPPED BY A CALLBACK"
     return result
 
@@ -125,12 +147,15 @@ def _cg(
 ) -> scipy.optimize.OptimizeResult:
     """Nonlinear conjugate gradient (Polak–Ribière) [O]."""
 
+    stopped = False
+
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-        enough = risk.evaluations >= max_fun
-        if on_iteration(float(intermediate_result.fun)) or enough:
+        nonlocal stopped
+        stopped = on_iteration(intermediate_result.x, float(intermediate_result.fun))
+        if stopped or risk.evaluations >= max_fun:
             raise StopIteration
 
-    return scipy.optimize.minimize(
+    result = scipy.optimize.minimize(
         risk,
         start,
         method="CG",
@@ -138,6 +163,9 @@ def _cg(
         callback=callback,
         options={"maxiter": max_iter, "gtol": tol},
     )
+    if result.status == STOPPED and not stopped:
+        result.status, result.message = 1, TOO_MANY_EVALUATIONS
+    return result
 
 
 def _gd(
@@ -158,7 +186,7 @@ def _gd(
             status, message = 0, "CONVERGENCE: NORM OF GRADIENT <= TOL"
             break
         if risk.evaluations >= max_fun:
-            message = "STOP: TOTAL NO. OF EVALUATIONS REACHED LIMIT"
+            message = TOO_MANY_EVALUATIONS
             break
         line = scipy.optimize.minimize_scalar(
             lambda a, x=x, g=gradient: risk(x - a * g)[0],
@@ -173,7 +201,7 @@ def _gd(
         x = x - step * gradient
         value, gradient = risk(x)
         iterations += 1
-        if on_iteration(value):
+        if on_iteration(x, value):
             status, message = 0, "STOPPED BY A CALLBACK"
             break
     return scipy.optimize.OptimizeResult(
@@ -196,9 +224,10 @@ def minimize(
     max_iter: int,
     max_fun: int,
     tol: float,
-    on_iteration: OnIteration,
+    on_iteration: Callable[[float], bool],
 ) -> scipy.optimize.OptimizeResult:
-    """Minimise the risk; the network ends at the minimum.
+    """Minimise the risk; the network ends at the minimum, or, if something is raised, where
+    the last iteration left it.
 
     Parameters
     ----------
@@ -209,7 +238,8 @@ def minimize(
     tol : float
         Largest entry of the gradient at which the search ends.
     on_iteration : callable
-        Called with the risk after each iteration; returns True to stop.
+        Called with the risk after each iteration, when the network is that iteration's;
+        returns True to stop.
     """
     network = risk.network
     if network.has_rbf and solver != "lbfgs":
@@ -217,15 +247,16 @@ def minimize(
             f"solver={solver!r} can't keep the widths of activation='rbf' positive; take "
             "'lbfgs' or a stochastic solver"
         )
-    result = FULL_BATCH_SOLVERS[solver](
-        risk, risk.get(), max_iter, max_fun, tol, on_iteration
-    )
-    risk.put(result.x)
-    if network.batch_norm:  # the statistics of all samples, at the minimum
-        plan = network.training_plan()
-        for array in (*network.statistics, network.input_statistics):
-            if array is not None:
-                array[:] = 0
-        plan.allocate(risk.data.shape[0], risk.n_threads, risk.sparse)
-        plan.loss_and_gradient(risk.data, with_gradient=False)
+    risk.accepted = start = risk.get()
+
+    def accept(vector: Array, value: float) -> bool:
+        risk.accept(vector)
+        return on_iteration(value)
+
+    try:
+        result = FULL_BATCH_SOLVERS[solver](risk, start, max_iter, max_fun, tol, accept)
+    except BaseException:
+        risk.accept(risk.accepted)
+        raise
+    risk.accept(result.x)
     return result

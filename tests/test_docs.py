@@ -56,7 +56,10 @@ def test_the_readme_runs(monkeypatch, tmp_path):
     for block in re.findall(r"^```python\n(.*?)^```$", readme, flags=re.M | re.S):
         exec(block, names)
     assert names["model"].jacobian(names["X"][:5]).shape == (5, 10, 64)
-    assert names["model"].loss_gradients(names["X"][:5], names["y"][:5]).shape == (5, 64)
+    assert names["model"].loss_gradients(names["X"][:5], names["y"][:5]).shape == (
+        5,
+        64,
+    )
     expected = names["model"].predict_proba(names["X"])
     assert (names["ours"].predict_proba(names["X"]) == expected).all()
 

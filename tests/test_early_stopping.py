@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from small_data import assert_same_bits, both, either_dtype, make_data
 
-from mlp import MLPClassifier, MLPRegressor
+from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -320,3 +320,38 @@ def test_partial_fit_and_early_stopping_are_refused_together(Estimator):
 def test_a_regressors_default_score_is_r2():
     model = watchful(MLPRegressor, restore_best=False).fit(X, Y, **VALIDATION)
     assert model.validation_scores_[-1] == model.score(X_VAL, Y_VAL)
+
+
+def test_a_score_that_is_nan_from_the_beginning_is_refused():
+    X = np.random.RandomState(0).randn(60, 3)
+    model = MLPRegressor(5, early_stopping=True, random_state=0)
+    with pytest.raises(ValueError, match="score of epoch 1 is NaN, on 1 samples"):
+        model.fit(X, X[:, 0], X_val=X[:1], y_val=X[:1, 0])
+    assert not hasattr(model, "network_")
+
+
+def test_samples_held_out_must_weigh_something():
+    X = np.random.RandomState(0).randn(60, 3)
+    weights = np.zeros(60)
+    weights[0] = 1
+    model = MLPRegressor(5, early_stopping=True, random_state=0)
+    with pytest.raises(ValueError, match="holds out 6 samples, whose sample_weight"):
+        model.fit(X, X[:, 0], sample_weight=weights)
+
+
+@pytest.mark.parametrize("Estimator", [MLPClassifier, MLPRegressor, MLPAutoencoder])
+def test_weights_for_samples_that_are_not_given_are_refused(Estimator):
+    X = np.random.RandomState(0).randn(60, 3)
+    with pytest.raises(
+        ValueError, match="sample_weight_val is for the samples of X_val"
+    ):
+        Estimator(5).fit(X, np.arange(60) % 2, sample_weight_val=np.ones(3))
+
+
+def test_an_autoencoders_validation_samples_lie_where_its_loss_is_defined():
+    X = np.random.RandomState(0).rand(60, 3)
+    model = MLPAutoencoder(2, loss="log_loss", max_iter=2, random_state=0)
+    with pytest.raises(ValueError, match="X_val: loss='log_loss' needs values in"):
+        model.fit(X, X_val=5 * X)
+    # beyond what was trained on, but no loss of theirs is undefined
+    MLPAutoencoder(2, max_iter=2, random_state=0).fit(X, X_val=1.1 * X)

@@ -171,7 +171,9 @@ def test_rows_that_lie_anywhere_give_the_bits_of_rows_in_order(
         expected = product(kind, a, b, dtype, isa)
         a = np.ascontiguousarray(a.T if kind == "TN" else a, dtype)
         order = rng.permutation(len(a) + 9)[: len(a)]
-        scattered = np.full((len(a) + 9, a.shape[1] + 3), np.nan, dtype)[:, : a.shape[1]]
+        scattered = np.full((len(a) + 9, a.shape[1] + 3), np.nan, dtype)[
+            :, : a.shape[1]
+        ]
         scattered[order] = a
         b = strided(b, dtype, _core.row_stride(n, dtype, isa))
         out = np.empty_like(expected)

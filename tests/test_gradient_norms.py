@@ -220,9 +220,7 @@ def partly_connected(**options):
 def flat_norms(net, gradient):
     weights, offsets, _ = net.unpack(gradient)
     stored = [g.data if hasattr(g, "indptr") else g.ravel() for g in weights]
-    return [
-        np.linalg.norm(np.r_[a, b]) for a, b in zip(stored, offsets, strict=True)
-    ]
+    return [np.linalg.norm(np.r_[a, b]) for a, b in zip(stored, offsets, strict=True)]
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import numeric_gradient, rng_of
 from sklearn.exceptions import NotFittedError
 
-from mlp import MLPClassifier, MLPRegressor
+from mlp import MLPClassifier, MLPRegressor, MultiTaskClassifier
 
 FEW = {"hidden_layer_sizes": (6, 6), "activation": "tanh", "max_iter": 3}
 OPTIONS = [
@@ -189,3 +189,26 @@ def test_targets_are_checked_as_for_a_fit():
         fitted("one output")[0].loss_gradients(X, X[:, :2])
     with pytest.raises(ValueError, match=r"ask network\.folded\(\)"):
         fitted("classes", standardize=True)[0].hessian_diagonal(X, y)
+
+
+def test_loss_gradients_of_samples_without_a_target_are_zero():
+    X = np.random.RandomState(0).randn(20, 4)
+    y = X[:, :2].copy()
+    y[1] = np.nan
+    model = MLPRegressor(5, max_iter=2, random_state=0).fit(X, y)
+    for wrt, n in (("inputs", 4), ("params", model.network_.params.size)):
+        gradients = model.loss_gradients(X[:3], y[:3], wrt)
+        assert gradients.shape == (3, n)
+        np.testing.assert_array_equal(
+            gradients, model.network_.loss_gradients(X[:3], y[:3], wrt)
+        )
+        assert not gradients[1].any()
+
+
+def test_outputs_of_several_tasks_are_named_by_task_and_class():
+    X = np.random.RandomState(0).randn(30, 4)
+    y = np.column_stack([np.arange(30) % 3, np.arange(30) % 2 * 5])
+    model = MultiTaskClassifier(5, max_iter=2, random_state=0).fit(X, y)
+    asked = model.feature_sensitivity(X)
+    assert asked.output_names == [(0, 0), (0, 1), (0, 2), (1, 5)]
+    assert asked.per_output.shape == (4, 4)

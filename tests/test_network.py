@@ -436,3 +436,29 @@ def test_what_would_be_read_beyond_is_refused():
         net.forward(scipy.sparse.csr_array(np.eye(3)))
     with pytest.raises(ValueError, match="y is missing"):
         Network((3, 4, 1)).gradients(np.eye(3), None)
+
+
+def test_labels_made_for_another_network_are_refused():
+    X = np.zeros((3, 4))
+    many = Network([4, 9], output_activation="softmax", loss="log_loss")
+    few = Network([4, 3], output_activation="softmax", loss="log_loss")
+    data = many.data(X, np.array([0, 8, 2]))
+    for ask in (
+        few.prediction_loss,
+        lambda d: few.loss_gradients(d, None),
+        lambda d: few.hessian_diagonal(d, None),
+    ):
+        with pytest.raises(ValueError, match="the label 8 in column 0, whose classes"):
+            ask(data)
+    tasks = Network([4, 9], output_activation="softmax", loss="log_loss", groups=(3, 6))
+    with pytest.raises(ValueError, match="labels of 1 tasks, the network has 2"):
+        tasks.prediction_loss(data)
+
+
+@pytest.mark.parametrize("depth", [0, 3, 10_000])
+def test_a_depth_that_is_none_is_refused(depth):
+    network = Network([4, 3, 2])
+    with pytest.raises(
+        ValueError, match=f"depth must be from 1 to 2 layers, got {depth}"
+    ):
+        network.predict_data(network.data(np.zeros((5, 4))), 1, depth)

@@ -320,6 +320,7 @@ def test_interrupted_amid_a_run_the_steps_so_far_are_kept(seconds, dtype):
 
 # ---- decay ------------------------------------------------------------------------------
 
+
 @on_every_isa
 @either_dtype
 @either_container

@@ -102,7 +102,9 @@ def test_without_fit_there_is_nothing_to_draw(name):
 @every_display
 def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=rf"{name} draws .* pip install 'mlp\[plot\]'"):
+    with pytest.raises(
+        ImportError, match=rf"{name} draws .* pip install 'mlp\[plot\]'"
+    ):
         drawn(name, fitted())
 
 
@@ -127,7 +129,8 @@ def test_loss_curves_and_the_best_epoch():
     epochs = np.arange(1, model.n_iter_ + 1)
     assert_array_equal(display.line_.get_xydata(), np.c_[epochs, model.loss_curve_])
     assert_array_equal(
-        display.validation_line_.get_xydata(), np.c_[epochs, model.validation_loss_curve_]
+        display.validation_line_.get_xydata(),
+        np.c_[epochs, model.validation_loss_curve_],
     )
     best = 1 + model.validation_scores_.index(model.best_validation_score_)
     assert_array_equal(display.best_line_.get_xdata(), [best, best])
@@ -392,7 +395,9 @@ def test_names_of_features_and_classes():
     display = NetworkDisplay.from_estimator(model)
     names = [text.get_text() for text in display.texts_]
     assert names == [*iris()[0].columns, *model.classes_]
-    layers = [text.get_text() for text in display.ax_.texts if text not in display.texts_]
+    layers = [
+        text.get_text() for text in display.ax_.texts if text not in display.texts_
+    ]
     assert layers == ["inputs", "hidden 1", "hidden 2", "outputs"]
 
 
@@ -419,7 +424,9 @@ def test_no_text_of_a_network_lies_upon_another():
 
 
 def test_a_network_too_large_to_draw():
-    with pytest.raises(ValueError, match=r"\[40, 2\] units are too large .* max_units=32"):
+    with pytest.raises(
+        ValueError, match=r"\[40, 2\] units are too large .* max_units=32"
+    ):
         NetworkDisplay.from_estimator(Network([40, 2]))
     assert NetworkDisplay.from_estimator(Network([40, 2]), max_units=40).edges_
 

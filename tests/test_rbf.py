@@ -95,7 +95,8 @@ def test_centres_and_widths_are_not_penalised():
 def test_same_bits_for_any_number_of_threads():
     X, y = np.random.default_rng(1).normal(size=(600, 200)), np.arange(600.0) % 7
     fits = [
-        MLPRegressor(150, "rbf", max_iter=2, random_state=0, n_threads=n) for n in (1, 2)
+        MLPRegressor(150, "rbf", max_iter=2, random_state=0, n_threads=n)
+        for n in (1, 2)
     ]
     for model in fits:
         with pytest.warns(UserWarning):

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from small_data import assert_same_bits, both, either_dtype, make_data, parameters
 
@@ -353,3 +354,82 @@ def test_what_changes_the_risk_is_refused_by_both_names(options, solver):
     message = rf"{next(iter(options))}.*solver='{solver}'"
     with pytest.raises(ValueError, match=message):
         MLPRegressor(solver=solver, **options).fit(X, Y)
+
+
+# -- interruption ------------------------------------------------------------------------
+
+
+class InterruptsAt:
+    """Scores the model after every iteration, and interrupts the fit after one of them."""
+
+    def __init__(self, iteration, X, y):
+        self.iteration, self.X, self.y, self.scores = iteration, X, y, []
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.scores.append(estimator.score(self.X, self.y))
+        if len(self.scores) == self.iteration:
+            raise KeyboardInterrupt
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "cg", "gd"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_interrupted_search_has_batch_norms_statistics(solver):
+    X, y = load_iris(return_X_y=True)
+    options = {"solver": solver, "batch_norm": "hidden", "random_state": 0}
+    listener = InterruptsAt(10, X + 10, y)
+    stopped = MLPClassifier(5, **options).set_callbacks(listener).fit(X + 10, y)
+    whole = MLPClassifier(5, max_iter=10, **options).fit(X + 10, y)
+    np.testing.assert_allclose(
+        stopped.predict_proba(X + 10), whole.predict_proba(X + 10), rtol=1e-10
+    )
+    assert listener.scores[9] == stopped.score(X + 10, y)
+    assert stopped.best_loss_ == min(stopped.loss_curve_)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "cg", "gd"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_interrupted_search_ends_where_the_last_iteration_did(solver):
+    rng = np.random.RandomState(0)
+    X = rng.randn(80, 4)
+    y = X @ rng.randn(4)
+    for calls in range(20, 50):
+        left = iter(range(calls))
+
+        def loss(y_true, y_out, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return 0.5 * ((y_out - y_true) ** 2).sum(1), y_out - y_true
+
+        model = MLPRegressor(5, solver=solver, loss=loss, alpha=0, random_state=0)
+        model.fit(X, y)
+        mean = 0.5 * np.mean((model.predict(X) - y) ** 2)
+        np.testing.assert_allclose(mean, model.loss_, rtol=1e-10)
+
+
+def test_conjugate_gradients_warn_when_evaluations_run_out():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="cg failed to converge .* max_fun=5"):
+        MLPClassifier(5, solver="cg", max_fun=5, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "cg", "gd"])
+def test_a_search_that_overflows_is_no_fit(solver):
+    X, y = load_iris(return_X_y=True)
+    model = MLPRegressor(5, solver=solver, random_state=0)
+    with (
+        pytest.raises(ValueError, match="non-finite"),
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        model.fit(X * 1e200, y)
+    assert not hasattr(model, "network_")

@@ -46,7 +46,9 @@ def test_parameters_add_up():
     at = header.index("parameters")
     counts = [int(line[at : at + 10].replace(",", "")) for line in layers]
     assert sum(counts) == net.params.size
-    assert total.startswith(f"{net.params.size:,} parameters, {net.params.nbytes:,} byt")
+    assert total.startswith(
+        f"{net.params.size:,} parameters, {net.params.nbytes:,} byt"
+    )
     assert inputs.endswith("batch norm")
 
 
@@ -98,7 +100,9 @@ def test_an_estimator_shows_its_networks_table(Estimator):
 
 @both
 def test_without_fit_there_is_none(Estimator):
-    with pytest.raises(NotFittedError, match=f"{Estimator.__name__} instance is not fit"):
+    with pytest.raises(
+        NotFittedError, match=f"{Estimator.__name__} instance is not fit"
+    ):
         Estimator().summary()
 
 

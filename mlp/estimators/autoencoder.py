@@ -208,12 +208,13 @@ class MLPAutoencoder(
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        validation = None if X_val is None else (X_val, None, sample_weight_val)
+        validation = self._validation(X_val, None, sample_weight_val)
         return self._fit(
             X, None, sample_weight, validation=validation, checkpoint=checkpoint
         )
 
     @available_if(lambda est: est._check_partial_fit())
+    @with_callbacks
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Go once over the samples, from where training stands.
 
@@ -318,8 +319,10 @@ class MLPAutoencoder(
         for rows, dense, error in self._compared(X):
             unexplained += float(weights[rows] @ error)
             variance += float(weights[rows] @ ((dense - mean) ** 2).mean(axis=1))
-        if variance == 0:
-            return float(unexplained == 0)
+        # of samples that are all alike, what is left of rounding
+        scale = float(np.abs(mean).max(initial=0)) * np.finfo(X.dtype).eps
+        if variance <= scale**2:
+            return float(unexplained <= scale**2)
         return 1 - unexplained / variance
 
     def _compared(self, X: Any) -> Iterator[tuple[slice, Array, Array]]:
@@ -382,8 +385,8 @@ class MLPAutoencoder(
         sizes = self.network_.layer_sizes
         self.n_components_ = sizes[len(sizes) // 2]
 
-    def _check_topology(self, targets: Targets) -> None:
-        super()._check_topology(targets)
+    def _tell_network(self) -> None:
+        super()._tell_network()
         network = self.network_
         frozen = network.frozen or ()
         if any(frozen[tied] and not frozen[k] for k, tied in network.ties if frozen):
@@ -417,7 +420,10 @@ class MLPAutoencoder(
 
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
         try:
-            return self._samples(X, sample_weight, first=False)
+            targets = self._samples(X, sample_weight, first=False)
+            if self.loss in OUTPUTS:
+                self._check_range(targets.X, OUTPUTS[self.loss])
+            return targets
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
 

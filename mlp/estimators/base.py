@@ -24,7 +24,7 @@ from mlp.estimators.constraints import (
     hidden_sizes,
 )
 from mlp.estimators.course import Course
-from mlp.estimators.standardize import measure
+from mlp.estimators.standardize import check_sparse, measure, moments
 from mlp.estimators.targets import Targets
 from mlp.initializers import draw
 from mlp.io import SaveMixin
@@ -133,6 +133,8 @@ class BaseMLP(SaveMixin, Course):
         return self.network_
 
     def __getstate__(self) -> dict[str, Any]:
+        if "coefs_" in vars(self):
+            self._adopt_parameters()
         state: dict[str, Any] = super().__getstate__()
         if "network_" in state:  # they are in the network already
             state = {k: v for k, v in state.items() if k not in PARAMETER_VIEWS}
@@ -146,6 +148,8 @@ class BaseMLP(SaveMixin, Course):
     @contextmanager
     def _unchanged_on_error(self, goes_on: bool) -> Iterator[None]:
         """Put everything back if fitting fails: bad input or divergence loses nothing."""
+        if goes_on and "network_" in vars(self):
+            self._adopt_parameters()
         before = self.__dict__.copy()
         if goes_on:  # what is fitted will be changed in place
             before.update(
@@ -209,9 +213,12 @@ class BaseMLP(SaveMixin, Course):
                 for name in PARAMETER_VIEWS:
                     if name in by_hand:
                         setattr(self, name, by_hand[name])
-            self._check_topology(targets)
+            else:
+                self._check_topology(targets)
+            self._tell_network()
             for samples in (targets, held_out):
                 if samples is not None:
+                    self._check_inputs(samples)
                     samples.cast(self.network_.dtype)
             self._adopt_parameters()
             if callable(getattr(self, "loss", None)):
@@ -223,6 +230,17 @@ class BaseMLP(SaveMixin, Course):
                     self._fit_full_batch(targets)
         del self._random_generator, self._validates
         return self
+
+    @staticmethod
+    def _validation(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
+        """X_val, y_val and sample_weight_val of `fit`, if there are any."""
+        if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "sample_weight_val is for the samples of X_val, which is not given"
+                )
+            return None
+        return X, y, sample_weight
 
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
         if X is None or y is None:
@@ -312,8 +330,10 @@ class BaseMLP(SaveMixin, Course):
 
     def _base_network(self) -> Network:
         """The network of `base`."""
-        base = getattr(self.base, "estimator", self.base)  # FrozenEstimator
-        network = getattr(base, "network_", base)
+        base: Any = getattr(self.base, "estimator", self.base)  # FrozenEstimator
+        network = base
+        if "network_" in getattr(base, "__dict__", {}):
+            network = base.network  # what was assigned by hand is in it
         network = getattr(network, "twin", network)  # of a SiameseClassifier
         if not isinstance(network, Network):
             raise ValueError(
@@ -325,14 +345,21 @@ class BaseMLP(SaveMixin, Course):
     def _place_centres(self, network: Network, targets: Targets) -> None:
         """Radial basis functions start at samples, as wide as the samples are spread."""
         X, n_centres = targets.X, network.layer_sizes[1]
-        if targets.sparse or self.standardize or self.input_dropout:
-            other = "sparse X" if targets.sparse else "standardize or input_dropout"
-            raise ValueError(f"activation='rbf' measures distances: not with {other}")
+        if self.standardize or self.input_dropout:
+            raise ValueError(
+                "activation='rbf' measures distances: not with standardize or input_dropout"
+            )
+        if targets.sparse:
+            check_sparse(network)
+        weights = targets.sample_weight
+        share = None if weights is None else weights / weights.sum(dtype=np.float64)
+        there = len(X) if weights is None else int(np.count_nonzero(weights))
         chosen = self._random_generator.choice(
-            len(X), n_centres, replace=len(X) < n_centres
+            len(X), n_centres, replace=there < n_centres, p=share
         )
         network.coefs[0][:] = X[chosen].T
-        spread = float(X.var(axis=0, dtype=np.float64).sum())
+        _, deviation = moments(X, weights)
+        spread = float((deviation**2).sum())
         network.intercepts[0][:] = spread if spread > 0 else 1.0
 
     def _check_topology(self, targets: Targets) -> None:
@@ -367,10 +394,24 @@ class BaseMLP(SaveMixin, Course):
                 "connectivity differs from that of the fitted network; refit with "
                 "warm_start=False"
             )
+        if self.dtype is not None and np.dtype(self.dtype) != network.dtype:
+            raise ValueError(
+                f"dtype={self.dtype!r} differs from the fitted network's {network.dtype}; "
+                "refit with warm_start=False"
+            )
+
+    def _tell_network(self) -> None:
+        """What may change from one fit to the next."""
+        network = self.network_
         frozen = frozen_layers(self.freeze, len(network.coefs))
         network.frozen = frozen if any(frozen) else None
         network.dropout = dropout_rates(self)
         network.dropout_mask = self.dropout_mask
+
+    def _check_inputs(self, targets: Targets) -> None:
+        """Refuse sparse inputs where the network works on every value of a sample."""
+        if targets.sparse:
+            check_sparse(self.network_)
 
     def _check_loss(self, targets: Targets) -> None:
         """The user's gradient, against differences at a few samples."""

@@ -42,6 +42,7 @@ class Announcer:
 
     def _ended(self, context: Any) -> bool:
         with self._estimator._whole():
+            self._estimator.network_.refold()  # a callback may predict
             return bool(
                 context.call_on_fit_task_end(
                     **self._task, reconstruction_attributes=self._fitted_so_far
@@ -54,7 +55,6 @@ class Announcer:
         lists = {
             k: list(v) for k, v in attributes if k.endswith("_") and type(v) is list
         }
-        self._estimator.network_.refold()
         network = self._estimator.network_.copy()
         lists.update(coefs_=list(network.coefs), intercepts_=list(network.intercepts))
         return {**lists, "network_": network}

@@ -176,9 +176,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        validation = None
-        if X_val is not None or y_val is not None:
-            validation = (X_val, y_val, sample_weight_val)
+        validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
             X, y, sample_weight, validation=validation, checkpoint=checkpoint
         )
@@ -235,8 +233,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def _low(self) -> float:
         """What an output is trained towards for the other class: 0, or −1 where outputs or
         loss have both signs [S P65.18]."""
-        signed = self.out_activation_ in SIGNED_OUTPUTS or self.loss == "logistic"
+        signed = self.out_activation_ in SIGNED_OUTPUTS or self._is_logistic()
         return -1.0 if signed else 0.0
+
+    def _is_logistic(self) -> bool:
+        """Whether the fitted network's loss is 'logistic', whatever `loss` says by now."""
+        return self.network_.loss_function.name == "logistic"
 
     def _middle(self) -> float:
         return (1 + self._low()) / 2
@@ -265,7 +267,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
         """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
-        if self.loss == "logistic":  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
+        if self._is_logistic():  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
             out = expit(out)
         else:
             low = self._low()
@@ -335,6 +337,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             self.classes_ = binarizer.classes_
             self._multilabel = binarizer.y_type_.startswith("multilabel")
         else:
+            self._check_kind(y)
             self._check_classes(y, incremental)
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
@@ -362,6 +365,15 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         if sample_weight is None:
             return factors
         return _check_sample_weight(sample_weight, X) * factors
+
+    def _check_kind(self, y: Any) -> None:
+        """One label a sample, or a 0/1 matrix, as in the call before."""
+        if (y.ndim == 2) != self._multilabel:
+            kinds = ["one label a sample", "a matrix of labels"]
+            raise ValueError(
+                f"y of shape {y.shape} has {kinds[y.ndim - 1]}; the network was fitted to "
+                f"{kinds[2 - y.ndim]}"
+            )
 
     def _check_classes(self, y: Any, incremental: bool) -> None:
         """Labels of a later call must be known ones."""

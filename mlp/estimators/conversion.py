@@ -15,7 +15,6 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import Activation
-from mlp.estimators.base import BUILT_IN
 from mlp.estimators.constraints import pair_of_betas
 from mlp.network import Network
 from mlp.schedules import Schedule
@@ -98,7 +97,7 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
         ours.learning_rate = "constant"
     ours.network_ = network = _network(theirs, ours.loss)
     ours.coefs_, ours.intercepts_ = list(network.coefs), list(network.intercepts)
-    ours._built_with = {name: getattr(ours, name) for name in BUILT_IN}
+    ours._built_with = {name: getattr(ours, name) for name in ours._built_in}
     _copy_shared(theirs, ours)
     if isinstance(ours, MLPClassifier):
         y_type = theirs._label_binarizer.y_type_

@@ -222,6 +222,11 @@ class Course(CallbackSupportMixin, BaseEstimator):
             training, validation = self._split(targets)
         if validation is not None:
             held_out = targets.take(validation)
+            if held_out.sample_weight is not None and not held_out.sample_weight.any():
+                raise ValueError(
+                    f"early_stopping=True holds out {len(validation)} samples, whose "
+                    "sample_weight are all 0; increase validation_fraction, or give X_val"
+                )
         self._watch(validates=held_out is not None)
         run = self._start_run(targets, training)
         pocket = None
@@ -311,6 +316,13 @@ class Course(CallbackSupportMixin, BaseEstimator):
             X = held_out.X if held_out.raw_X is None else held_out.raw_X
             with self._whole():
                 score = float(scorer(self, X, held_out.y, **routed))
+        none_yet = not np.isfinite(self.best_validation_score_)
+        if self.early_stopping and np.isnan(score) and none_yet:
+            self._check_finite()
+            raise ValueError(
+                f"early_stopping=True: the validation score of epoch {self.n_iter_} is "
+                f"NaN, on {held_out.X.shape[0]} samples with scoring={self.scoring!r}"
+            )
         self.validation_scores_.append(score)
         self.best_validation_score_ = max(self.best_validation_score_, score)
         if self.verbose == 1:
@@ -416,8 +428,11 @@ class Course(CallbackSupportMixin, BaseEstimator):
             )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
+            self.best_loss_ = min(curve, default=np.inf)
         else:
             self.loss_ = float(result.fun)
+            if not np.isfinite(self.loss_):
+                raise ValueError(NON_FINITE.format(self.n_iter_))
             self.best_loss_ = min([*curve, self.loss_])
             self._check_converged(result)
         self._check_finite()

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import (
     _check_feature_names_in,
+    _num_samples,
     check_is_fitted,
     validate_data,
 )
@@ -101,9 +102,17 @@ class Inspection:
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_params)
+            Zeros for a sample of which no target is known.
         """
-        data, threads = self._labelled(X, y), resolve_threads(self.n_threads)
-        return self.network_.loss_gradients(data, None, wrt, threads)
+        targets = self._targets(X, y)
+        gradients = self.network_.loss_gradients(
+            targets.data(), None, wrt, resolve_threads(self.n_threads)
+        )
+        if targets.kept is None:
+            return gradients
+        whole = np.zeros((_num_samples(X), gradients.shape[1]), gradients.dtype)
+        whole[targets.kept] = gradients
+        return whole
 
     # -- second order --
 
@@ -173,7 +182,8 @@ class Inspection:
         Bunch
             ``mean``, shape (n_features,): the average over the outputs of ``per_output``,
             shape (n_outputs, n_features); ``feature_names``, those of ``fit``, or x0, x1,
-            …; ``output_names``: classes, or numbers.
+            …; ``output_names``: classes, or numbers; of several tasks, pairs of the
+            task's column and the class.
         """
         X = as_rows(self._question(X), self.network_.dtype)
         n_outputs, n_features = self.network_.n_outputs, self.network_.n_features
@@ -184,12 +194,12 @@ class Inspection:
             part = self.network_.jacobian(X[at : at + step], threads)
             total += np.abs(part, out=part).sum(axis=0, dtype=np.float64)
         per_output = total / X.shape[0]
-        outputs = getattr(self, "classes_", np.arange(n_outputs))
+        outputs = self._output_names()
         return Bunch(
             mean=per_output.mean(axis=0),
             per_output=per_output,
             feature_names=_check_feature_names_in(self),
-            output_names=outputs[-n_outputs:],
+            output_names=outputs,
         )
 
     def hidden_activations(self, X: Any, layer: int = -1) -> Array:
@@ -210,6 +220,10 @@ class Inspection:
             X, layer, resolve_threads(self.n_threads)
         )
 
+    def _output_names(self) -> Any:
+        n_outputs = self.network_.n_outputs
+        return getattr(self, "classes_", np.arange(n_outputs))[-n_outputs:]
+
     # -- input --
 
     def _question(self, X: Any) -> Any:
@@ -219,7 +233,11 @@ class Inspection:
         return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """What the core works on, of samples checked as for going on with a fit."""
+        """What the core works on."""
+        return self._targets(X, y, sample_weight).data()
+
+    def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> Targets:
+        """Samples checked as for going on with a fit."""
         check_is_fitted(self)
         self._adopt_parameters()
         targets = self._validate_targets(
@@ -227,4 +245,4 @@ class Inspection:
         )
         targets.smoothing = 0.0
         targets.cast(self.network_.dtype)
-        return targets.data()
+        return targets

@@ -188,14 +188,13 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        validation = None
-        if X_val is not None or y_val is not None:
-            validation = (X_val, y_val, sample_weight_val)
+        validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
             X, y, sample_weight, validation=validation, checkpoint=checkpoint
         )
 
     @available_if(lambda est: est._check_partial_fit())
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
@@ -439,10 +438,18 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
                 f"which is not one of its classes {self.classes_[t]}"
             )
 
+    def _output_names(self) -> list[tuple[int, Any]]:
+        """Of each output its task's column and its class."""
+        return [
+            (t, label)
+            for t, classes in enumerate(self.classes_)
+            for label in (classes if len(classes) > 2 else classes[-1:])
+        ]
+
     # -- what the tasks count --
 
-    def _check_topology(self, targets: Targets) -> None:
-        super()._check_topology(targets)
+    def _tell_network(self) -> None:
+        super()._tell_network()
         self.network_.group_weight = self._task_weights()
 
     def _task_weights(self) -> Array | None:

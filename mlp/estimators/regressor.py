@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
@@ -67,6 +67,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     True
     """
 
+    _built_in: ClassVar[tuple[str, ...]] = (*BUILT_IN, "quantile")
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "quantile": [Interval(Real, 0, 1, closed="neither")],
@@ -169,9 +170,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        validation = None
-        if X_val is not None or y_val is not None:
-            validation = (X_val, y_val, sample_weight_val)
+        validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
             X, y, sample_weight, validation=validation, checkpoint=checkpoint
         )

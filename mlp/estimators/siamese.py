@@ -25,7 +25,7 @@ from mlp.estimators.constraints import (
 )
 from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
 from mlp.estimators.parameters import document
-from mlp.estimators.standardize import measure, standardized
+from mlp.estimators.standardize import check_sparse, measure, standardized
 from mlp.estimators.targets import check_weights
 from mlp.initializers import draw
 from mlp.network import Network
@@ -237,13 +237,12 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         ValueError
             For bad input, or if training diverges; the estimator is then as it was before.
         """
-        validation = None
-        if X_val is not None or y_val is not None:
-            validation = (X_val, y_val, sample_weight_val)
+        validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
             X, y, sample_weight, validation=validation, checkpoint=checkpoint
         )
 
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
@@ -435,10 +434,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
 
     def _initialize(self, targets: Any) -> None:
         """New networks: the twin drawn first, then the head."""
-        if targets.sparse and self.batch_norm and "input" in self.batch_norm:
-            raise ValueError(
-                f"batch_norm={self.batch_norm!r} would centre the inputs, but X is sparse"
-            )
         twin = Network(
             [targets.X.shape[2], *hidden_sizes(self), self.n_embedding],
             self.activation,
@@ -497,6 +492,13 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
                     f"{name}={getattr(self, name)!r} differs from the fitted network's "
                     f"{before!r}; refit with warm_start=False"
                 )
+
+    def _tell_network(self) -> None:
+        """A pair's networks have no dropout and nothing frozen."""
+
+    def _check_inputs(self, targets: Any) -> None:
+        if targets.sparse:
+            check_sparse(self.network_.twin)
 
     def _new_optimizer(self) -> Any:
         return PairOptimizer(super()._new_optimizer())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mlp.estimators.targets import Targets
 from mlp.network import Network
 
-__all__ = ["measure", "standardized"]
+__all__ = ["check_sparse", "measure", "moments", "standardized"]
 
 Array = NDArray[Any]
 
@@ -29,17 +29,58 @@ def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
         )
 
 
+def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
+    """Mean and deviation of each column, of samples with weights; NaN is left out.
+
+    Parameters
+    ----------
+    values : ndarray or CSR array of shape (n_samples, n_columns)
+    weights : ndarray of shape (n_samples,), or None
+
+    Returns
+    -------
+    mean : float64 ndarray of shape (n_columns,)
+    deviation : float64 ndarray of shape (n_columns,)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if hasattr(values, "indptr"):
+            return _sparse_moments(values, weights)
+        if weights is None and not np.isnan(values.min()):
+            mean = values.mean(axis=0, dtype=np.float64)
+            return mean, values.std(axis=0, dtype=np.float64)
+        if weights is None:
+            mean = np.nanmean(values, axis=0, dtype=np.float64)
+            return mean, np.nanstd(values, axis=0, dtype=np.float64)
+        shares = np.where(np.isnan(values), 0.0, weights.astype(np.float64)[:, None])
+        shares /= shares.sum(axis=0)
+        mean = np.nansum(shares * values, axis=0)
+        return mean, np.sqrt(np.nansum(shares * (values - mean) ** 2, axis=0))
+
+
+def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array]:
+    if not X.has_canonical_format:  # an element is one entry
+        X = X.copy()
+        X.sum_duplicates()
+    n_samples, n_columns = X.shape
+    weights = np.ones(n_samples) if weights is None else weights.astype(np.float64)
+    shares = np.repeat(weights / weights.sum(), np.diff(X.indptr))
+    values = X.data.astype(np.float64)
+
+    def sums(of_entries: Array) -> Array:
+        return np.bincount(X.indices, of_entries, n_columns)
+
+    mean = sums(shares * values)
+    zeros = np.maximum(1 - sums(shares), 0)
+    around = sums(shares * (values - mean[X.indices]) ** 2)
+    return mean, np.sqrt(around + zeros * mean**2)
+
+
 def measure(network: Network, targets: Targets, with_targets: bool) -> None:
     """Means and deviations of inputs and targets; sparse inputs are only scaled."""
-    X = targets.X
-    if targets.sparse:
-        mean_square = np.asarray(X.multiply(X).mean(axis=0), dtype=np.float64).ravel()
-        mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-        deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
-    else:
-        network.input_shift = X.mean(axis=0, dtype=np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            deviation = X.std(axis=0, dtype=np.float64)
+    X, weights = targets.X, targets.sample_weight
+    mean, deviation = moments(X, weights)
+    if not targets.sparse:
+        network.input_shift = mean
     _check("X", network.input_shift, deviation, X)
     network.input_scale = np.where(deviation > 0, deviation, 1.0)
     values = targets.values
@@ -47,11 +88,30 @@ def measure(network: Network, targets: Targets, with_targets: bool) -> None:
         shift, network.output_scale = network.input_shift, network.input_scale
         network.output_shift = np.zeros(X.shape[1]) if shift is None else shift
     elif with_targets and values is not None:
-        network.output_shift = np.nanmean(values, axis=0, dtype=np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            deviation = np.nanstd(values, axis=0, dtype=np.float64)
+        network.output_shift, deviation = moments(values, weights)
         _check("y", network.output_shift, deviation, values)
         network.output_scale = np.where(deviation > 0, deviation, 1.0)
+
+
+def check_sparse(network: Network) -> None:
+    """Refuse sparse X where every value of a sample, the zeros too, is worked on.
+
+    Raises
+    ------
+    ValueError
+        If the network measures distances, or centres its inputs.
+    """
+    if network.has_rbf:
+        raise ValueError("activation='rbf' measures distances: not with sparse X")
+    if network.input_statistics is not None:
+        raise ValueError(
+            f"batch_norm={network.batch_norm!r} would centre the inputs, but X is sparse"
+        )
+    if network.input_shift is not None:
+        raise ValueError(
+            "standardize=True: the network was fitted to dense X, whose means it "
+            "subtracts, but X is sparse; make X dense, or refit with warm_start=False"
+        )
 
 
 def standardized(network: Network, targets: Targets) -> Targets:
@@ -64,6 +124,8 @@ def standardized(network: Network, targets: Targets) -> Targets:
         factor = (1 / network.input_scale).astype(network.dtype)
         if targets.sparse:
             whole.X = targets.X.multiply(factor).tocsr()
+        elif network.input_shift is None:
+            whole.X = targets.X * factor
         else:
             whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
     if network.output_scale is not None and targets.values is not None:

@@ -43,6 +43,8 @@ class Targets:
         The inputs, where X are the outputs of frozen layers.
     autoencode : bool
         The inputs are the targets.
+    kept : ndarray of int or None
+        Which of the samples given these are, if some were left out.
     """
 
     X: Any
@@ -59,6 +61,7 @@ class Targets:
     middle: float = 0.5
     raw_X: Any = None
     autoencode: bool = False
+    kept: Array | None = None
 
     @property
     def sparse(self) -> bool:
@@ -123,7 +126,7 @@ class Targets:
         if not informed.any():
             raise ValueError("y: every target is missing")
         kept = self.take(np.flatnonzero(informed))
-        kept.smoothing = self.smoothing
+        kept.smoothing, kept.kept = self.smoothing, np.flatnonzero(informed)
         if kept.sample_weight is not None and not kept.sample_weight.sum() > 0:
             raise ValueError(
                 "sample_weight must add up to a positive number where y is known"

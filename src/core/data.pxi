@@ -22,6 +22,7 @@ cdef class Data:
     cdef readonly tuple shape
     cdef readonly object sample_weight
     cdef readonly bint sparse
+    cdef readonly tuple largest_labels
 
     def __cinit__(self, X, targets=None, labels=None, sample_weight=None,
                   double smoothing=0.0, bint autoencode=False):
@@ -56,6 +57,7 @@ cdef class Data:
             self.c.ldt = targets.shape[1]
         if labels is not None:
             self.c.labels = <const int32_t *> address(self._hold(labels, np.int32, "labels"))
+            self.largest_labels = tuple(labels.max(axis=0, initial=-1).tolist())
         if sample_weight is not None:
             self.c.weights = address(self._hold(sample_weight, self.dtype, "sample_weight"))
         self.sample_weight = sample_weight

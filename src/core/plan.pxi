@@ -199,6 +199,9 @@ cdef class Plan(Description):
         layers; needs no workspace."""
         cdef plan_t part
         if depth is not None:
+            if not 1 <= depth <= self.c.n_layers:
+                raise ValueError(
+                    f"depth must be from 1 to {self.c.n_layers} layers, got {depth}")
             memcpy(&part, &self.c, sizeof(plan_t))
             part.n_layers = depth
             part.n_outputs = part.layers[part.n_layers - 1].n_out
@@ -359,4 +362,19 @@ cdef class Plan(Description):
         if (data.c.targets != NULL or data.c.autoencode) and data.c.ldt != self.c.n_outputs:
             raise ValueError(
                 f"y has {data.c.ldt} columns, the network has {self.c.n_outputs} outputs")
+        if data.c.labels != NULL:
+            self._check_labels(data.largest_labels)
+        return 0
+
+    cdef int _check_labels(self, tuple largest) except -1:
+        cdef size_t g, n_groups = self.c.loss.n_groups
+        if <size_t> len(largest) != n_groups:
+            raise ValueError(
+                f"y has labels of {len(largest)} tasks, the network has {n_groups}")
+        for g in range(n_groups):
+            n_outputs = self.c.loss.group[g + 1] - self.c.loss.group[g]
+            if largest[g] >= max(2, n_outputs):  # one output tells 0 from 1
+                raise ValueError(
+                    f"y has the label {largest[g]} in column {g}, whose classes are 0 to "
+                    f"{max(2, n_outputs) - 1}")
         return 0

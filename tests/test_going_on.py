@@ -1,0 +1,226 @@
+"""What a fitted estimator is given later: other kinds of samples, other parameters, weights
+assigned by hand."""
+
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.callback import ProgressBar
+
+from mlp import (
+    MLPAutoencoder,
+    MLPClassifier,
+    MLPRegressor,
+    MultiTaskClassifier,
+    SiameseClassifier,
+)
+
+RNG = np.random.RandomState(0)
+X = RNG.randn(60, 5)
+SPARSE = csr_array(np.where(np.abs(X) > 0.5, X, 0))
+VALUES = X @ RNG.randn(5)
+LABELS = np.digitize(X[:, 0], [-0.5, 0.5])
+SEVERAL = (RNG.rand(60, 3) < 0.5).astype(int)
+SHORT = {"max_iter": 5, "random_state": 0, "n_threads": 1}
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# -- sparse samples where dense ones were fitted, and the other way --------------------
+
+
+def later(model, X, y):
+    """Every way in which samples reach a fitted model."""
+    warm = deepcopy(model).set_params(warm_start=True)
+    return [
+        lambda: deepcopy(model).partial_fit(X, y),
+        lambda: warm.fit(X, y),
+    ]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLPClassifier(5, "rbf", **SHORT).fit(X, LABELS),
+        MLPRegressor(5, "rbf", **SHORT).fit(X, VALUES),
+        MultiTaskClassifier(5, "rbf", **SHORT).fit(X, SEVERAL),
+        MLPAutoencoder(5, "rbf", **SHORT).fit(X),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_radial_functions_refuse_sparse_samples_later_too(model):
+    y = {"MLPClassifier": LABELS, "MultiTaskClassifier": SEVERAL}.get(
+        type(model).__name__, VALUES
+    )
+    for fit in later(model, SPARSE, y):
+        with pytest.raises(ValueError, match="not with sparse X"):
+            fit()
+    targets = {} if isinstance(model, MLPAutoencoder) else {"y_val": y}
+    with pytest.raises(ValueError, match="not with sparse X"):
+        deepcopy(model).fit(X, y, X_val=SPARSE, **targets)
+
+
+def test_a_twin_that_centres_its_inputs_refuses_sparse_pairs_later_too():
+    same = np.arange(30) % 2
+    model = SiameseClassifier(5, batch_norm="all+input", **SHORT)
+    model.fit((X[:30], X[30:]), same)
+    for fit in later(model, (SPARSE[:30], SPARSE[30:]), same):
+        with pytest.raises(
+            ValueError, match="would centre the inputs, but X is sparse"
+        ):
+            fit()
+
+
+@pytest.mark.parametrize("Estimator", [MLPRegressor, MLPAutoencoder])
+def test_subtracted_means_cannot_be_of_sparse_samples(Estimator):
+    model = Estimator(5, standardize=True, **SHORT).fit(X + 10, VALUES)
+    for fit in later(model, csr_array(X + 10), VALUES):
+        with pytest.raises(ValueError, match="whose means it subtracts"):
+            fit()
+
+
+def test_scaled_sparse_samples_may_come_dense_later():
+    model = MLPRegressor(5, standardize=True, **SHORT).fit(SPARSE, VALUES)
+    dense = deepcopy(model).partial_fit(SPARSE.toarray(), VALUES)
+    np.testing.assert_allclose(
+        dense.coefs_[0], model.partial_fit(SPARSE, VALUES).coefs_[0], rtol=1e-10
+    )
+
+
+# -- other targets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "now"), [(LABELS, SEVERAL), (SEVERAL, LABELS)])
+def test_one_label_and_several_are_not_taken_for_each_other(before, now):
+    now = np.minimum(now, 1)  # no label is new
+    model = MLPClassifier(5, **SHORT).fit(X, before)
+    for fit in later(model, X, now):
+        with pytest.raises(
+            ValueError, match=r"y of shape .* the network was fitted to"
+        ):
+            fit()
+    with pytest.raises(ValueError, match="y_val: y of shape"):
+        model.fit(X, before, X_val=X, y_val=now)
+
+
+# -- other parameters ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ({"loss": "quantile", "quantile": 0.1}, {"quantile": 0.9}, "quantile=0.9"),
+        ({"dtype": "float32"}, {"dtype": "float64"}, "dtype='float64' differs"),
+    ],
+)
+def test_what_a_network_is_made_of_cannot_change_silently(first, then, said):
+    model = MLPRegressor(5, warm_start=True, **first, **SHORT).fit(X, VALUES)
+    with pytest.raises(ValueError, match=said):
+        model.set_params(**then).fit(X, VALUES)
+
+
+def test_parameters_set_later_do_not_change_what_was_fitted():
+    model = MLPClassifier(5, **SHORT).fit(X, VALUES > 0)
+    before = model.predict(X)
+    np.testing.assert_array_equal(model.set_params(loss="logistic").predict(X), before)
+
+
+def test_a_random_connectivity_is_drawn_once_in_a_fit():
+    draws = np.random.RandomState(0)
+
+    def connectivity(layer, n_in, n_out):
+        return draws.rand(n_in, n_out) < 0.5
+
+    model = MLPClassifier(5, connectivity=connectivity, warm_start=True, **SHORT)
+    assert model.fit(X, LABELS).n_iter_ == 5
+    with pytest.raises(ValueError, match="connectivity differs"):
+        model.fit(X, LABELS)
+
+
+# -- weights assigned by hand ----------------------------------------------------------
+
+
+def by_hand():
+    model = MLPClassifier(5, **SHORT).fit(X, LABELS)
+    model.coefs_ = [np.full_like(W, 0.25) for W in model.coefs_]
+    model.intercepts_[0] = np.arange(5.0)
+    return model
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+    ids=["deepcopy", "pickle"],
+)
+def test_copies_have_what_was_assigned(copy):
+    model = copy(by_hand())
+    np.testing.assert_array_equal(model.intercepts_[0], np.arange(5.0))
+    np.testing.assert_array_equal(model.predict_proba(X), by_hand().predict_proba(X))
+
+
+def test_a_base_gives_what_was_assigned_to_it():
+    model = MLPClassifier(5, base=by_hand(), freeze=1, **SHORT).fit(X, LABELS)
+    assert (model.coefs_[0] == 0.25).all()
+
+
+def test_a_fit_that_fails_leaves_what_was_assigned():
+    model = by_hand()
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(X[:, :2], LABELS)
+    np.testing.assert_array_equal(model.predict_proba(X), by_hand().predict_proba(X))
+
+
+def test_a_pairs_networks_take_over_what_is_assigned():
+    model = SiameseClassifier(5, **SHORT).fit((X[:30], X[30:]), np.arange(30) % 2)
+    model.coefs_ = [W * 0 for W in model.coefs_]
+    model.intercepts_ = [b * 0 for b in model.intercepts_]
+    assert not model.embed(X).any()
+
+
+# -- callbacks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLPClassifier(5),
+        MLPRegressor(5),
+        MultiTaskClassifier(5),
+        MLPAutoencoder(5),
+        SiameseClassifier(5),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_callbacks_are_taken_down_after_a_partial_fit(model):
+    class Listener(ProgressBar):
+        heard = ()
+
+        def setup(self, estimator, context):
+            self.heard += ("setup",)
+
+        def on_fit_task_begin(self, *args, **kwargs):
+            pass
+
+        def on_fit_task_end(self, *args, **kwargs):
+            pass
+
+        def teardown(self, estimator, context):
+            self.heard += ("teardown",)
+
+    listener = Listener()
+    model.set_callbacks(listener)
+    samples, y = X, SEVERAL
+    if isinstance(model, SiameseClassifier):
+        samples, y = (X[:30], X[30:]), np.arange(30) % 2
+    elif not isinstance(model, MultiTaskClassifier):
+        y = (VALUES > 0).astype(int)
+    known = {}
+    if isinstance(model, MLPClassifier):
+        known = {"classes": [0, 1]}
+    elif isinstance(model, MultiTaskClassifier):
+        known = {"classes": [[0, 1]] * 3}
+    model.partial_fit(samples, y, **known)
+    assert listener.heard == ("setup", "teardown")
+    assert not [name for name in vars(model) if name.startswith("_callback_fit")]
