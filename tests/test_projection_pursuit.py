@@ -342,6 +342,28 @@ def test_explains_what_a_linear_model_cannot():
     assert unexplained < 0.5 * (1 - linear.score(X[test], y[test]))
 
 
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sample_weight": [-1.0]}, "sample_weight"),
+        ({"X": 1e200}, "X has values beyond 1e.140"),
+        ({"y": 1e200}, "y has values beyond 1e.140"),
+    ],
+)
+def test_a_fit_that_fails_leaves_the_fitted_model(change, said):
+    X, y, _ = planted(0, n_samples=50)
+    model = ProjectionPursuitRegressor(1, random_state=0).fit(X, y)
+    before = model.predict(X)
+    other = np.hstack([X, X]) * change.get("X", 1.0)
+    weight = np.resize(change.get("sample_weight", [1.0]), 50)
+    with pytest.raises(ValueError, match=said):
+        model.fit(other, y * change.get("y", 1.0), sample_weight=weight)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
 # ---- plot
 
 

@@ -31,6 +31,9 @@ from mlp.estimators.pursuit import Pursuit, PursuitModel, Term
 from mlp.estimators.ridge_function import FloatArray
 from mlp.io import SaveMixin
 
+#: a value whose square, summed over any number of samples, is still finite
+LARGEST = 1e140
+
 
 class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     """Projection pursuit regression: a sum of smooth functions of projections.
@@ -166,12 +169,30 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, the data or the weights are not as described.
+            If a parameter, the data or the weights are not as described; the estimator is
+            then as it was before.
         """
+        before = self.__dict__.copy()
+        try:
+            return self._fit(X, y, sample_weight)
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> ProjectionPursuitRegressor:
         X_, y_ = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
         y_ = np.asarray(y_, dtype=np.float64)
+        for name, values in (("X", X_), ("y", y_)):
+            if np.abs(values).max() > LARGEST:
+                raise ValueError(
+                    f"{name} has values beyond {LARGEST:g}, whose squares overflow; "
+                    "rescale it first"
+                )
         weight = _check_sample_weight(
             sample_weight, X_, dtype=np.float64, ensure_non_negative=True
         )
