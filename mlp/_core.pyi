@@ -177,4 +177,5 @@ class PairPlan:
         batch_size: int,
         order: Array | None = None,
         rate: float = 0.0,
+        gradient_norms: Array | None = None,
     ) -> float: ...

@@ -55,6 +55,8 @@ class PairRun:
     rng : RandomState
         Draws each epoch's order.
     n_threads : int
+    with_norms : bool, default=False
+        Note the norms of the gradient, of the twin's layers and then of the head's.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class PairRun:
         shuffle: bool,
         rng: RandomState,
         n_threads: int,
+        with_norms: bool = False,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
         self.shuffle, self.rng = shuffle, rng
@@ -86,7 +89,7 @@ class PairRun:
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             at_once = batch_size + 1
         self.plan.allocate(at_once, n_threads, data.samples.sparse)
-        self.gradient_norms: Any = None  # not noted for pairs
+        self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
         self.seconds = 0.0
         self.order = pairs
         if shuffle:
@@ -108,6 +111,7 @@ class PairRun:
                     self.batch_size,
                     self.order,
                     self.optimizer.schedule.rate,
+                    self.gradient_norms,
                 )
             )
         finally:

@@ -13,7 +13,8 @@ class GradientNorms:
     ``gradient_norms_`` has an array of shape ``(n_layers_ - 1,)`` for each epoch: the norm
     of the gradient in each layer's weights, offsets and batch-norm scales, of the epoch's
     last batch; of the batch's mean loss, without penalties and before any clipping.  For
-    full-batch solvers it is the gradient over all samples, an array an iteration.
+    full-batch solvers it is the gradient over all samples, an array an iteration; of
+    networks that judge pairs, the twin's layers come before the head's.
     ``verbose=2`` keeps them too; `mlp.plot.GradientFlowDisplay` draws them.
 
     Examples

@@ -23,6 +23,7 @@ from sklearn.model_selection import (
 from sklearn.utils import estimator_checks as checks
 
 from mlp import SiameseClassifier, sample_pairs
+from mlp.progress import GradientNorms
 from mlp.siamese_network import HEADS, cosines
 
 every_head = pytest.mark.parametrize("head", HEADS)
@@ -385,3 +386,30 @@ def test_ctrl_c_amid_an_epoch_leaves_a_usable_model():
     assert report["n_iter_"] == 0
     assert report["finite"]
     assert report["ended"] - sent < 0.3  # 0.1 to notice, the rest to a busy machine
+
+
+@pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
+@pytest.mark.parametrize("batch_norm", [None, "hidden"])
+def test_norms_of_the_gradient_are_the_twins_and_then_the_heads(head, batch_norm):
+    rng = np.random.RandomState(0)
+    X, same = (rng.randn(40, 4), rng.randn(40, 4)), np.arange(40) % 2
+    model = SiameseClassifier(
+        5, head=head, batch_norm=batch_norm, alpha=0, solver="sgd", batch_size=40,
+        learning_rate_init=1e-300, max_iter=2, random_state=0,
+    )  # fmt: skip
+    model.set_callbacks(GradientNorms()).fit(X, same)
+    network = model.network_
+    low, high = HEADS[head]
+    data = network.data(
+        np.vstack(X), np.arange(80).reshape(2, 40).T, np.where(same, high, low)
+    )
+    _, gradient = network.loss_and_gradient(data)
+    expected, at = [], 0
+    for part in network.networks:
+        weights, offsets, scales = part.unpack(gradient[at : at + part.params.size])
+        at += part.params.size
+        for W, b, a in zip(weights, offsets, scales, strict=True):
+            arrays = [W, b] if a is None else [W, b, a]
+            expected.append(np.sqrt(sum((g**2).sum() for g in arrays)))
+    assert len(model.gradient_norms_) == 2
+    np.testing.assert_allclose(model.gradient_norms_[-1], expected, rtol=1e-10)

@@ -341,9 +341,10 @@ class Course(CallbackSupportMixin, BaseEstimator):
         rate: float | None = None,
     ) -> None:
         """Keep the gradient's norms; print the line of ``verbose=2``."""
-        if norms is not None:  # of pairs they are not noted
+        if norms is not None:
             # frozen layers in front, which are not part of what is trained, have none
-            norms = np.concatenate([np.zeros(self.n_layers_ - 1 - len(norms)), norms])
+            _, n_frozen = vars(self).get("_cut", (None, 0))
+            norms = np.concatenate([np.zeros(n_frozen), norms])
             self.__dict__.setdefault("gradient_norms_", []).append(norms)
         if self.verbose > 1:
             validation = None

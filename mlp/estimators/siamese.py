@@ -521,6 +521,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             shuffle=self.shuffle,
             rng=self._random_generator,
             n_threads=resolve_threads(self.n_threads),
+            with_norms=self._wants_norms(),
         )
 
 

@@ -301,6 +301,11 @@ static void pair_epoch_thread(void *arg, size_t tid, size_t n_threads)
         twin->solver.t = t;
         if (head)
             head->solver.t = t;
+        if (e->gradient_norms && position >= q->pairs->n_samples) {
+            layer_gradient_norms(twin, e->gradient_norms);
+            if (head)
+                layer_gradient_norms(head, e->gradient_norms + twin->n_layers);
+        }
     }
 }
 

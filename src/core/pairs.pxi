@@ -133,15 +133,28 @@ cdef class PairPlan:
             PyErr_CheckSignals()
         return total / weight
 
-    def epoch(self, PairData data, size_t batch_size, order=None, double rate=0.0):
+    def epoch(self, PairData data, size_t batch_size, order=None, double rate=0.0,
+              gradient_norms=None):
         """One pass over the pairs named by `order` (all of them if None), in that order;
-        returns the mean loss of its batches."""
+        returns the mean loss of its batches.
+
+        `gradient_norms`, float64, one a layer of the twin and then of the head, receives
+        those of the last batch.
+        """
         cdef epoch_t e
+        cdef size_t n_layers = self.twin.c.n_layers
         cdef size_t n_pairs = data.c.n_samples, n = n_pairs, before
         cdef double begun
         self._attach(data)
         memset(&e, 0, sizeof(epoch_t))
         e.batch_size = batch_size
+        if self.head is not None:
+            n_layers += self.head.c.n_layers
+        if gradient_norms is not None:
+            if gradient_norms.shape != (n_layers,):
+                raise ValueError(f"gradient_norms must have shape ({n_layers},)")
+            gradient_norms[:] = 0
+            e.gradient_norms = <double *> address(gradient_norms, 1)
         self.twin.c.solver.rate = rate
         if self.head is not None:
             self.head.c.solver.rate = rate
