@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mlp
 from mlp.arguments import predict_parser, train_parser
-from mlp.container import write_atomically
+from mlp.container import takes_bytes, write_atomically
 from mlp.progress import ProgressLine
 from mlp.tables import Table, TableError, listing, missing_values, read_table
 from mlp.tabular import (
@@ -93,13 +93,19 @@ def _check_out(path: Path | None, *inputs: Path) -> None:
     """Refuse an unusable output before, not after, the training."""
     if path is None:
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         raise TableError(f"--out {path} is a folder")
-    if not path.absolute().parent.is_dir():
-        raise TableError(f"--out {path}: there is no folder {path.parent}")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise TableError(f"--out {path}: the folder {path.parent} is not writable")
-    if any(path.exists() and path.samefile(other) for other in inputs):
+    if takes_bytes(path):  # a pipe, a device, the terminal: its folder doesn't matter
+        if not os.access(path, os.W_OK):
+            raise TableError(f"--out {path} is not writable")
+        return
+    folder = Path(os.path.realpath(path)).parent  # of the file that a link points to
+    if not folder.is_dir():
+        raise TableError(f"--out {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise TableError(f"--out {path}: the folder {folder} is not writable")
+    known = [other for other in inputs if os.path.exists(other)]
+    if os.path.exists(path) and any(path.samefile(other) for other in known):
         raise TableError(f"--out {path} would overwrite an input file")
 
 
@@ -233,7 +239,8 @@ def _train_on_table(options: argparse.Namespace) -> None:
     if task == "classify":
         _print_confusion(y[test], predicted)
     if options.out is not None:
-        _save(TableModel(features, target, task, pipeline), options.out)
+        _write(options.out, TableModel(features, target, task, pipeline).save)
+        print(f"\nSaved to {options.out}")
 
 
 def _read_training_table(options: argparse.Namespace) -> tuple[Table, str]:
@@ -276,12 +283,14 @@ def _split(
     return train, test
 
 
-def _save(model: TableModel, path: Path) -> None:
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write(path)` behind what was printed, which may go to the same place."""
+    sys.stdout.flush()
     try:
-        model.save(path)
+        write(path)
     except OSError as error:
-        raise TableError(f"cannot write {path}: {error.strerror}") from error
-    print(f"\nSaved to {path}")
+        message = f"cannot write {path}: {error.strerror or error}"
+        raise TableError(message) from error
 
 
 # ---------------------------------------------------------------------- reports
@@ -363,8 +372,8 @@ def _predict(options: argparse.Namespace) -> None:
     if options.out is None:
         sys.stdout.write(text.getvalue())
         return
-    try:
-        write_atomically(options.out, lambda f: f.write(text.getvalue().encode()))
-    except OSError as error:
-        message = f"cannot write {options.out}: {error.strerror}"
-        raise TableError(message) from error
+    content = text.getvalue().encode()
+    _write(
+        options.out,
+        lambda path: write_atomically(path, lambda file: file.write(content)),
+    )

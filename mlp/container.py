@@ -15,9 +15,11 @@ memory than its own size, and nothing in it is ever executed.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
@@ -28,7 +30,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "read", "write", "write_atomically"]
+__all__ = ["FORMAT", "read", "takes_bytes", "write", "write_atomically"]
 
 Array = NDArray[Any]
 
@@ -39,6 +41,10 @@ MAGIC = b"\x89mlp\r\n\x1a\n"
 PROLOGUE = 32
 DIGEST = 32
 ALIGNMENT = 64
+
+#: names of what a process has open, and the descriptor where the name doesn't end with it
+OPENED = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/([0-9]{1,9})")
+STREAMS = {"out": 1, "err": 2}
 
 #: names of temporary files of this process
 _under_way: set[str] = set()
@@ -125,9 +131,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     Parameters
     ----------
     path : Path
-        Where it is a link, the file it points to is replaced.
+        Where it is a link, the file it points to is replaced.  What is there but is no
+        regular file (a pipe, a device, /dev/stdout) gets the bytes when there are all.
     write : callable
     """
+    if takes_bytes(path):
+        _write_to(path, write)
+        return
     path = Path(os.path.realpath(path))
     name = f".{path.name}.{os.getpid()}.{next(_counter)}.tmp"
     temporary = path.with_name(name)
@@ -143,6 +153,31 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         temporary.unlink(missing_ok=True)
         _under_way.discard(name)
     _sync_folder(path.parent)
+
+
+def takes_bytes(path: Path) -> bool:
+    """Whether what is at `path` is written to, and nothing that could be replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) or _descriptor(path) is not None
+
+
+def _descriptor(path: Path) -> int | None:
+    """The descriptor that `path` is a name of: it may go on in the midst of a file."""
+    match = OPENED.fullmatch(os.path.abspath(path))
+    if match is None:
+        return None
+    return STREAMS[match[1]] if match[1] else int(match[2])
+
+
+def _write_to(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    whole = io.BytesIO()  # a writer may ask for its position, which a pipe has not
+    write(whole)
+    descriptor = _descriptor(path)
+    with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
+        file.write(whole.getbuffer())
 
 
 def _sweep(path: Path) -> None:

@@ -4,8 +4,10 @@ import csv
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import threading
 
 import joblib
 import numpy as np
@@ -547,6 +549,52 @@ def test_an_unusable_output_is_refused_before_training(animals, tmp_path, capsys
     assert "there is no folder" in nowhere
     assert "is a folder" in error_of(capsys, *arguments, tmp_path)
     assert "overwrite an input" in error_of(capsys, *arguments, animals)
+
+
+def test_an_output_beside_an_input_that_is_missing(animals, animal_model, capsys):
+    capsys.readouterr()
+    missing = error_of(capsys, "predict", "none", animals, "--out", animal_model)
+    assert "no such file: none" in missing
+
+
+def test_a_link_is_as_usable_as_what_it_points_to(animals, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "no" / "m")
+    message = error_of(capsys, animals, "--target", "kind", "--out", link)
+    assert f"there is no folder {tmp_path / 'no'}" in message
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_the_output_may_be_named_by_its_device(kind, animals, animal_model, tmp_path):
+    command = [sys.executable, "-m", "mlp", "predict", animal_model, animals]
+    plain = subprocess.run(command, capture_output=True, check=True).stdout
+    command += ["--out", "/dev/stdout"]
+    if kind == "pipe":
+        assert subprocess.run(command, capture_output=True).stdout == plain
+        return
+    out = tmp_path / "out"
+    with open(out, "wb") as file:
+        file.write(b"before\n")
+        file.flush()
+        subprocess.run(command, stdout=file, check=True)
+    assert out.read_bytes() == b"before\n" + plain
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_model_goes_through_a_pipe(animals, animal_model, tmp_path):
+    fifo, copy = tmp_path / "fifo", tmp_path / "copy"
+    os.mkfifo(fifo)
+
+    def read():
+        copy.write_bytes(fifo.read_bytes())
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    assert run(animals, "--target", "kind", "--epochs", 1, "--out", fifo) == 0
+    thread.join(60)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert run("predict", copy, animals) == 0
 
 
 def test_missing_columns_are_named(animal_model, tmp_path, capsys):

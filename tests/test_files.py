@@ -5,9 +5,11 @@ import json
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -465,6 +467,81 @@ def test_a_link_goes_on_pointing_to_the_file(path, tmp_path):
     Network([2, 1]).save(link)
     assert link.is_symlink()
     assert mlp.load(path).layer_sizes == (2, 1)
+
+
+def read_all(fifo):
+    """A thread that reads what is written to the pipe, and where it puts that."""
+    found = []
+
+    def read():
+        found.append(fifo.read_bytes())
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread, found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_a_pipe_is_written_to_and_stays_a_pipe(through_a_link, path, tmp_path):
+    network = Network([2, 1])
+    network.save(path)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    target = fifo
+    if through_a_link:
+        target = tmp_path / "link"
+        target.symlink_to(fifo)
+    thread, found = read_all(fifo)
+    network.save(target)
+    thread.join(60)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert target.is_symlink() == through_a_link
+    assert found == [path.read_bytes()]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs /dev/null")
+def test_a_device_gets_the_bytes_and_stays_one(tmp_path):
+    link = tmp_path / "link"  # replacing what it points to would fail or do harm
+    calls = []
+    link.symlink_to("/dev/null")
+    assert container.takes_bytes(link)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *places: calls.append(places))
+        Network([2, 1]).save(link)
+    assert not calls
+    assert link.is_symlink() and link.is_char_device()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+def test_a_file_behind_the_output_is_gone_on_with(path, tmp_path):
+    """`python … >> file`: neither replaced nor cut."""
+    Network([2, 1]).save(path)
+    script = """
+        import mlp
+        print("before", flush=True)
+        mlp.Network([2, 1]).save("/dev/stdout")
+        print("behind")
+    """
+    out = tmp_path / "out"
+    out.write_bytes(b"old\n")
+    with open(out, "ab") as file:
+        command = [sys.executable, "-c", textwrap.dedent(script)]
+        subprocess.run(command, stdout=file, check=True, timeout=120)
+    assert out.read_bytes() == b"old\nbefore\n" + path.read_bytes() + b"behind\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with a name")
+def test_a_writer_that_fails_writes_nothing_to_a_pipe(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    def fail(file):
+        file.write(b"half")
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        container.write_atomically(fifo, fail)  # with no reader: it isn't even opened
 
 
 def test_the_format_is_as_it_is_described(path):
