@@ -77,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _train_on_table(options) if options.data else _demonstrate(options)
         sys.stdout.flush()
     except TableError as error:
-        print(f"mlp: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except MemoryError as error:
+        return _refuse(f"not enough memory: {error}" if str(error) else "out of memory")
     except KeyboardInterrupt:
         print("mlp: interrupted", file=sys.stderr)
         return 130
@@ -87,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+def _refuse(message: str) -> int:
+    """Print what is wrong in one line; the exit code."""
+    print(f"mlp: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def _check_out(path: Path | None, *inputs: Path) -> None:

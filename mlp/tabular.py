@@ -105,7 +105,8 @@ def load_model(path: Path) -> TableModel:
 def _as_numbers(values: Array) -> Array | None:
     """Return a column as numbers with NaN for missing, or None if it is text."""
     if values.dtype != object:
-        return values
+        # half precision knows neither LARGEST nor 2**53
+        return values.astype(np.float32) if values.dtype == np.float16 else values
     numbers = np.full(len(values), np.nan)
     present = ~missing_values(values)
     try:

@@ -320,6 +320,19 @@ def test_npz_with_x_and_y_needs_no_target(tmp_path, capsys):
     assert "4 of numbers" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_npz_with_numbers_of_any_precision(tmp_path, capsys):
+    for dtype in (np.float16, np.float32, np.float64, np.longdouble):
+        X = np.arange(60).reshape(20, 3).astype(dtype)
+        path = tmp_path / "t.npz"
+        np.savez(path, X=X, y=np.arange(20).astype(dtype) % 2)
+        assert run(path, "--epochs", 1) == 0
+        assert "Task: classify" in capsys.readouterr().out
+        X[3, 1] = np.inf
+        np.savez(path, X=X, y=X[:, 0])
+        assert "column 'x1' has infinite values" in error_of(capsys, path)
+
+
 def test_npz_with_its_own_test_rows_keeps_them(tmp_path, capsys):
     path = tmp_path / "t.npz"
     X, y = np.arange(30.0).reshape(15, 2), np.arange(15) % 2
@@ -541,6 +554,11 @@ def test_bad_options_are_named(animals, capsys, option, value):
 def test_what_the_network_refuses_is_one_line_too(animals, capsys):
     arguments = (animals, "--target", "kind", "--activation", "warp")
     assert "warp" in error_of(capsys, *arguments)
+
+
+def test_a_network_that_no_memory_holds_is_one_line_too(animals, capsys):
+    arguments = (animals, "--target", "kind", "--hidden", "100000000,100000000")
+    assert "not enough memory: Unable to allocate" in error_of(capsys, *arguments)
 
 
 def test_an_unusable_output_is_refused_before_training(animals, tmp_path, capsys):
