@@ -320,9 +320,9 @@ def _print_scores(task: str, y_train: Array, y_test: Array, predicted: Array) ->
         _print_line("Baseline", baseline)
         return
     rmse = root_mean_squared_error(y_test, predicted)
-    baseline = f"{np.std(y_test):.5g} by always saying the mean"
     _print_line("Test RMSE", f"{rmse:.5g}")
-    _print_line("Baseline RMSE", baseline)
+    rmse = root_mean_squared_error(y_test, np.full(len(y_test), y_train.mean()))
+    _print_line("Baseline RMSE", f"{rmse:.5g} by always saying the training rows' mean")
     _print_line("Test MAE", f"{mean_absolute_error(y_test, predicted):.5g}")
     if len(y_test) > 1:
         _print_line("Test R2", f"{r2_score(y_test, predicted):.4f}")

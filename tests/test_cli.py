@@ -132,6 +132,16 @@ def test_a_number_is_learned_in_the_targets_own_units(line, capsys):
     assert value_of("Test MAE", out) <= value_of("Test RMSE", out)
 
 
+def test_the_baseline_knows_the_training_rows_alone(tmp_path, capsys):
+    path = tmp_path / "t.npz"
+    X, y = np.arange(30.0).reshape(15, 2), np.arange(15) + 0.5
+    np.savez(path, x_train=X[:9], y_train=y[:9], x_test=X[9:], y_test=y[9:])
+    assert run(path, "--task", "regress", "--epochs", 1) == 0
+    expected = np.sqrt(np.mean((y[9:] - y[:9].mean()) ** 2))
+    baseline = value_of("Baseline RMSE", capsys.readouterr().out)
+    assert baseline == pytest.approx(expected, rel=1e-4)
+
+
 def test_network_options_reach_the_network(animals, tmp_path):
     path = tmp_path / "m"
     options = (
