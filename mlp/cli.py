@@ -359,9 +359,8 @@ def _predict(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     if options.proba and model.task == "regress":
         raise TableError("--proba needs a classifier, but the model is a regressor")
-    table = read_table(options.data, model.target)
-    if table.n_train is not None:
-        table = table.rows(np.arange(table.n_rows) >= table.n_train)
+    names = [feature.name for feature in model.features]
+    table = read_table(options.data, inputs=names)
     X = feature_matrix(table, model.features)
     try:
         columns = {"prediction": model.pipeline.predict(X)}

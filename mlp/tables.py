@@ -4,7 +4,7 @@ import csv
 import difflib
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,12 @@ def listing(names: Iterable[str], limit: int = 20) -> str:
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def read_table(path: Path, target: str | None = None) -> Table:
+def read_table(
+    path: Path,
+    target: str | None = None,
+    *,
+    inputs: Collection[str] | None = None,
+) -> Table:
     """Read a `.npz` archive, or any other file as comma-separated text.
 
     Parameters
@@ -89,6 +94,9 @@ def read_table(path: Path, target: str | None = None) -> Table:
         a header; semicolons and tabs are accepted in place of commas.
     target : str or None
         Array to use in place of `y` beside an `X`.
+    inputs : collection of str or None
+        The columns that a prediction needs. Of an archive nothing else is read then, and
+        of `x_train` and `x_test` the latter.
 
     Returns
     -------
@@ -102,8 +110,8 @@ def read_table(path: Path, target: str | None = None) -> Table:
     if not path.exists():
         raise TableError(f"no such file: {path}")
     try:
-        read = _read_npz if path.suffix.lower() == ".npz" else _read_csv
-        table = read(path, target)
+        is_archive = path.suffix.lower() == ".npz"
+        table = _read_npz(path, target, inputs) if is_archive else _read_csv(path)
     except TableError as error:
         raise TableError(f"{path}: {error}") from error
     except OSError as error:
@@ -113,7 +121,7 @@ def read_table(path: Path, target: str | None = None) -> Table:
     return table
 
 
-def _read_csv(path: Path, target: str | None) -> Table:
+def _read_csv(path: Path) -> Table:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -151,18 +159,30 @@ def _parse_csv(reader: Any) -> Table:
     return Table(columns)
 
 
-def _read_npz(path: Path, target: str | None) -> Table:
+def _read_npz(path: Path, target: str | None, inputs: Collection[str] | None) -> Table:
     if not zipfile.is_zipfile(path):
         raise TableError("not an .npz archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            names = archive.files if inputs is None else _needed(archive.files, inputs)
+            arrays = {name: archive[name] for name in names}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TableError(f"unreadable archive ({error})") from error
     by_lower_case = {name.lower(): array for name, array in arrays.items()}
     if {"x", "x_train", "x_test"}.isdisjoint(by_lower_case):
         return _one_array_per_column(arrays)
     return _inputs_and_target(by_lower_case, target or "y")
+
+
+def _needed(names: Sequence[str], inputs: Collection[str]) -> list[str]:
+    """The arrays of an archive that a prediction needs: whatever the others are like."""
+    by_lower_case = {name.lower(): name for name in names}
+    for name in ("x", "x_test", "x_train"):
+        if name in by_lower_case:
+            wanted = (name, "feature_names")
+            return [by_lower_case[n] for n in wanted if n in by_lower_case]
+    # where none is there, the archive as a whole shows what it is instead
+    return [name for name in names if name in inputs] or list(names)
 
 
 def _one_array_per_column(arrays: dict[str, Array]) -> Table:

@@ -490,6 +490,48 @@ def test_a_reader_that_leaves_early_is_no_error(animals, animal_model):
     assert done.stderr == b""
 
 
+X_NEW = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"X": X_NEW, "y": np.ones(5)},
+        {"X": X_NEW, "y": np.ones((3, 2))},
+        {"X": X_NEW, "y": np.array([1, None, 2])},
+        {"x_train": np.ones((9, 2)), "y_train": np.ones(9), "x_test": X_NEW},
+        {"x_train": np.ones((9, 7)), "y_test": np.ones(9), "X_test": X_NEW},
+        {"x_train": X_NEW, "y_train": np.ones(5)},
+        {"x0": X_NEW[:, 0], "x1": X_NEW[:, 1], "y": np.ones((5, 2))},
+        {"X": X_NEW[:, ::-1], "feature_names": np.array(["x1", "x0"])},
+    ],
+)
+def test_a_prediction_reads_the_inputs_alone(tmp_path, capsys, arrays):
+    model, path = tmp_path / "m", tmp_path / "new.npz"
+    np.savez(tmp_path / "t.npz", X=np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)
+    assert run(tmp_path / "t.npz", "--epochs", 1, "--out", model) == 0
+    np.savez(path, X=X_NEW)
+    capsys.readouterr()
+    assert run("predict", model, path, "--proba") == 0
+    expected = capsys.readouterr().out
+    np.savez(path, **arrays)
+    assert run("predict", model, path, "--proba") == 0
+    assert capsys.readouterr().out == expected
+    assert len(expected.splitlines()) == 1 + 3
+
+
+def test_an_archive_of_other_columns_is_named(tmp_path, animal_model, capsys):
+    path = tmp_path / "new.npz"
+    for arrays, message in (
+        ({"a": np.ones(3)}, "missing columns: weight, home"),
+        ({"a": np.ones((3, 2))}, "array 'a' has shape (3, 2)"),
+        ({"weight": np.ones(3), "a": np.ones(7)}, "missing columns: home"),
+        ({"weight": np.ones(3), "home": np.ones(7)}, "differ in length"),
+    ):
+        np.savez(path, **arrays)
+        assert message in error_of(capsys, "predict", animal_model, path)
+
+
 # ---------------------------------------------------------------------- errors
 
 
