@@ -1,6 +1,7 @@
 """How many threads to use, and what the core is made of."""
 
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -25,7 +26,7 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = cores or os.cpu_count() or 1
     named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if named.isdigit() and int(named) > 0:
+    if re.fullmatch("[0-9]{1,9}", named) and int(named) > 0:
         cores = min(cores, int(named))
     return cores if _limit is None else min(cores, _limit)
 
