@@ -457,6 +457,16 @@ def test_a_derivative_is_the_slope_of_its_function(name):
     assert_allclose(slope.get_ydata(), expected, rtol=1e-6, atol=1e-8)
 
 
+def test_a_derivative_far_from_zero():
+    z = np.array([-800.0, -40.0, 1.0, 30.0, 40.0, 800.0])
+    with np.errstate(over="ignore"):
+        expected, logistic = np.exp(z), 1 / (1 + np.exp(-z))
+    display = ActivationDisplay.from_names(["exp", "identity", "softplus"], z=z)
+    assert_allclose(display.derivatives[0], expected, 1e-12)
+    assert_array_equal(display.derivatives[1], 1)
+    assert_allclose(display.derivatives[2], logistic, 1e-12)
+
+
 def test_curves_are_the_functions_values():
     display = ActivationDisplay.from_names(["tanh", ("leaky_relu", 0.3), "sign"])
     (tanh, _), (leaky, slope), (sign, flat) = display.lines_
