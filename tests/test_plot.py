@@ -100,6 +100,46 @@ def test_without_fit_there_is_nothing_to_draw(name):
 
 
 @every_display
+def test_a_model_without_a_network_is_told(name):
+    X, y = make_data()
+    model = mlp.ProjectionPursuitRegressor(1, random_state=0).fit(X, y)
+    if name == "LossCurveDisplay":
+        assert drawn(name, model).line_
+        return
+    words = (
+        rf"{name} needs an estimator with a network, .*ProjectionPursuitReg.* has none"
+    )
+    with pytest.raises(TypeError, match=words):
+        drawn(name, model)
+
+
+def test_what_was_put_into_coefs_by_hand_is_drawn():
+    X, y = iris()
+    model = MLPClassifier((3,), random_state=0, max_iter=2).fit(X, y)
+    before = drawn("LossSurfaceDisplay", model).loss
+    weights = [np.asfortranarray(W) * 2 for W in model.coefs_]
+    model.coefs_ = list(weights)
+    after = drawn("LossSurfaceDisplay", model).loss
+    expected = model.network.loss(X.to_numpy(), np.searchsorted(model.classes_, y))
+    assert_allclose(after[1, 1], expected, 1e-12)
+    assert abs(after[1, 1] - before[1, 1]) > 1e-3
+    model.coefs_ = [W / 4 for W in weights]
+    graph = drawn("NetworkDisplay", model)
+    assert_array_equal(graph.edges_[0].get_array(), weights[0].ravel() / 4)
+
+
+def test_scikit_learns_own_networks_have_layers_too():
+    X, y = iris()
+    model = TheirClassifier((3,), max_iter=4).fit(X, y)
+    graph = NetworkDisplay.from_estimator(model)
+    assert_array_equal(graph.edges_[0].get_array(), model.coefs_[0].ravel())
+    images = WeightImageDisplay.from_estimator(model)
+    assert_array_equal(images.weights, model.coefs_[0])
+    with pytest.raises(TypeError, match=r"sklearn\.neural.*\.MLPClassifier has none"):
+        ActivationDisplay.from_estimator(model)
+
+
+@every_display
 def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(
@@ -118,6 +158,63 @@ def test_nothing_of_it_is_imported_before_it_is_needed():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == ["False", "False", "True"]
+
+
+# ---- pairs ------------------------------------------------------------------------------
+
+
+def siamese(head):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2, 4))
+    y = (X[:, 0, 0] * X[:, 1, 0] > 0).astype(int)
+    options = {"max_iter": 3, "random_state": 0, "standardize": True}
+    model = mlp.SiameseClassifier(
+        (5,), "tanh", n_embedding=2, head=head, head_layer_sizes=(3,), **options
+    )
+    model.set_callbacks(GradientNorms()).fit(X, y, X_val=X, y_val=y)
+    return X, y, model
+
+
+every_head = pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
+
+
+@every_head
+def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
+    _, _, model = siamese(head)
+    twin = model.network_.twin
+    graph = NetworkDisplay.from_estimator(model)
+    assert graph.layer_sizes == [4, 5, 2]
+    assert_array_equal(graph.coefs[1], twin.coefs[1])
+    assert graph.output_names == ["y0", "y1"]  # an embedding, not the labels
+    assert WeightImageDisplay.from_estimator(model).weights.shape == (4, 5)
+    assert ActivationDisplay.from_estimator(model).names == ["tanh", "identity"]
+    assert NetworkDisplay.from_estimator(twin).layer_sizes == [4, 5, 2]
+    with pytest.raises(
+        TypeError, match=r"NetworkDisplay .* give the SiameseNetwork's twin"
+    ):
+        NetworkDisplay.from_estimator(model.network_)
+    with pytest.raises(ValueError, match="not kept of pairs"):
+        GradientFlowDisplay.from_estimator(model)
+
+
+@every_head
+def test_the_loss_of_pairs_over_the_twins_parameters(head):
+    X, y, model = siamese(head)
+    before = model.network_.params
+    display = LossSurfaceDisplay.from_estimator(
+        model, X, y, parameters=[(0, 2, 1), (1, 0)], span=0.5, grid_resolution=3
+    )
+    assert_array_equal(model.network_.params, before)
+    assert_allclose(display.loss[1, 1], model.validation_loss_curve_[-1], 1e-9)
+    twin = model.network_.twin
+    twin.coefs[0][2, 1] += 0.5
+    twin.intercepts[1][0] -= 0.5
+    twin.refold()
+    data = model._validation_targets(X, y, None).data()
+    expected = model.network_.prediction_loss(data)
+    assert_allclose(display.loss[0, 2], expected, 1e-9)
+    anywhere = LossSurfaceDisplay.from_estimator(model, X, y, grid_resolution=3)
+    assert len(np.unique(anywhere.loss)) == 9
 
 
 # ---- loss curve -------------------------------------------------------------------------
@@ -482,6 +579,21 @@ def test_curves_are_the_functions_values():
 def test_the_activations_of_a_model_once_each():
     net = Network([2, 3, 2, 2], [["relu", "tanh", "relu"], "tanh"], "logistic")
     assert ActivationDisplay.from_estimator(net).names == ["relu", "tanh", "logistic"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [
+        ("rbf", "ActivationDisplay draws .* the network has rbf and softmax alone"),
+        (None, "the network has softmax alone"),
+    ],
+)
+def test_a_network_without_a_curve(activation, words):
+    net = Network([2, 3, 2], "rbf", "softmax")
+    if activation is None:
+        net = Network([2, 2], output_activation="softmax")
+    with pytest.raises(ValueError, match=words):
+        ActivationDisplay.from_estimator(net)
 
 
 @pytest.mark.parametrize(

@@ -133,20 +133,32 @@ class ActivationDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
+            Of a `SiameseClassifier`, the twin's layers.
         z, ax, **kwargs
             See `from_names`.
 
         Raises
         ------
         NotFittedError
+        TypeError
+            If the estimator has no network.
+        ValueError
+            If none of the activations is a function of one number.
         """
-        network = network_of(estimator)
+        pyplot(cls.__name__)
+        network = network_of(estimator, cls.__name__)
         kinds = [
             f
             for layer in (*network.activations, network.output_activation)
             for f in (layer if isinstance(layer, tuple) else (layer,))
         ]
         names = [f for f in dict.fromkeys(kinds) if f.name not in EXCLUDED]
+        if not names:
+            found = " and ".join(dict.fromkeys(f.name for f in kinds))
+            raise ValueError(
+                f"{cls.__name__} draws functions of one number; the network has "
+                f"{found} alone"
+            )
         return cls.from_names(names, z=z, ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:

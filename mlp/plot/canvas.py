@@ -1,5 +1,6 @@
 """What all displays need: matplotlib, axes to draw on, the network of a model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,18 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from mlp.network import Network
+from mlp.siamese_network import SiameseNetwork
 
-__all__ = ["DIVERGING", "axes_for", "dense", "network_of", "pyplot", "symmetric"]
+__all__ = [
+    "DIVERGING",
+    "axes_for",
+    "dense",
+    "judges_pairs",
+    "layers_of",
+    "network_of",
+    "pyplot",
+    "symmetric",
+]
 
 Array = NDArray[Any]
 
@@ -42,18 +53,52 @@ def axes_for(display: Any, ax: Any, **options: Any) -> Any:
     return ax
 
 
-def network_of(model: Any) -> Network:
-    """A network as it is, an estimator's if it is fitted.
+def network_of(model: Any, display: str) -> Network:
+    """A network as it is, an estimator's if it is fitted; of a pair's networks the twin.
+
+    What was put into ``coefs_`` or ``intercepts_`` by hand is taken over.
 
     Raises
     ------
     NotFittedError
+    TypeError
+        If there is no network; it names the display.
     """
     if isinstance(model, Network):
         return model
-    check_is_fitted(model, "network_")
-    network: Network = model.network_
+    if isinstance(model, SiameseNetwork):
+        raise TypeError(f"{display} draws one network, give the SiameseNetwork's twin")
+    check_is_fitted(model)
+    network = getattr(model, "network", None)
+    if isinstance(network, SiameseNetwork):
+        return network.twin
+    if not isinstance(network, Network):
+        kind = type(model)
+        raise TypeError(
+            f"{display} needs an estimator with a network, or a Network; "
+            f"{kind.__module__}.{kind.__name__} has none"
+        )
     return network
+
+
+def judges_pairs(model: Any) -> bool:
+    """Whether the outputs of `network_of` are embeddings."""
+    return isinstance(getattr(model, "network_", None), SiameseNetwork)
+
+
+def layers_of(model: Any, display: str) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Weights and offsets of `network_of`, or of scikit-learn's own networks.
+
+    Raises
+    ------
+    NotFittedError
+    TypeError
+        If there are none; it names the display.
+    """
+    if hasattr(model, "coefs_") and not hasattr(type(model), "network"):
+        return model.coefs_, model.intercepts_
+    network = network_of(model, display)
+    return network.coefs, network.intercepts
 
 
 def dense(weights: Any) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.plot.canvas import axes_for, pyplot
+from mlp.plot.canvas import axes_for, judges_pairs, network_of, pyplot
 from mlp.solvers import FULL_BATCH_SOLVERS
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
@@ -210,15 +210,20 @@ class GradientFlowDisplay:
         Raises
         ------
         NotFittedError
+        TypeError
+            If the estimator has no network.
         ValueError
             If the norms were not kept.
         """
         pyplot(cls.__name__)
-        check_is_fitted(estimator, "loss_curve_")
+        check_is_fitted(estimator)
         norms = getattr(estimator, "gradient_norms_", None)
         if not norms:
+            network_of(estimator, cls.__name__)
             raise ValueError(
-                f"{cls.__name__} needs gradient_norms_: call "
+                f"{cls.__name__} needs gradient_norms_, which are not kept of pairs"
+                if judges_pairs(estimator)
+                else f"{cls.__name__} needs gradient_norms_: call "
                 "set_callbacks(mlp.progress.GradientNorms()) before fit"
             )
         n_layers = len(norms[0])

@@ -5,10 +5,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
-from mlp.network import Network
-from mlp.plot.canvas import DIVERGING, axes_for, dense, pyplot, symmetric
+from mlp.plot.canvas import (
+    DIVERGING,
+    axes_for,
+    dense,
+    judges_pairs,
+    layers_of,
+    pyplot,
+    symmetric,
+)
 
 __all__ = ["NetworkDisplay"]
 
@@ -23,8 +29,8 @@ def _names(given: Any, default: Sequence[str], what: str) -> list[str]:
 def _output_names(estimator: Any, n: int) -> list[str]:
     """Classes of a classifier, where they are the outputs; else y."""
     classes: Sequence[Any] = getattr(estimator, "classes_", ())
-    if len(classes) and np.ndim(classes[0]):  # of several tasks
-        classes = ()
+    if judges_pairs(estimator) or (len(classes) and np.ndim(classes[0])):
+        classes = ()  # those of pairs, or of several tasks
     if len(classes) == n:
         return [str(c) for c in classes]
     if n == 1 and len(classes) == 2:
@@ -111,6 +117,7 @@ class NetworkDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
+            Of a `SiameseClassifier`, the twin is drawn.
         feature_names, output_names : sequence of str, optional
             ``feature_names_in_`` and the classes, where there are any, if None.
         max_units : int, default=32
@@ -121,15 +128,13 @@ class NetworkDisplay:
         Raises
         ------
         NotFittedError
+        TypeError
+            If the estimator has no network.
         ValueError
             If a layer has more than `max_units` units, or names don't fit the layers.
         """
         pyplot(cls.__name__)
-        if isinstance(estimator, Network):
-            coefs, intercepts = estimator.coefs, estimator.intercepts
-        else:
-            check_is_fitted(estimator, "coefs_")
-            coefs, intercepts = estimator.coefs_, estimator.intercepts_
+        coefs, intercepts = layers_of(estimator, cls.__name__)
         sizes = [coefs[0].shape[0], *(W.shape[1] for W in coefs)]
         if max(sizes) > max_units:
             raise ValueError(

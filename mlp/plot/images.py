@@ -6,10 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
-from mlp.network import Network
-from mlp.plot.canvas import DIVERGING, axes_for, dense, pyplot, symmetric
+from mlp.plot.canvas import DIVERGING, axes_for, dense, layers_of, pyplot, symmetric
 
 __all__ = ["WeightImageDisplay"]
 
@@ -84,6 +82,7 @@ class WeightImageDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
+            Of a `SiameseClassifier`, the twin.
         shape : (height, width) or (height, width, 3), optional
             Of the images; square if None.
         units : int or sequence of int, optional
@@ -94,15 +93,14 @@ class WeightImageDisplay:
         Raises
         ------
         NotFittedError
+        TypeError
+            If the estimator has no network.
         ValueError
             If `shape` does not fit the features.
         """
         pyplot(cls.__name__)
-        if isinstance(estimator, Network):
-            weights = dense(estimator.coefs[0])
-        else:
-            check_is_fitted(estimator, "coefs_")
-            weights = dense(estimator.coefs_[0])
+        coefs, _ = layers_of(estimator, cls.__name__)
+        weights = dense(coefs[0])
         if units is not None:
             weights = weights[:, :units] if np.ndim(units) == 0 else weights[:, units]
         return cls(weights=weights, shape=shape).plot(ax, **kwargs)

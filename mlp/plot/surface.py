@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from mlp.network import Network
 from mlp.plot.canvas import axes_for, network_of, pyplot
+from mlp.siamese_network import SiameseNetwork
 from mlp.threads import resolve_threads
 
 __all__ = ["LossSurfaceDisplay"]
@@ -19,8 +20,12 @@ Array = NDArray[Any]
 def _loss_at(
     model: Any, X: Any, y: Any, sample_weight: Any
 ) -> Callable[[Array], float]:
-    """Parameters -> mean loss of the predictions; works on a copy of the network."""
-    network = network_of(model).copy()
+    """Parameters -> mean loss of the predictions; works on a copy of the network.
+
+    Of a twin and its head, the twin's parameters move.
+    """
+    whole = model.network.copy()
+    network = whole.twin if isinstance(whole, SiameseNetwork) else whole
     threads = resolve_threads(getattr(model, "n_threads", None))
     if isinstance(model, Network):
         data = network.data(X, y, sample_weight)
@@ -33,7 +38,7 @@ def _loss_at(
         network.params[:] = params
         network.tie()
         network.refold()
-        return network.prediction_loss(data, threads)
+        return float(whole.prediction_loss(data, threads))
 
     return loss
 
@@ -151,6 +156,8 @@ class LossSurfaceDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
+            Of a `SiameseClassifier`, whose loss is that of pairs, parameters and
+            directions are those of ``network_.twin``; the head stands still.
         X, y : array-like
             Samples and targets, as `fit` takes them (for a `Network`: as its ``loss``).
         sample_weight : array-like of shape (n_samples,), optional
@@ -173,11 +180,13 @@ class LossSurfaceDisplay:
         Raises
         ------
         NotFittedError
+        TypeError
+            If the estimator has no network.
         ValueError
             If both or wrong directions or parameters are given.
         """
         pyplot(cls.__name__)
-        network = network_of(estimator)
+        network = network_of(estimator, cls.__name__)
         labels = ("direction 1", "direction 2")
         at_zero = [0.0, 0.0]
         if parameters is not None and directions is not None:
