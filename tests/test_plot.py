@@ -341,6 +341,29 @@ def test_images_in_colour():
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"units": 0}, "units=0 must be a positive int or .* of the layer's 2 units"),
+        ({"units": -1}, "units=-1 must be"),
+        ({"units": 1.5}, "units=1.5 must be"),
+        ({"units": []}, r"units=\[\] must be"),
+        ({"units": [0, 2]}, r"units=\[0, 2\] must be"),
+        ({"n_columns": 0}, "n_columns must be None or a positive int, got 0"),
+        ({"n_columns": -3}, "n_columns must be .* got -3"),
+        ({"n_columns": 1.5}, "n_columns must be .* got 1.5"),
+    ],
+)
+def test_images_that_can_not_be_counted(options, words):
+    with pytest.raises(ValueError, match=words):
+        WeightImageDisplay.from_estimator(network_of_images((2, 2), 2), **options)
+
+
+def test_images_of_nothing():
+    with pytest.raises(ValueError, match=r"weights must be of shape .* got \(4, 0\)"):
+        WeightImageDisplay(weights=np.zeros((4, 0)))
+
+
+@pytest.mark.parametrize(
     ("shape", "words"),
     [
         (None, "12 features make no square image"),
@@ -348,6 +371,7 @@ def test_images_in_colour():
         ((12,), "must be"),
         ((2, 2, 3, 1), "must be"),
         ((2, 3, 2), "must be"),
+        ((-3, -4), r"shape=\(-3, -4\) must be .* of 12 features"),
     ],
 )
 def test_shapes_that_do_not_fit(shape, words):

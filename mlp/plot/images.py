@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from math import ceil, isqrt, prod, sqrt
+from numbers import Integral
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -24,11 +26,28 @@ def _image_shape(shape: Sequence[int] | None, n_features: int) -> tuple[int, ...
             )
         return side, side
     shape = tuple(int(n) for n in shape)
-    if shape[2:] in ((), (3,)) and len(shape) > 1 and prod(shape) == n_features:
+    fits = shape[2:] in ((), (3,)) and len(shape) > 1 and prod(shape) == n_features
+    if fits and min(shape) > 0:
         return shape
     raise ValueError(
         f"shape={shape} must be (height, width) or (height, width, 3) of {n_features} "
         "features in all"
+    )
+
+
+def _chosen(weights: Array, units: Any) -> Array:
+    """The columns of `units`: how many of the first, or which ones."""
+    n = weights.shape[1]
+    try:
+        if np.ndim(units) == 0 and index(units) > 0:
+            return weights[:, :units]
+        if np.size(units) > 0 and np.ndim(units) == 1:
+            return weights[:, units]
+    except (IndexError, TypeError):
+        pass
+    raise ValueError(
+        f"units={units!r} must be a positive int or numbers of the layer's {n} units, "
+        "counted from 0"
     )
 
 
@@ -64,6 +83,11 @@ class WeightImageDisplay:
     def __init__(
         self, *, weights: ArrayLike, shape: Sequence[int] | None = None
     ) -> None:
+        if np.ndim(weights) != 2 or not np.size(weights):
+            raise ValueError(
+                "weights must be of shape (n_features, n_units), of one unit at least, "
+                f"got {np.shape(weights)}"
+            )
         self.weights = weights
         self.shape = _image_shape(shape, np.shape(weights)[0])
 
@@ -96,13 +120,13 @@ class WeightImageDisplay:
         TypeError
             If the estimator has no network.
         ValueError
-            If `shape` does not fit the features.
+            If `shape` does not fit the features, or `units` the layer.
         """
         pyplot(cls.__name__)
         coefs, _ = layers_of(estimator, cls.__name__)
         weights = dense(coefs[0])
         if units is not None:
-            weights = weights[:, :units] if np.ndim(units) == 0 else weights[:, units]
+            weights = _chosen(weights, units)
         return cls(weights=weights, shape=shape).plot(ax, **kwargs)
 
     def plot(
@@ -129,7 +153,18 @@ class WeightImageDisplay:
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If `n_columns` is not positive.
         """
+        if n_columns is not None and not (
+            isinstance(n_columns, Integral) and n_columns > 0
+        ):
+            raise ValueError(
+                f"n_columns must be None or a positive int, got {n_columns!r}"
+            )
         ax = self.ax_ = axes_for(self, ax)
         self.figure_ = ax.figure
         weights = np.asarray(self.weights, dtype=float)
