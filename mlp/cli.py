@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             options = train_parser().parse_args(arguments)
             _train_on_table(options) if options.data else _demonstrate(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except TableError as error:
         return _refuse(str(error))
     except MemoryError as error:
@@ -292,7 +292,7 @@ def _split(
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write(path)` behind what was printed, which may go to the same place."""
-    sys.stdout.flush()
+    print(end="", flush=True)
     try:
         write(path)
     except OSError as error:
@@ -376,7 +376,7 @@ def _predict(options: argparse.Namespace) -> None:
     writer.writerow(columns)
     writer.writerows(zip(*(c.tolist() for c in columns.values()), strict=True))
     if options.out is None:
-        sys.stdout.write(text.getvalue())
+        print(text.getvalue(), end="")
         return
     content = text.getvalue().encode()
     _write(

@@ -14,6 +14,7 @@ All numbers are little-endian.  Nothing is compressed, so that a file can't ask 
 memory than its own size, and nothing in it is ever executed.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -139,6 +140,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         _write_to(path, write)
         return
     path = Path(os.path.realpath(path))
+    if path.is_symlink():  # realpath has gone in a circle
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     name = f".{path.name}.{os.getpid()}.{next(_counter)}.tmp"
     temporary = path.with_name(name)
     _under_way.add(name)

@@ -429,6 +429,15 @@ def test_predictions_go_to_a_file(animals, animal_model, tmp_path, capsys):
     assert len(predictions(out.read_text())) == 80
 
 
+def test_without_a_standard_output_a_file_is_written(animals, animal_model, tmp_path):
+    out = tmp_path / "p.csv"
+    script = "import sys; sys.stdout = None; from mlp import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", script, "predict", animal_model, animals]
+    done = subprocess.run([*command, "--out", out], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(predictions(out.read_text())) == 80
+
+
 def test_probabilities_stand_beside_the_prediction(animals, animal_model, capsys):
     capsys.readouterr()
     assert run("predict", animal_model, animals, "--proba") == 0

@@ -469,6 +469,15 @@ def test_a_link_goes_on_pointing_to_the_file(path, tmp_path):
     assert mlp.load(path).layer_sizes == (2, 1)
 
 
+def test_a_link_to_itself_stays_one(tmp_path):
+    link = tmp_path / "link.mlp"
+    link.symlink_to(link)
+    with pytest.raises(OSError, match="symbolic links"):
+        Network([2, 1]).save(link)
+    assert link.is_symlink()
+    assert litter(link) == []
+
+
 def read_all(fifo):
     """A thread that reads what is written to the pipe, and where it puts that."""
     found = []
