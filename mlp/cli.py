@@ -35,7 +35,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mlp
 from mlp.arguments import predict_parser, train_parser
-from mlp.container import takes_bytes, write_atomically
+from mlp.container import descriptor_of, takes_bytes, write_atomically
 from mlp.progress import ProgressLine
 from mlp.tables import Table, TableError, listing, missing_values, read_table
 from mlp.tabular import (
@@ -103,11 +103,11 @@ def _check_out(path: Path | None, *inputs: Path) -> None:
     if os.path.isdir(path):
         raise TableError(f"--out {path} is a folder")
     if takes_bytes(path):  # a pipe, a device, the terminal: its folder doesn't matter
-        if not os.access(path, os.W_OK):
+        if descriptor_of(path) is None and not os.access(path, os.W_OK):
             raise TableError(f"--out {path} is not writable")
         return
     folder = Path(os.path.realpath(path)).parent  # of the file that a link points to
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise TableError(f"--out {path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK):
         raise TableError(f"--out {path}: the folder {folder} is not writable")

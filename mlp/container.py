@@ -31,7 +31,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "read", "takes_bytes", "write", "write_atomically"]
+__all__ = [
+    "FORMAT",
+    "descriptor_of",
+    "read",
+    "takes_bytes",
+    "write",
+    "write_atomically",
+]
 
 Array = NDArray[Any]
 
@@ -164,10 +171,10 @@ def takes_bytes(path: Path) -> bool:
         mode = os.stat(path).st_mode
     except OSError:
         return False
-    return not stat.S_ISREG(mode) or _descriptor(path) is not None
+    return not stat.S_ISREG(mode) or descriptor_of(path) is not None
 
 
-def _descriptor(path: Path) -> int | None:
+def descriptor_of(path: Path) -> int | None:
     """The descriptor that `path` is a name of: it may go on in the midst of a file."""
     match = OPENED.fullmatch(os.path.abspath(path))
     if match is None:
@@ -178,7 +185,7 @@ def _descriptor(path: Path) -> int | None:
 def _write_to(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     whole = io.BytesIO()  # a writer may ask for its position, which a pipe has not
     write(whole)
-    descriptor = _descriptor(path)
+    descriptor = descriptor_of(path)
     with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
         file.write(whole.getbuffer())
 

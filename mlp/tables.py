@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import os
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Sequence
@@ -107,7 +108,7 @@ def read_table(
     TableError
         If the file is missing, unreadable, ragged or without rows.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise TableError(f"no such file: {path}")
     try:
         is_archive = path.suffix.lower() == ".npz"

@@ -5,6 +5,7 @@ the fitted model, so that another file with the same columns in any order can be
 predicted.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def load_model(path: Path) -> TableModel:
     TableError
         If the file is missing or is something else.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise TableError(f"no such file: {path}")
     try:
         model = joblib.load(path)

@@ -573,6 +573,21 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     assert "none.csv" in message
 
 
+def test_names_too_long_for_a_file_are_refused(animals, animal_model, capsys):
+    name = "a" * 300
+    capsys.readouterr()
+    for arguments, message in (
+        ((name, "--target", "y"), "no such file"),
+        (("predict", name, animals), "no such file"),
+        (("predict", animal_model, animals, "--out", name), "File name too long"),
+        (
+            ("predict", animal_model, animals, "--out", f"{name}/b"),
+            "there is no folder",
+        ),
+    ):
+        assert message in error_of(capsys, *arguments)
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path, capsys):
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xd8")
