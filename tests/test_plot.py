@@ -193,8 +193,10 @@ def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
         TypeError, match=r"NetworkDisplay .* give the SiameseNetwork's twin"
     ):
         NetworkDisplay.from_estimator(model.network_)
-    with pytest.raises(ValueError, match="not kept of pairs"):
-        GradientFlowDisplay.from_estimator(model)
+    model.set_callbacks(GradientNorms()).fit(PAIRS, SAME)
+    flow = GradientFlowDisplay.from_estimator(model)
+    assert flow.layer_names[:2] == ["twin 1", "twin 2"]
+    assert len(flow.layer_names) == len(model.coefs_)
 
 
 @every_head

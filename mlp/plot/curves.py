@@ -16,6 +16,14 @@ __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
 LEGEND_LINES = 8
 
 
+def _layer_names(estimator: Any, n_layers: int) -> list[str]:
+    """Of a network's layers, or of a twin's and its head's."""
+    if judges_pairs(estimator):
+        parts = zip(("twin", "head"), estimator.network_.networks, strict=False)
+        return [f"{who} {k + 1}" for who, net in parts for k in range(len(net.coefs))]
+    return [*(f"hidden {k}" for k in range(1, n_layers)), "output"]
+
+
 def _unit(estimator: Any) -> str:
     """What the solver counts."""
     full = getattr(estimator, "solver", None) in FULL_BATCH_SOLVERS
@@ -221,16 +229,13 @@ class GradientFlowDisplay:
         if not norms:
             network_of(estimator, cls.__name__)
             raise ValueError(
-                f"{cls.__name__} needs gradient_norms_, which are not kept of pairs"
-                if judges_pairs(estimator)
-                else f"{cls.__name__} needs gradient_norms_: call "
+                f"{cls.__name__} needs gradient_norms_: call "
                 "set_callbacks(mlp.progress.GradientNorms()) before fit"
             )
-        n_layers = len(norms[0])
-        names = [f"hidden {k}" for k in range(1, n_layers)]
+        names = _layer_names(estimator, len(norms[0]))
         display = cls(
             norms=np.asarray(norms),
-            layer_names=[*names, "output"],
+            layer_names=names,
             unit=_unit(estimator),
         )
         return display.plot(ax, **kwargs)
