@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
@@ -16,7 +17,13 @@ from sklearn.base import clone
 from small_data import both, either_dtype, make_data
 
 import mlp
-from mlp import MLPClassifier, MLPRegressor
+from mlp import (
+    MLPAutoencoder,
+    MLPClassifier,
+    MLPRegressor,
+    MultiTaskClassifier,
+    SiameseClassifier,
+)
 from mlp.estimators import checkpoint as module
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -439,3 +446,88 @@ def test_a_run_goes_on_beside_a_copy_of_its_file(path, tmp_path):
     crashed(small(), path)
     other = shutil.copy(path, tmp_path / "copy.mlp")
     assert same(small().fit(X, Y, checkpoint=other), small().fit(X, Y))
+
+
+# -- the same samples, given in another way --
+
+
+class Mine(np.ndarray):
+    pass
+
+
+def frame(values):
+    return pd.DataFrame(values, columns=list("abcd"))
+
+
+NAMES = np.where(Y, "yes", "no")
+BOTH = np.c_[Y, X[:, 0] > 0]
+PAIRS = np.stack([X, X[::-1]], axis=1)
+#: what is trained on the samples of a run, and the same when it goes on
+GIVEN = {
+    "lists": ((X, Y), (X.tolist(), Y.tolist())),
+    "several labels": ((X, BOTH), (X, scipy.sparse.csr_array(BOTH.astype(bool)))),
+    "an array of a class of its own": ((X, Y), (X.view(Mine), Y.view(Mine))),
+    "columns": ((X, Y), (np.asfortranarray(X), Y[:, None])),
+    "narrow integers": ((X, Y), (X, Y.astype(np.int8))),
+    "objects": ((X, NAMES.astype(object)), (X, NAMES.tolist())),
+    "a frame": ((frame(X), pd.Series(Y)), (frame(X), pd.DataFrame({"y": Y}))),
+    "CSC": (
+        (scipy.sparse.csr_array(X), Y, np.ones(80)),
+        (scipy.sparse.csc_matrix(X), Y, [1] * 80),
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), GIVEN.values(), ids=GIVEN)
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_the_same_values_go_on_however_they_are_given(first, then, path):
+    model = small()
+    crashed(model, path, data=first)
+    assert same(clone(model).fit(*then, checkpoint=path), clone(model).fit(*then))
+
+
+OF_OTHERS = {
+    "numbers": (MLPRegressor, (X, Y), (X.tolist(), Y.astype(float))),
+    "columns": (MLPRegressor, (X, X[:, :2]), (X, pd.DataFrame(X[:, :2]))),
+    "inputs": (MLPAutoencoder, (X,), (X.tolist(),)),
+    "tasks": (MultiTaskClassifier, (X, BOTH), (X, BOTH.tolist())),
+    "pairs": (SiameseClassifier, (PAIRS, Y), (PAIRS.tolist(), Y.tolist())),
+}
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "first", "then"), OF_OTHERS.values(), ids=OF_OTHERS
+)
+def test_other_estimators_samples_go_on_as_lists_too(Estimator, first, then, path):
+    model = Estimator(5, max_iter=9, tol=0.0, random_state=0)
+    crashed(model, path, data=first)
+    assert same(clone(model).fit(*then, checkpoint=path), clone(model).fit(*then))
+
+
+def test_how_things_are_printed_is_not_part_of_the_run(path, monkeypatch):
+    data = frame(X), pd.Series(Y, name="label")
+    validation = {"X_val": frame(X[:20]), "y_val": data[1][:20]}
+    crashed(small(early_stopping=True), path, data=data, **validation)
+    monkeypatch.setenv("COLUMNS", "31")
+    with (
+        np.printoptions(precision=2, threshold=5),
+        pd.option_context("display.max_rows", 6, "display.precision", 2),
+    ):
+        resumed = small(early_stopping=True)
+        resumed.fit(*data, checkpoint=path, **validation)
+    assert same(resumed, small(early_stopping=True).fit(*data, **validation))
+
+
+def test_values_that_only_the_scores_see_are_part_of_the_run(path):
+    model, y = small(MLPRegressor, early_stopping=True), X[:, 0]
+    crashed(model, path, data=(X.astype(np.float32), y))
+    refused(model, path, "other values", (X.astype(np.float32), y * (1 + 1e-12)))
+
+
+@pytest.mark.parametrize("at", [(0, 0), (40, 2), (79, 3)])
+def test_one_other_value_in_the_middle_of_a_frame_is_refused(at, path):
+    """Where no printed frame would show it."""
+    crashed(small(), path, data=(frame(X), Y))
+    other = X.copy()
+    other[at] = np.nextafter(other[at], 9)
+    refused(small(), path, "have other values", (frame(other), Y))

@@ -33,6 +33,8 @@ PASSING = ("_random_generator", "_validates", "_cut")
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
 #: what a file says about its run: `_write`
 RUN = ("data", "random_generator", "order", "validation", "last", "best", "finished")
+#: what `Targets` keep as it was given: what trains is in `values` and `labels`
+RAW = ("given", "y")
 #: rows that are hashed at once
 ROWS = 4096
 
@@ -114,7 +116,8 @@ class Checkpoint:
         else:
             estimator._random_generator = generator
         # the network is a new one of the same kind: what it has learnt is put into it
-        state = {k: v for k, v in io.state_of(saved).items() if k != "network_"}
+        # and what `fit` has found in the data is as these data have it, dtypes included
+        state = io.state_of(saved, ("network_", *FOUND))
         vars(estimator).update(state)
         self._put_back(estimator.network_, run["last"])
         self.order, self.validation = run["order"], run["validation"]
@@ -157,8 +160,8 @@ class Checkpoint:
                     f"{self._name} holds a run with {name}={before!r}, not {now!r}; {other}"
                 )
         for name in FOUND:
-            now, before = (getattr(e, name, None) for e in (estimator, saved))
-            if _bytes(now) != _bytes(before):
+            now, before = (_listed(getattr(e, name, None)) for e in (estimator, saved))
+            if now != before:
                 raise ValueError(
                     f"{self._name} holds a run with {name}={before}, here it is {now}; "
                     f"{other}"
@@ -269,29 +272,42 @@ def _bytes(value: Any) -> bytes:
     return b"".join([text.encode(), repr(arrays).encode(), *map(_raw, encoder.arrays)])
 
 
+def _listed(found: Any) -> Any:
+    """Arrays as lists: the same for values that are equal in another dtype."""
+    if isinstance(found, list):
+        return [_listed(part) for part in found]
+    return found.tolist() if isinstance(found, np.ndarray) else found
+
+
 def _raw(array: Array) -> bytes:
     return np.ascontiguousarray(array).tobytes()
 
 
 def _fingerprint(targets: Targets, held_out: Targets | None) -> str:
-    """Number of samples, and a checksum of all that is known of them."""
+    """Number of samples, and a checksum of the values that `fit` works on."""
     hashed = hashlib.sha256()
 
     def take_in(part: Any) -> None:
         if is_dataclass(part):
             for field in fields(part):
-                take_in(getattr(part, field.name))
+                if field.name not in RAW:
+                    take_in(getattr(part, field.name))
         elif hasattr(part, "indptr"):
             for array in (part.data, part.indices, part.indptr):
                 take_in(array)
-        elif isinstance(part, np.ndarray) and part.dtype != object:
-            hashed.update(f"{part.dtype.str}{part.shape}".encode())
+        elif isinstance(part, np.ndarray):
+            # integers of another width are the same integers
+            dtype = np.dtype(np.int64) if part.dtype.kind in "iu" else part.dtype
+            hashed.update(f"{dtype.str}{part.shape}".encode())
             for at in range(0, len(part), ROWS):
-                hashed.update(_raw(part[at : at + ROWS]))
+                hashed.update(_raw(part[at : at + ROWS].astype(dtype, copy=False)))
         else:
-            told = part.tolist() if isinstance(part, np.ndarray) else part
-            hashed.update(repr(told).encode())
+            hashed.update(_bytes(part))
 
-    take_in(targets)
-    take_in(held_out)
+    for samples in (targets, held_out):
+        take_in(samples)
+        if samples is None or samples.y is None or samples.labels is not None:
+            continue
+        if samples.y.dtype.kind in "biuf":  # scores see more digits than `values` has
+            take_in(samples.y.astype(np.float64, copy=False))
     return f"{targets.X.shape[0]} {hashed.hexdigest()}"
