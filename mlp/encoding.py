@@ -201,10 +201,8 @@ class Encoder:
             return {"Network": self._network(value, where)}
         if type(value) is RandomState:
             return {"RandomState": self._random_state(value, where)}
-        if getattr(value, "format", None) == "csr" and hasattr(value, "indptr"):
-            parts = (value.data, value.indices, value.indptr)
-            is_array = name == "csr_array"
-            return {"csr": [is_array, list(value.shape), self._items(parts, where)]}
+        if hasattr(value, "tocsr"):
+            return {"csr": self._sparse(value, where)}
         if name in OBJECTS and type(value) is _class_of(name):
             return {
                 name: {a: self(getattr(value, a), where) for a in _attributes(name)}
@@ -215,6 +213,19 @@ class Encoder:
                 f"{where}={value!r} is not something that a file can hold"
             )
         return written
+
+    def _sparse(self, value: Any, where: str) -> Any:
+        """A sparse array of any format, as CSR."""
+        from scipy.sparse import issparse, sparray
+
+        if not issparse(value) or value.ndim != 2 or value.dtype.kind not in "biufc":
+            raise Unsupported(f"{where} is no sparse matrix of numbers")
+        csr, limits = value.tocsr(), np.iinfo(np.int32)
+        places = [csr.indices, csr.indptr]
+        if max(csr.nnz, *csr.shape) <= limits.max:  # as narrow as they come back
+            places = [array.astype(np.int32, copy=False) for array in places]
+        parts = self._items([csr.data, *places], where)
+        return [isinstance(value, sparray), list(csr.shape), parts]
 
     def _random_state(self, rng: RandomState, where: str) -> Any:
         state: Any = rng.get_state(legacy=False)

@@ -531,3 +531,30 @@ def test_one_other_value_in_the_middle_of_a_frame_is_refused(at, path):
     other = X.copy()
     other[at] = np.nextafter(other[at], 9)
     refused(small(), path, "have other values", (frame(other), Y))
+
+
+# -- parameters that are compared, whatever they are --
+
+FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
+HALF = np.arange(24).reshape(4, 6) < 12
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_another_connectivity_is_refused_in_every_format(form, path):
+    def wired(mask):
+        sparse = getattr(scipy.sparse, f"{form}_array")(mask)
+        return small(connectivity=[sparse, None, None])
+
+    crashed(wired(HALF), path)
+    refused(wired(~HALF), path, "holds a run with connectivity=")
+    resumed = wired(HALF).fit(X, Y, checkpoint=path)
+    assert same(resumed.network, wired(HALF).fit(X, Y).network)
+
+
+def test_wide_indices_do_not_make_another_connectivity(path):
+    mask = scipy.sparse.csr_matrix(HALF)
+    mask.indices, mask.indptr = (
+        a.astype(np.int64) for a in (mask.indices, mask.indptr)
+    )
+    crashed(small(connectivity=[mask, None, None]), path)
+    small(connectivity=[mask, None, None]).fit(X, Y, checkpoint=path)

@@ -687,5 +687,34 @@ def write_references():
         np.savez_compressed(f"{path}.npz", **arrays)
 
 
+# -- sparse arrays of any format --
+
+MASK = np.arange(20).reshape(4, 5) % 3 > 0
+
+
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+@pytest.mark.parametrize("form", ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"])
+def test_connectivity_of_any_sparse_format_comes_back(form, kind, path):
+    given = getattr(scipy.sparse, f"{form}_{kind}")(MASK)
+    model = small_fit(connectivity=[given, None, None])
+    model.save(path, training_state=True)
+    back = mlp.load(path)
+    assert isinstance(back.connectivity[0], getattr(scipy.sparse, f"csr_{kind}"))
+    assert_array_equal(back.connectivity[0].toarray(), MASK)
+    assert same(back.partial_fit(X, Y).network, model.partial_fit(X, Y).network)
+
+
+class Sparse:
+    def tocsr(self):
+        raise NotImplementedError
+
+
+def test_sparse_arrays_of_another_kind_are_left_out(path):
+    for given in (scipy.sparse.coo_array(np.eye(4).astype("g")), Sparse()):
+        MLPClassifier(connectivity=[given]).save(path)
+        with pytest.raises(ValueError, match="hold connectivity"):
+            mlp.load(path)
+
+
 if __name__ == "__main__":
     write_references()
