@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ import scipy.sparse
 from numpy.testing import assert_array_equal
 from sameness import same
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import fbeta_score, make_scorer
 from small_data import both, either_dtype, make_data
 
 import mlp
@@ -558,3 +561,96 @@ def test_wide_indices_do_not_make_another_connectivity(path):
     )
     crashed(small(connectivity=[mask, None, None]), path)
     small(connectivity=[mask, None, None]).fit(X, Y, checkpoint=path)
+
+
+class Rate:
+    """A learning rate with a state."""
+
+    def __init__(self, initial, **more):
+        self.initial = initial
+        self.more = more
+
+    def __call__(self, epochs):
+        self.asked = epochs  # what training does to it is no other state
+        return self.initial / 2**epochs
+
+    def method(self, epochs):
+        return self.initial
+
+
+class Locked(Rate):
+    """Nobody can copy it."""
+
+    def __reduce_ex__(self, protocol):
+        raise RuntimeError("no copies")
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Options(dict):
+    pass
+
+
+def powers(base, epochs):
+    return 0.01 / base**epochs
+
+
+#: what a file can't hold, and another of the same name
+ALIKE = {
+    "an attribute": ("learning_rate", lambda rate: Rate(rate)),
+    "an array": ("learning_rate", lambda rate: Rate(0.1, array=np.full(3, rate))),
+    "a method": ("learning_rate", lambda rate: Rate(rate).method),
+    "a partial function": ("learning_rate", lambda rate: partial(powers, 1 + rate)),
+    "a function within": ("learning_rate", lambda rate: partial(
+        halved if rate > 0.01 else wilder)),
+    "a dict's contents": ("class_weight", lambda rate: Options({0: 1, 1: 1 + rate})),
+    "a scorer": ("scoring", lambda rate: make_scorer(fbeta_score, beta=1 + rate)),
+    "a frozen model": ("base", lambda rate: FrozenEstimator(
+        MLPClassifier((6, 6), alpha=rate, max_iter=2, random_state=0).fit(X, Y))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make"), ALIKE.values(), ids=ALIKE)
+def test_objects_with_another_state_are_refused(name, make, path):
+    def model(rate):
+        return small(early_stopping=name == "scoring", **{name: make(rate)})
+
+    crashed(model(0.02), path)
+    refused(model(1e-6), path, f"holds a run with another {name}: it was a .* too")
+    resumed = model(0.02).fit(X, Y, checkpoint=path)
+    assert same(resumed.network, model(0.02).fit(X, Y).network)
+
+
+def test_what_cannot_be_looked_into_is_compared_by_its_name(path):
+    for first, then in (
+        (lambda _: 0.1, lambda _: 0.1),
+        (Locked(0.1), Locked(0.2)),
+        (Rate(0.1, function=lambda: 1), Rate(0.1, function=lambda: 1)),
+    ):
+        crashed(small(learning_rate=first), path)
+        small(learning_rate=then).fit(X, Y, checkpoint=path)
+        path.unlink()
+
+
+def test_a_new_process_finds_the_same_objects(path):
+    """No address is in what is compared, nor which of its parts are one object."""
+    script = """
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from test_checkpoint import *
+        model = small(learning_rate=Rate(0.1, names=["a", "b"], text="a", inner=Rate(2)))
+        crashed(model, sys.argv[1])
+    """
+    folder = os.path.dirname(__file__)
+    command = [sys.executable, "-c", textwrap.dedent(script), path, folder]
+    subprocess.run(command, check=True)
+    text = "".join(["a"])  # another object than the "a" in the list
+    rate = Rate(0.1, names=["a", "b"], text=text, inner=Rate(2))
+    small(learning_rate=rate).fit(X, Y, checkpoint=path)
+
+
+def test_a_run_of_another_version_is_named_so(path, monkeypatch):
+    crashed(small(), path)
+    monkeypatch.setattr(module, "RUN", (*module.RUN, "news"))
+    refused(small(), path, "its run is incomplete, or of another mlp")

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import pickle
 import time
 import warnings
 from dataclasses import fields, is_dataclass
+from io import BytesIO
 from numbers import Integral, Real
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,16 @@ PASSING = ("_random_generator", "_validates", "_cut")
 #: what `fit` has found in the data before it trains
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
 #: what a file says about its run: `_write`
-RUN = ("data", "random_generator", "order", "validation", "last", "best", "finished")
+RUN = (
+    "data",
+    "outside",
+    "random_generator",
+    "order",
+    "validation",
+    "last",
+    "best",
+    "finished",
+)
 #: what `Targets` keep as it was given: what trains is in `values` and `labels`
 RAW = ("given", "y")
 #: rows that are hashed at once
@@ -74,6 +86,7 @@ class Checkpoint:
         if not os.path.isdir(folder):
             raise ValueError(f"{name}: there is no folder {folder}")
         self._name, self._data = name, ""
+        self._outside = _outside(estimator)  # now: training may change objects
         self._last = time.monotonic()
         self._run: dict[str, Any] = {}
         self.order: Array | None = None
@@ -109,7 +122,7 @@ class Checkpoint:
                 f"{self._name} holds a {type(saved).__name__}, not a "
                 f"{type(estimator).__name__}"
             )
-        self._compare(estimator, saved, run["data"], outside)
+        self._compare(estimator, saved, run, outside)
         generator = run["random_generator"]
         if isinstance(estimator.random_state, RandomState):
             estimator.random_state.set_state(generator.get_state(legacy=False))
@@ -141,18 +154,27 @@ class Checkpoint:
                 f"{self._name} holds a saved model, not a run; give another path"
             )
         if not isinstance(header["run"], dict) or {*header["run"]} != {*RUN}:
-            raise ValueError(f"{self._name} is no valid file: its run is incomplete")
+            raise ValueError(
+                f"{self._name} is no valid file: its run is incomplete, or of another mlp"
+            )
         return saved, header["run"], header["outside"]
 
     def _compare(
-        self, estimator: Any, saved: Any, data: str, outside: dict[str, str]
+        self, estimator: Any, saved: Any, run: dict[str, Any], outside: dict[str, str]
     ) -> None:
         """Refuse to go on with other parameters or samples."""
         other = "delete it to start anew, or give another path"
         for name, now in estimator.get_params(deep=False).items():
             before = getattr(saved, name)
-            if name in outside:  # a function: it is the same if it has the same name
+            if name in run["outside"]:
+                if run["outside"][name] == self._outside.get(name):
+                    continue
                 before, now = outside[name], dotted(now)
+                if before == now:
+                    raise ValueError(
+                        f"{self._name} holds a run with another {name}: it was a "
+                        f"{before} too, with other attributes or contents; {other}"
+                    )
             if isinstance(now, RandomState) and isinstance(before, RandomState):
                 continue  # it goes on from where the run's stands
             if name not in FREE and _bytes(now) != _bytes(before):
@@ -166,10 +188,11 @@ class Checkpoint:
                     f"{self._name} holds a run with {name}={before}, here it is {now}; "
                     f"{other}"
                 )
-        if data != self._data:
+        if run["data"] != self._data:
+            n_before, n_now = (data.split()[0] for data in (run["data"], self._data))
             raise ValueError(
-                f"{self._name} holds a run over {data.split()[0]} samples, these are "
-                f"{self._data.split()[0]} or have other values; {other}"
+                f"{self._name} holds a run over {n_before} samples, these are {n_now} or "
+                f"have other values; {other}"
             )
 
     def _check_indices(self, n_samples: int) -> None:
@@ -230,6 +253,7 @@ class Checkpoint:
             content = io.encode_estimator(encoder, estimator, state)
         run = {
             "data": self._data,
+            "outside": self._outside,
             "random_generator": estimator._random_generator,
             "order": order,
             "validation": None if finished else self.validation,
@@ -270,6 +294,38 @@ def _bytes(value: Any) -> bytes:
     text = json.dumps([encoder.parameter(value, "value"), encoder.outside])
     arrays = [a.dtype.str + repr(a.shape) for a in encoder.arrays]
     return b"".join([text.encode(), repr(arrays).encode(), *map(_raw, encoder.arrays)])
+
+
+class _Namer(pickle.Pickler):
+    """Pickles, to be compared: functions and classes are no more than their names."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, protocol=4)
+        self.fast = True  # what is equal gives the same bytes, one object or several
+
+    def persistent_id(self, thing: Any) -> str | None:
+        """What stands in a function's or a class's place."""
+        named = hasattr(thing, "__qualname__") and not isinstance(thing, MethodType)
+        return dotted(thing) if named else None
+
+
+def _outside(estimator: Any) -> dict[str, str]:
+    """A checksum of each parameter that a file can't hold."""
+    return {
+        name: _checksum(value)
+        for name, value in estimator.get_params(deep=False).items()
+        if io.new_encoder().parameter(value, name) == {"outside": name}
+    }
+
+
+def _checksum(value: Any) -> str:
+    """Of a function's name; of what is in an object, as far as it can be pickled."""
+    file = BytesIO()
+    try:
+        _Namer(file).dump(value)
+    except Exception:  # whatever an object says when it is asked for its state
+        return dotted(value)
+    return hashlib.sha256(file.getvalue()).hexdigest()
 
 
 def _listed(found: Any) -> Any:
