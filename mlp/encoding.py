@@ -5,7 +5,8 @@ one key, which is one of `_DECODERS`: ``{"tuple": [...]}``, ``{"array": 3}``.  W
 names is looked up in tables here; no name in it is ever imported or called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib import import_module
 from math import prod
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from mlp.activations import Activation, resolve_activation
 from mlp.connectivity import Edges
+from mlp.losses import resolve_loss
 from mlp.network import Network
 
-__all__ = ["Decoder", "Encoder", "Unsupported", "dotted"]
+__all__ = ["Decoder", "Encoder", "Unsuitable", "Unsupported", "dotted"]
 
 Array = NDArray[Any]
 
@@ -86,6 +88,10 @@ STATE_WORDS = 624
 
 class Unsupported(ValueError):
     """A value that a file can't hold."""
+
+
+class Unsuitable(ValueError):
+    """A value given for what a file doesn't hold, of which nothing can be made."""
 
 
 def _class_of(name: str) -> Any:
@@ -279,8 +285,8 @@ def _finite(array: Array) -> bool:
 class Decoder:
     """Makes values again from what an `Encoder` made of them.
 
-    Whatever is wrong raises some exception; nothing is allocated beyond the size of what
-    is given.
+    Whatever is wrong raises some exception, `Unsuitable` if it is not the file that is
+    wrong; nothing is allocated beyond the size of what is given.
 
     Parameters
     ----------
@@ -366,6 +372,20 @@ class Decoder:
     def _given(self, name: str) -> Any:
         return self._outside[name]
 
+    @contextmanager
+    def _blaming(self, *nodes: Any) -> Iterator[None]:
+        """If nothing can be made of these, the one from outside is to blame."""
+        try:
+            yield
+        except Exception as error:
+            for node in nodes:
+                if isinstance(node, dict) and "outside" in node:
+                    name = node["outside"]
+                    raise Unsuitable(
+                        f"{name}={self._outside[name]!r} can't be used: {error}"
+                    ) from error
+            raise
+
     def _csr(self, content: Any) -> Any:
         from scipy.sparse import csr_array, csr_matrix
 
@@ -398,7 +418,8 @@ class Decoder:
         values = {a: self(node) for a, node in content.items()}
         if name in _MAKERS:
             return _MAKERS[name](**values)
-        made = _class_of(name)(**values)
+        with self._blaming(*content.values()):
+            made = _class_of(name)(**values)
         vars(made).update(values)
         return made
 
@@ -427,12 +448,15 @@ class Decoder:
             _check_statistics(array, n)
         if not _finite(params):
             raise ValueError("the network's parameters are not finite")
+        output = _activation(parts["output_activation"])
+        with self._blaming(content["loss"]):
+            resolve_loss(parts["loss"], output.name, **parts["loss_arguments"])
         network = Network(
             activation=[
                 tuple(map(_activation, f)) if isinstance(f, list) else _activation(f)
                 for f in parts["activations"]
             ],
-            output_activation=_activation(parts["output_activation"]),
+            output_activation=output,
             loss=parts["loss"],
             connectivity=[edges and self._edges(edges) for edges in parts["edges"]]
             if "edges" in parts

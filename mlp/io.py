@@ -12,7 +12,7 @@ from threading import RLock
 from typing import Any
 
 from mlp import __version__, container
-from mlp.encoding import Decoder, Encoder
+from mlp.encoding import Decoder, Encoder, Unsuitable
 from mlp.network import Network
 
 __all__ = ["SaveMixin", "load", "save"]
@@ -151,7 +151,8 @@ def load(path: Any, **outside: Any) -> Any:
     path : str or path-like
     **outside : object
         Values of the parameters that the file doesn't hold, such as the functions that were
-        given as `loss` or `augment`; None will do for what is no longer needed.
+        given as `loss` or `augment`; None will do for what is no longer needed: without
+        its loss, a model still predicts.
 
     Returns
     -------
@@ -200,6 +201,8 @@ def read(path: Any, outside: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         content = decoder(header["content"])
         header["run"] = decoder(header.get("run"))
         decoder.finish()
+    except Unsuitable as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # whoever can compute a checksum can write anything
         raise ValueError(f"{path} is no valid file: {error}") from error
     return content, header

@@ -63,6 +63,8 @@ class Loss:
     @property
     def specification(self) -> Any:
         """What `resolve_loss` makes this loss from."""
+        if self.function is not_given:
+            return None
         return self.function or self.name
 
     def core(self, output_activation: str, n_outputs: int) -> dict[str, Any]:
@@ -91,14 +93,23 @@ def resolve_loss(
 ) -> Loss:
     """The loss of that name, checked against the output it is to be used with.
 
+    Parameters
+    ----------
+    name : str, callable or None
+        None: whoever only predicts needs none.
+    output_activation : str
+    huber_delta, quantile : float
+
     Raises
     ------
     ValueError
         For an unknown name, an output the loss is not defined on, a parameter out of range.
     """
+    if name is None:
+        name = not_given
     if callable(name):
         return Loss("callable", function=name)
-    if name not in LOSSES:
+    if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(
             f"loss={name!r} is not a loss; there are {', '.join(LOSSES)}, or give a "
             "callable"
@@ -118,6 +129,20 @@ def resolve_loss(
             raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
         return Loss(name, float(quantile))
     return Loss(name)
+
+
+def not_given(y_true: NDArray[Any], y_out: NDArray[Any]) -> Any:
+    """The loss of a network that was made or loaded with ``loss=None``.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    raise ValueError(
+        "the loss was not given: with loss=None a network only predicts; give its "
+        "function, for a file mlp.load(path, loss=...)"
+    )
 
 
 def check_callable(

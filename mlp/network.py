@@ -56,10 +56,11 @@ class Network(FlatParameters):
         sequences with one per node [S P65.6].
     output_activation : str or tuple, default="identity"
         Any activation, or 'softmax'.
-    loss : str or callable, default="squared_error"
+    loss : str, callable or None, default="squared_error"
         A name in `mlp.losses.LOSSES`, or a function ``(y_true, y_out) -> (values,
         gradient)`` on arrays of shape (n, n_outputs), which returns each sample's loss,
-        shape (n,), and its gradient in y_out, called once per batch [S P65.11].
+        shape (n,), and its gradient in y_out, called once per batch [S P65.11]; None for
+        a network that only predicts.
     huber_delta, quantile : float
         The parameter of the loss of that name.
     groups : sequence of int, optional

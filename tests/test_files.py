@@ -716,5 +716,75 @@ def test_sparse_arrays_of_another_kind_are_left_out(path):
             mlp.load(path)
 
 
+# -- what is given to load --
+
+
+@both
+def test_without_its_loss_a_model_predicts(Estimator, path):
+    model = small_fit(Estimator, loss=half_square, batch_norm="all")
+    model.save(path, training_state=True)
+    back = mlp.load(path, loss=None)
+    assert back.loss is None
+    assert_array_equal(back.predict(X), model.predict(X))
+    assert back.score(X, Y) == model.score(X, Y)
+    assert "loss not_given" in back.summary()
+    for call in (
+        back.network.loss,
+        back.network.gradients,
+        back.network.loss_gradients,
+    ):
+        with pytest.raises(ValueError, match=r"the loss was not given.*mlp.load"):
+            call(X, np.eye(2)[Y][:, : back.n_outputs_])
+    for train in (back.fit, back.partial_fit):
+        with pytest.raises(ValueError, match=r"'loss' parameter.*Got None"):
+            train(X, Y)
+    back.save(path)
+    assert_array_equal(mlp.load(path).predict(X), model.predict(X))
+    again = pickle.loads(pickle.dumps(back))
+    assert_array_equal(again.predict(X), model.predict(X))
+
+
+def test_without_its_loss_a_network_predicts(path):
+    network = Network([4, 3, 1], loss=half_square)
+    network.params[:] = np.linspace(-1, 1, network.params.size)
+    network.save(path)
+    back = mlp.load(path, loss=None)
+    assert_array_equal(back.forward(X), network.forward(X))
+    assert_array_equal(back.folded().copy().forward(X), network.forward(X))
+    assert_array_equal(back.jacobian(X), network.jacobian(X))
+    with pytest.raises(ValueError, match="the loss was not given"):
+        back.loss(X, Y)
+
+
+def constant(epochs):
+    return 0.01
+
+
+def endless(epochs):
+    return float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("loss", 5, "loss=5 can't be used: loss=5 is not a loss; there are"),
+        ("loss", [1], r"loss=\[1\] can't be used: loss=\[1\] is not a loss"),
+        ("loss", "poisson", "loss='poisson' can't be used: .* needs output_activation"),
+        (
+            "learning_rate",
+            endless,
+            r"endless .*can't be used: learning_rate\(3\) return",
+        ),
+    ],
+)
+def test_what_the_caller_gives_wrong_is_not_the_files_fault(name, value, message, path):
+    functions = {"loss": half_square, "learning_rate": constant}
+    small_fit(MLPRegressor, **functions).save(path, training_state=True)
+    with pytest.raises(ValueError, match=message) as caught:
+        mlp.load(path, **{**functions, name: value})
+    assert "no valid file" not in str(caught.value)
+    mlp.load(path, **functions)
+
+
 if __name__ == "__main__":
     write_references()
