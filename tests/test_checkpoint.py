@@ -411,6 +411,28 @@ def test_a_folder_that_is_not_there_is_noticed_before_training(tmp_path):
         small().fit(X, Y, checkpoint=tmp_path / "none" / "run.mlp")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", "checkpoint='' names no file"),
+        ("new/", "checkpoint='new/' names no file"),
+        ("a\0b", "names no file"),
+        (".", r"checkpoint='\.' is a folder"),
+        ("old", "checkpoint='old' is a folder"),
+        (("old", 5), "checkpoint='old' is a folder"),
+    ],
+)
+def test_a_path_of_no_file_is_noticed_before_training(
+    given, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    counter = At(None, None)
+    with pytest.raises(ValueError, match=message):
+        small().set_callbacks(counter).fit(X, Y, checkpoint=given)
+    assert counter.epochs == 0
+
+
 def test_a_full_disk_does_not_cost_the_training(path, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left on device")

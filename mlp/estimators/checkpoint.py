@@ -82,9 +82,7 @@ class Checkpoint:
                 f"{name} and warm_start=True both say what to go on from; use one"
             )
         io.check_class(estimator)
-        folder = os.path.dirname(os.path.abspath(self.path))
-        if not os.path.isdir(folder):
-            raise ValueError(f"{name}: there is no folder {folder}")
+        _check_place(os.fspath(self.path), name)
         self._name, self._data = name, ""
         self._outside = _outside(estimator)  # now: training may change objects
         self._last = time.monotonic()
@@ -286,6 +284,17 @@ def _parsed(given: Any) -> tuple[Any, Any, str]:
             f"(path, n, 'seconds') with n > 0; got {given!r}"
         )
     return path, every, unit
+
+
+def _check_place(path: str, name: str) -> None:
+    """Refuse what no file can be written to, before anything is trained."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.basename(path) or "\0" in path:
+        raise ValueError(f"{name} names no file; it must be the path of one")
+    if os.path.isdir(path):
+        raise ValueError(f"{name} is a folder; it must be the path of a file")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{name}: there is no folder {folder}")
 
 
 def _bytes(value: Any) -> bytes:
