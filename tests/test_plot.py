@@ -193,7 +193,6 @@ def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
         TypeError, match=r"NetworkDisplay .* give the SiameseNetwork's twin"
     ):
         NetworkDisplay.from_estimator(model.network_)
-    model.set_callbacks(GradientNorms()).fit(PAIRS, SAME)
     flow = GradientFlowDisplay.from_estimator(model)
     assert flow.layer_names[:2] == ["twin 1", "twin 2"]
     assert len(flow.layer_names) == len(model.coefs_)
