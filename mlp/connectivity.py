@@ -130,7 +130,8 @@ def _edges(entry: Mask, n_in: int, n_out: int, name: str) -> Edges | None:
         return entry
     if hasattr(entry, "tocoo"):
         _check_shape(entry.shape, n_in, n_out, name)
-        coo = entry.tocoo()
+        coo = entry.tocoo(copy=True)
+        coo.sum_duplicates()
         there = coo.data != 0
         inputs, outputs = coo.coords if hasattr(coo, "coords") else (coo.row, coo.col)
         pairs = np.unique(np.stack([inputs[there], outputs[there]]), axis=1)

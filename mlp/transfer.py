@@ -13,7 +13,14 @@ import numpy as np
 from mlp.connectivity import assign
 from mlp.network import Network
 
-__all__ = ["frozen_layers", "leading_frozen", "put_back", "tail", "take_over"]
+__all__ = [
+    "frozen_layers",
+    "leading_frozen",
+    "put_back",
+    "tail",
+    "take_back",
+    "take_over",
+]
 
 
 def frozen_layers(freeze: int | Sequence[bool], n_layers: int) -> tuple[bool, ...]:
@@ -166,6 +173,12 @@ def put_back(network: Network, short: Network, n: int) -> None:
     """Copy the parameters of the `tail` behind layer n into the network."""
     _copy_parameters(short, network, n, back=True)
     network.refold()
+
+
+def take_back(short: Network, network: Network, n: int) -> None:
+    """Copy the network's parameters behind layer n into its `tail`."""
+    _copy_parameters(short, network, n, back=False)
+    short.refold()
 
 
 def _copy_parameters(short: Network, network: Network, n: int, *, back: bool) -> None:

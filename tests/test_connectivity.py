@@ -359,3 +359,11 @@ def test_derivatives_of_a_trained_network(kind):
         units = np.eye(net.params.size)
         exact = [net.hessian_vector_product(X, Y, e) @ e for e in units]
         assert_allclose(net.hessian_diagonal(X, Y), exact, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["coo", "csr", "csc"])
+def test_entries_of_a_sparse_array_that_cancel_are_no_connection(form):
+    twice = ([1, -1, 1, 1], ([0, 0, 1, 2], [0, 0, 1, 0]))
+    mask = sp.coo_array(twice, shape=(3, 2)).asformat(form)
+    edges = resolve_connectivity([mask], [3, 2])[0]
+    assert list(zip(edges.rows, edges.to, strict=True)) == [(1, 1), (2, 0)]

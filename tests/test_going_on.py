@@ -224,3 +224,42 @@ def test_callbacks_are_taken_down_after_a_partial_fit(model):
     model.partial_fit(samples, y, **known)
     assert listener.heard == ("setup", "teardown")
     assert not [name for name in vars(model) if name.startswith("_callback_fit")]
+
+
+class Assigns:
+    """Sets the last layer to 0 after an epoch, in place or by another array."""
+
+    def __init__(self, epoch, in_place):
+        self.epoch, self.in_place, self.ended = epoch, in_place, 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended += 1
+        if self.ended == self.epoch and self.in_place:
+            estimator.coefs_[-1][:] = 0
+        elif self.ended == self.epoch:
+            estimator.coefs_[-1] = np.zeros_like(estimator.coefs_[-1])
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("freeze", [0, 1])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_training_goes_on_from_what_a_callback_assigns(solver, freeze, in_place):
+    options = {"solver": solver, "freeze": freeze, **SHORT}
+    model = MLPClassifier((5, 4), **options).set_callbacks(Assigns(2, in_place))
+    model.fit(X, LABELS)
+    parts = MLPClassifier((5, 4), **options).set_params(max_iter=2).fit(X, LABELS)
+    other = MLPClassifier((5, 4), **options).fit(X, LABELS)
+    assert model.loss_curve_[:2] == parts.loss_curve_ == other.loss_curve_[:2]
+    assert model.loss_curve_[2] != other.loss_curve_[2]
+    assert model.coefs_[-1].any()  # it was trained on
+    assert np.abs(model.coefs_[-1]).max() < np.abs(other.coefs_[-1]).max() / 2
+    np.testing.assert_array_equal(model.coefs_[-1], model.network.coefs[-1])

@@ -43,11 +43,11 @@ class Announcer:
     def _ended(self, context: Any) -> bool:
         with self._estimator._whole():
             self._estimator.network_.refold()  # a callback may predict
-            return bool(
-                context.call_on_fit_task_end(
-                    **self._task, reconstruction_attributes=self._fitted_so_far
-                )
+            stops = context.call_on_fit_task_end(
+                **self._task, reconstruction_attributes=self._fitted_so_far
             )
+            self._estimator._adopt_parameters()  # what a callback has assigned
+            return bool(stops)
 
     def _fitted_so_far(self) -> dict[str, Any]:
         """What sets a copy of the estimator apart: it must not change with the original."""

@@ -30,7 +30,7 @@ from mlp.solvers import Risk, minimize
 from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
 from mlp.training import Optimizer, Penalties, StochasticRun
-from mlp.transfer import leading_frozen, put_back, tail
+from mlp.transfer import leading_frozen, put_back, tail, take_back
 
 __all__ = ["Course"]
 
@@ -110,6 +110,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
         del self._cut
         try:
             yield
+            take_back(trained, cut[0], cut[1])
         finally:
             self._use(trained)
             self._cut = cut
