@@ -193,6 +193,11 @@ class Network(FlatParameters):
         self.input_scale: Any = None
         self.output_shift: Any = None
         self.output_scale: Any = None
+        self._set_parameters(params)
+        self.refold()
+
+    def _set_parameters(self, params: Array | None) -> None:
+        """`params` as it is, or new ones; fresh ones are zeros, and what must not be 0."""
         n_params = (
             self.n_weights
             + sum(self.layer_sizes[1:])
@@ -219,7 +224,6 @@ class Network(FlatParameters):
             self.tie()
         if fresh and self.has_rbf:
             self.intercepts[0][:] = 1
-        self.refold()
 
     def _set_topology(self, connectivity: Connectivity | None, tied: bool) -> None:
         self.edges: list[Edges | None] = resolve_connectivity(
