@@ -167,6 +167,15 @@ class Course(CallbackSupportMixin, BaseEstimator):
             )
         return np.ascontiguousarray(training), validation
 
+    def _hold_out(self, targets: Targets, validation: Array) -> Targets:
+        held_out = targets.take(validation)
+        if held_out.sample_weight is not None and not held_out.sample_weight.any():
+            raise ValueError(
+                f"early_stopping=True holds out {len(validation)} samples, whose "
+                "sample_weight are all 0; increase validation_fraction, or give X_val"
+            )
+        return held_out
+
     def _batch_size(self, n_samples: int) -> int:
         if self.batch_size == "auto":
             return min(200, n_samples)
@@ -222,12 +231,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
         elif self.early_stopping and held_out is None:
             training, validation = self._split(targets)
         if validation is not None:
-            held_out = targets.take(validation)
-            if held_out.sample_weight is not None and not held_out.sample_weight.any():
-                raise ValueError(
-                    f"early_stopping=True holds out {len(validation)} samples, whose "
-                    "sample_weight are all 0; increase validation_fraction, or give X_val"
-                )
+            held_out = self._hold_out(targets, validation)
         self._watch(validates=held_out is not None)
         run = self._start_run(targets, training)
         pocket = None

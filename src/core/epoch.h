@@ -239,6 +239,22 @@ INLINE size_t batch_length(const plan_t *p, const data_t *d, const epoch_t *e, s
     return p->joins_last && rest == length + 1 ? rest : length;
 }
 
+/* The gradient of a batch, piece by piece; its summed loss to thread 0.  Nonzero if a callback
+ * failed. */
+static int whole_gradient(const plan_t *p, const plan_t *q, const data_t *d, size_t position,
+                          size_t length, double scale, size_t tid, double *loss)
+{
+    int failed = 0;
+    for (size_t done = 0; done < length && !failed;) {
+        const size_t rows = min_size(p->batch, length - done);
+        failed = batch_gradient(q, d, position, position + done, rows, scale, done > 0, 1, tid);
+        if (tid == 0)
+            *loss += sum_losses(p, rows);
+        done += rows;
+    }
+    return failed;
+}
+
 static void epoch_thread(void *arg, size_t tid, size_t n_threads)
 {
     const epoch_job *job = arg;
@@ -261,7 +277,6 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
         const double weight_sum = batch_weight(d, position, length);
         const double scale = weight_sum > 0 ? 1 / weight_sum : 0;
         double loss = 0;
-        int failed = 0;
         if (p->thin) {
             if (tid == 0)
                 thin_draw(p, position, goes_sparse(p, d));
@@ -269,15 +284,7 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
             thin_gather(p, tid);
             wait_all(p);
         }
-        for (size_t done = 0; done < length && !failed;) {
-            const size_t rows = min_size(p->batch, length - done);
-            failed = batch_gradient(q, d, position, position + done, rows, scale, done > 0, 1,
-                                    tid);
-            if (tid == 0)
-                loss += sum_losses(p, rows);
-            done += rows;
-        }
-        if (failed) { /* only with one thread */
+        if (whole_gradient(p, q, d, position, length, scale, tid, &loss)) { /* one thread */
             e->failed = e->stop = 1;
             break;
         }
