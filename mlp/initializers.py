@@ -134,7 +134,13 @@ def draw(
             n = max(edges.n, 1)
             fans = Fans(n / n_out, n / n_in, (edges.n,), n_out)
         return INITIALIZERS[init](rng, fans, activation)
-    weights, offsets = (np.asarray(a, dtype=np.float64) for a in init(rng, n_in, n_out))
+    returned = init(rng, n_in, n_out)
+    try:
+        weights, offsets = (np.asarray(a, dtype=np.float64) for a in returned)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"init must return two arrays, weights and offsets, not {returned!r}"
+        ) from error
     if weights.shape != (n_in, n_out) or offsets.shape != (n_out,):
         raise ValueError(
             f"init returned shapes {weights.shape} and {offsets.shape}, "

@@ -162,9 +162,13 @@ def check_callable(
         (NaN) get through to either.
     """
     y_true, y_out = y_true.astype(np.float64), y_out.astype(np.float64)
-    values, gradient = (
-        np.asarray(a, dtype=np.float64) for a in function(y_true, y_out)
-    )
+    returned = function(y_true, y_out)
+    try:
+        values, gradient = (np.asarray(a, dtype=np.float64) for a in returned)
+    except (TypeError, ValueError) as wrong:
+        raise ValueError(
+            f"loss must return two arrays, values and gradient, not {returned!r}"
+        ) from wrong
     if values.shape != y_out.shape[:1] or gradient.shape != y_out.shape:
         raise ValueError(
             f"loss returned values of shape {values.shape} and a gradient of shape "

@@ -331,7 +331,8 @@ class Network(FlatParameters):
     def copy(self) -> "Network":
         """The same network on a copy of its parameters and statistics."""
         other: Network = Network.__new__(Network)
-        other.__setstate__(deepcopy(self.__getstate__()))
+        shared = {id(self.loss_function): self.loss_function}  # it may be the user's
+        other.__setstate__(deepcopy(self.__getstate__(), shared))
         return other
 
     def __getstate__(self) -> dict[str, Any]:

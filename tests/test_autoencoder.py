@@ -494,3 +494,21 @@ def test_divergence_loses_nothing():
         with pytest.raises(ValueError, match="non-finite"):
             model.fit(X)
     assert_array_equal(model.network_.params, before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_large_constant_feature_does_not_hide_the_others(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5)).astype(dtype)
+    X[:, 0] = 2e7 if dtype == "float32" else 1.7e18
+    model = MLPAutoencoder(1, standardize=True, max_iter=1, random_state=0).fit(X)
+    error = X.astype(float) - model.inverse_transform(model.transform(X))
+    total = ((X[:, 1:] - X[:, 1:].mean(axis=0)) ** 2).sum()
+    assert_allclose(model.score(X), 1 - (error**2).sum() / total, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0, 1e6])
+def test_of_samples_that_are_all_alike_nothing_is_left_to_explain(value):
+    X = np.full((30, 3), value)
+    model = MLPAutoencoder(1, max_iter=1, random_state=0).fit(X)
+    assert model.score(X) in (0, 1)

@@ -3,11 +3,13 @@ assigned by hand."""
 
 import pickle
 from copy import deepcopy
+from threading import Lock
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn.callback import ProgressBar
+from sklearn.exceptions import NotFittedError
 
 from mlp import (
     MLPAutoencoder,
@@ -263,3 +265,85 @@ def test_training_goes_on_from_what_a_callback_assigns(solver, freeze, in_place)
     assert model.coefs_[-1].any()  # it was trained on
     assert np.abs(model.coefs_[-1]).max() < np.abs(other.coefs_[-1]).max() / 2
     np.testing.assert_array_equal(model.coefs_[-1], model.network.coefs[-1])
+
+
+# -- interruption outside the epochs, objects of the user's ------------------------------
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_before_the_first_epoch_changes_nothing():
+    model = MLPClassifier(5, **SHORT).fit(X, LABELS)
+    before = model.predict(X)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(init=interrupt).fit(X[:, :3], np.where(LABELS, "cat", "dog"))
+    np.testing.assert_array_equal(model.predict(X), before)
+    new = MLPClassifier(5, init=interrupt, **SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        new.fit(X, LABELS)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
+class Loss:
+    """A squared error that can't be copied."""
+
+    def __init__(self):
+        self.scale, self.lock = 1.0, Lock()
+
+    def __call__(self, y_true, y_out):
+        d = self.scale * (y_out - y_true)
+        return 0.5 * self.scale * ((y_out - y_true) ** 2).sum(1), d
+
+
+class WithItsOwnLoss(MLPRegressor):
+    """A subclass whose loss is a method."""
+
+    def fit(self, X, y):
+        self.loss = self.squared
+        return super().fit(X, y)
+
+    def squared(self, y_true, y_out):
+        return 0.5 * ((y_out - y_true) ** 2).sum(1), y_out - y_true
+
+
+def test_a_users_loss_stays_the_same_object():
+    loss = Loss()
+    model = MLPRegressor(5, loss=loss, alpha=0.0, **SHORT).fit(X, VALUES)
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(X * np.nan, VALUES)
+    assert model.network_.loss_function.specification is loss
+    loss.scale = 0.0
+    assert model.partial_fit(X, VALUES).loss_ == 0
+
+
+def test_a_loss_may_be_a_method_of_the_estimator():
+    model = WithItsOwnLoss(5, alpha=0.0, **SHORT).fit(X, VALUES)
+    plain = MLPRegressor(5, alpha=0.0, **SHORT).fit(X, VALUES)
+    for m in (model, plain):
+        m.partial_fit(X, VALUES)
+    np.testing.assert_allclose(model.predict(X), plain.predict(X), rtol=1e-10)
+
+
+@pytest.mark.parametrize("what", ["init", "loss"])
+def test_a_callable_that_returns_nothing_is_named(what):
+    model = MLPRegressor(5, **{what: lambda *args: None}, **SHORT)
+    with pytest.raises(ValueError, match=f"{what} must return two arrays"):
+        model.fit(X, VALUES)
+
+
+def test_what_is_asked_of_a_fit_is_free_of_parameters_set_later():
+    options = {"output_activation": "identity", "loss": "squared_error", **SHORT}
+    model = MLPClassifier(5, "tanh", **options).fit(X, VALUES > 0)
+    before = model.loss_gradients(X, VALUES > 0)
+    model.set_params(loss="logistic")
+    np.testing.assert_array_equal(model.loss_gradients(X, VALUES > 0), before)
+
+
+def test_a_twins_dtype_cannot_change_silently():
+    pairs, same = (X[:30], X[30:]), np.arange(30) % 2
+    model = SiameseClassifier(5, warm_start=True, **SHORT).fit(pairs, same)
+    with pytest.raises(ValueError, match="dtype='float32' differs"):
+        model.set_params(dtype="float32").fit(pairs, same)

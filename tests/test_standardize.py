@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_array, csr_array
 
-from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor
+from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor, SiameseClassifier
 from mlp.estimators.standardize import moments
 
 RNG = np.random.RandomState(0)
@@ -97,3 +97,37 @@ def test_radial_functions_start_at_samples_that_weigh_something():
     assert centres == {tuple(x) for x in X[[7, 11, 13]]}
     _, deviation = expected(X, weights)
     np.testing.assert_allclose(start.intercepts_[0], (deviation**2).sum())
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_an_integer_weight_is_a_repeated_pair(kind):
+    far = X.copy()
+    far[0] = 1e6
+    first, second = far[:25], X[25:]
+    if kind == "sparse":
+        first, second = csr_array(first), csr_array(second)
+    times = TIMES[:25].copy()
+    times[0] = 0
+    same = np.arange(25) % 2
+    options = {"standardize": True, "max_iter": 1, "random_state": 0}
+    weighted = SiameseClassifier(3, **options)
+    weighted.fit((first, second), same, sample_weight=times)
+    rows = np.repeat(np.arange(25), times)
+    repeated = SiameseClassifier(3, **options).fit(
+        (first[rows], second[rows]), same[rows]
+    )
+    np.testing.assert_allclose(
+        weighted.network_.twin.input_scale,
+        repeated.network_.twin.input_scale,
+        rtol=1e-12,
+    )
+
+
+def test_a_target_known_only_where_the_weights_are_zero_is_measured_without_them():
+    y = Y.copy()
+    y[3:, 1] = np.nan
+    weights = np.ones(50)
+    weights[:3] = 0
+    model = MLPRegressor(3, standardize=True, max_iter=2, random_state=0)
+    model.fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(model.network_.output_scale[1], Y[:3, 1].std())

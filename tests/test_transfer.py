@@ -295,3 +295,28 @@ def test_random_features_can_be_frozen_too():
     est = MLPClassifier((300,), freeze=1, solver="lbfgs", max_iter=300, alpha=1e-3,
                         random_state=0).fit(X, y)  # fmt: skip
     assert est.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"standardize": True},
+        {"batch_norm": "hidden"},
+        {"batch_norm": "all+input"},
+        {"dropout": 0.3, "input_dropout": 0.2, "dropout_scaling": "test"},
+        {"standardize": True, "residual": True},
+    ],
+    ids=str,
+)
+def test_frozen_layers_are_applied_as_in_prediction(options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4)) * [1, 10, 0.1, 3] + [5, 100, 0, -20]
+    y = X[:, 0] + X[:, 1] / 10
+    model = MLPRegressor((8, 8), freeze=1, max_iter=4, random_state=0, **options)
+    model.fit(X, y, X_val=X, y_val=y)
+    network = model.network_
+    assert_allclose(
+        model.validation_loss_curve_[-1],
+        network.prediction_loss(network.data(X, y[:, None])),
+        rtol=1e-9,
+    )

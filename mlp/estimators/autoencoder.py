@@ -315,15 +315,16 @@ class MLPAutoencoder(
         weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         weights = weights / weights.sum(dtype=np.float64)
         mean = weights @ X
-        unexplained = variance = 0.0
+        unexplained, variances = 0.0, np.zeros(X.shape[1])
         for rows, dense, error in self._compared(X):
             unexplained += float(weights[rows] @ error)
-            variance += float(weights[rows] @ ((dense - mean) ** 2).mean(axis=1))
-        # of samples that are all alike, what is left of rounding
-        scale = float(np.abs(mean).max(initial=0)) * np.finfo(X.dtype).eps
-        if variance <= scale**2:
-            return float(unexplained <= scale**2)
-        return 1 - unexplained / variance
+            variances += weights[rows] @ (dense - mean) ** 2
+        # what rounding leaves of a feature that is the same in all samples
+        rounding = (8 * np.finfo(X.dtype).eps * np.abs(mean)) ** 2
+        variances[variances <= rounding] = 0
+        if not variances.any():
+            return float(unexplained <= rounding.mean())
+        return 1 - unexplained / float(variances.mean())
 
     def _compared(self, X: Any) -> Iterator[tuple[slice, Array, Array]]:
         """Slices of the rows, each with its samples, dense, and their errors."""

@@ -147,20 +147,24 @@ class BaseMLP(SaveMixin, Course):
 
     @contextmanager
     def _unchanged_on_error(self, goes_on: bool) -> Iterator[None]:
-        """Put everything back if fitting fails: bad input or divergence loses nothing."""
+        """Put everything back if fitting fails: bad input, divergence, or an interruption
+        that leaves no usable model, lose nothing."""
         if goes_on and "network_" in vars(self):
             self._adopt_parameters()
         before = self.__dict__.copy()
-        if goes_on:  # what is fitted will be changed in place
+        if (
+            goes_on
+        ):  # what is fitted will be changed in place, the user's objects will not
+            mine = [self, *self.get_params(deep=False).values()]
             before.update(
-                (k, deepcopy(v))
+                (k, deepcopy(v, {id(thing): thing for thing in mine}))
                 for k, v in before.items()
                 if (k.endswith("_") and k not in PARAMETER_VIEWS)
                 or k in ("_optimizer", "_progress")
             )
         try:
             yield
-        except Exception:
+        except BaseException:
             running = {
                 k: v
                 for k, v in self.__dict__.items()
@@ -392,12 +396,16 @@ class BaseMLP(SaveMixin, Course):
         if edges != network.edges:
             raise ValueError(
                 "connectivity differs from that of the fitted network; refit with "
-                "warm_start=False"
+                "warm_start=False (a callable must give the same whenever it is asked)"
             )
-        if self.dtype is not None and np.dtype(self.dtype) != network.dtype:
+        self._check_dtype()
+
+    def _check_dtype(self) -> None:
+        dtype = self.network_.dtype
+        if self.dtype is not None and np.dtype(self.dtype) != dtype:
             raise ValueError(
-                f"dtype={self.dtype!r} differs from the fitted network's {network.dtype}; "
-                "refit with warm_start=False"
+                f"dtype={self.dtype!r} differs from the fitted network's {dtype}; refit "
+                "with warm_start=False"
             )
 
     def _tell_network(self) -> None:

@@ -295,6 +295,8 @@ def _check_place(path: str, name: str) -> None:
         raise ValueError(f"{name} is a folder; it must be the path of a file")
     if not os.path.isdir(folder):
         raise ValueError(f"{name}: there is no folder {folder}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{name} is a pipe or a device; it must be the path of a file")
 
 
 def _bytes(value: Any) -> bytes:

@@ -233,12 +233,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def _low(self) -> float:
         """What an output is trained towards for the other class: 0, or −1 where outputs or
         loss have both signs [S P65.18]."""
-        signed = self.out_activation_ in SIGNED_OUTPUTS or self._is_logistic()
+        signed = self._is_signed(self.out_activation_, self._fitted_loss())
         return -1.0 if signed else 0.0
 
-    def _is_logistic(self) -> bool:
-        """Whether the fitted network's loss is 'logistic', whatever `loss` says by now."""
-        return self.network_.loss_function.name == "logistic"
+    def _fitted_loss(self) -> str:
+        """The fitted network's, whatever `loss` says by now."""
+        return self.network_.loss_function.name
 
     def _middle(self) -> float:
         return (1 + self._low()) / 2
@@ -267,7 +267,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
         """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
-        if self._is_logistic():  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
+        if (
+            self._fitted_loss() == "logistic"
+        ):  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
             out = expit(out)
         else:
             low = self._low()
@@ -341,9 +343,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             self._check_classes(y, incremental)
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
-        if self._multilabel:
-            return self._multilabel_targets(X, y, weights)
-        return self._label_targets(X, y, weights)
+        make = self._multilabel_targets if self._multilabel else self._label_targets
+        fitting = "_validates" in vars(self)
+        return make(X, y, weights, self.loss if fitting else self._fitted_loss())
 
     def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
         """Sample weights times those of the classes."""
@@ -391,39 +393,42 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
-    def _output(self, default: str) -> Any:
+    def _output(self, default: str, loss: Any) -> Any:
         if self.output_activation is not None:
             return self.output_activation
-        return "tanh" if self.loss == "logistic" else default
+        return "tanh" if loss == "logistic" else default
 
-    def _is_signed(self, output: Any) -> bool:
+    @staticmethod
+    def _is_signed(output: Any, loss: Any) -> bool:
         name = output if isinstance(output, str) else output[0]
-        return name in SIGNED_OUTPUTS or self.loss == "logistic"
+        return name in SIGNED_OUTPUTS or loss == "logistic"
 
-    def _set_values(self, targets: Targets, chosen: NDArray[Any]) -> None:
+    @staticmethod
+    def _set_values(targets: Targets, chosen: NDArray[Any], signed: bool) -> None:
         """Values 0/1, or −1/1 where the outputs have both signs."""
         targets.values = np.ascontiguousarray(chosen.astype(targets.X.dtype))
-        if self._is_signed(targets.output_activation):
+        if signed:
             targets.values = 2 * targets.values - 1
             targets.middle = 0.0
 
-    def _multilabel_targets(self, X: Any, y: Any, weights: Any) -> Targets:
+    def _multilabel_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
+        output = self._output("logistic", loss)
         targets = Targets(
             X,
             y,
             y.shape[1],
-            self._output("logistic"),
+            output,
             sample_weight=weights,
             smoothing=self.label_smoothing,
         )
-        self._set_values(targets, y)
+        self._set_values(targets, y, self._is_signed(output, loss))
         return targets
 
-    def _label_targets(self, X: Any, y: Any, weights: Any) -> Targets:
+    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
         binary = n_classes <= 2 and self.output_activation != "softmax"
-        output = self._output("logistic" if binary else "softmax")
+        output = self._output("logistic" if binary else "softmax", loss)
         targets = Targets(
             X,
             y,
@@ -434,9 +439,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             strata=labels.astype(bool)[:, None] if n_classes <= 2 else labels,
             smoothing=self.label_smoothing,
         )
-        if self._is_signed(output):
+        if self._is_signed(output, loss):
             chosen = labels[:, None] == (1 if binary else np.arange(n_classes))
-            self._set_values(targets, chosen)
+            self._set_values(targets, chosen, signed=True)
         else:
             targets.labels = np.ascontiguousarray(labels[:, None])
         return targets

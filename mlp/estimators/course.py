@@ -83,6 +83,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
         if n == 0 or self.augment is not None or autoencode:
             yield
             return
+        network.refold()  # the layers are applied as in prediction
         for targets in samples:
             if targets is not None:
                 features = network.hidden_activations(

@@ -72,9 +72,15 @@ class PairTargets(Targets):
         self.X = Pairs(as_rows(pairs.rows, dtype), pairs.index)
 
     def samples(self) -> Targets:
-        """The samples by themselves, in pairs or not."""
-        rows = self.X.rows
-        return Targets(rows, np.empty(rows.shape[0]), 0, "identity")
+        """The samples by themselves, each with the weights of the pairs that it is in."""
+        rows, weights = self.X.rows, self.sample_weight
+        if weights is not None:
+            weights = np.bincount(
+                self.X.index.ravel(), np.repeat(weights, 2), rows.shape[0]
+            )
+        return Targets(
+            rows, np.empty(rows.shape[0]), 0, "identity", sample_weight=weights
+        )
 
 
 def check_pairs(estimator: Any, X: Any, dtype: Any, *, reset: bool) -> Pairs:

@@ -31,8 +31,8 @@ from mlp.estimators.pursuit import Pursuit, PursuitModel, Term
 from mlp.estimators.ridge_function import FloatArray
 from mlp.io import SaveMixin
 
-#: a value whose square, summed over any number of samples, is still finite
-LARGEST = 1e140
+#: differences, and their reciprocals values, whose third powers floating point still holds
+SMALLEST = 1e-80
 
 
 class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
@@ -175,7 +175,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         before = self.__dict__.copy()
         try:
             return self._fit(X, y, sample_weight)
-        except Exception:
+        except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
@@ -188,10 +188,11 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         )
         y_ = np.asarray(y_, dtype=np.float64)
         for name, values in (("X", X_), ("y", y_)):
-            if np.abs(values).max() > LARGEST:
+            spread = float(np.ptp(values, axis=0).max())
+            if np.abs(values).max() > 1 / SMALLEST or 0 < spread < SMALLEST:
                 raise ValueError(
-                    f"{name} has values beyond {LARGEST:g}, whose squares overflow; "
-                    "rescale it first"
+                    f"{name} has values beyond {1 / SMALLEST:g}, or that differ by less "
+                    f"than {SMALLEST:g}, whose powers leave floating point; rescale it"
                 )
         weight = _check_sample_weight(
             sample_weight, X_, dtype=np.float64, ensure_non_negative=True

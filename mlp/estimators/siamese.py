@@ -492,6 +492,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
                     f"{name}={getattr(self, name)!r} differs from the fitted network's "
                     f"{before!r}; refit with warm_start=False"
                 )
+        self._check_dtype()
 
     def _tell_network(self) -> None:
         """A pair's networks have no dropout and nothing frozen."""

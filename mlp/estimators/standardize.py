@@ -51,7 +51,10 @@ def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
         if weights is None:
             mean = np.nanmean(values, axis=0, dtype=np.float64)
             return mean, np.nanstd(values, axis=0, dtype=np.float64)
-        shares = np.where(np.isnan(values), 0.0, weights.astype(np.float64)[:, None])
+        known = ~np.isnan(values)
+        shares = np.where(known, weights.astype(np.float64)[:, None], 0.0)
+        # of a column that is known only where the weights are 0, all that is known
+        shares = np.where(shares.any(axis=0), shares, known)
         shares /= shares.sum(axis=0)
         mean = np.nansum(shares * values, axis=0)
         return mean, np.sqrt(np.nansum(shares * (values - mean) ** 2, axis=0))

@@ -41,7 +41,7 @@ cdef class Data:
             indptr = self._hold(np.ascontiguousarray(X.indptr, np.int64), np.int64, "indptr")
             self.c.indptr = <const int64_t *> address(indptr)
         else:
-            if X.strides[1] != X.itemsize and X.shape[1] > 1:
+            if X.strides[1] != X.itemsize and X.shape[1] > 1 and X.shape[0] > 0:
                 raise ValueError("X: the features of a sample must be contiguous")
             self.keep.append(X)
             self.c.x = address(X)
