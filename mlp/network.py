@@ -619,10 +619,18 @@ class Network(FlatParameters):
     def _full_plan(self, X: Any) -> Any:
         """A plan for all rows of X at once, without dropout; statistics stand still."""
         n = X.shape[0] if hasattr(X, "shape") else len(X)
+        self.check_rows(n)
         plan = self.training_plan(frozen_statistics=True)
         rows = n if self.batch_norm else min(n, 1024)
         plan.allocate(max(1, rows), sparse=hasattr(X, "indptr"))
         return plan
+
+    def check_rows(self, n: int) -> None:
+        """Raise ValueError if batch norm has no variance of so many samples [S 65.168]."""
+        if self.batch_norm and n == 1:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} needs at least 2 samples, got 1"
+            )
 
     def check_trainable(self) -> None:
         """Raise ValueError if an activation has no useful derivative [G]."""

@@ -284,6 +284,10 @@ def cosines(U: Array, V: Array) -> Array:
     """
 
     def directions(A: Array) -> Array:
+        largest = np.abs(A).max(
+            axis=1, keepdims=True, initial=0
+        )  # squares might overflow
+        A = A / np.where(largest > 0, largest, 1)
         lengths = np.linalg.norm(A, axis=1, keepdims=True)
         return A / np.where(lengths > 0, lengths, 1)
 

@@ -39,6 +39,7 @@ class Risk:
 
     def __post_init__(self) -> None:
         network, n = self.network, self.data.shape[0]
+        network.check_rows(n)
         self.plan = network.training_plan(frozen_statistics=True)
         self.plan.allocate(
             n if network.batch_norm else min(n, ROWS), self.n_threads, self.sparse

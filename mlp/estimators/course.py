@@ -190,10 +190,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
 
     def _start_run(self, targets: Targets, training: Array | None) -> StochasticRun:
         n_samples = targets.X.shape[0] if training is None else len(training)
-        if n_samples == 1 and self.batch_norm:
-            raise ValueError(
-                f"batch_norm={self.batch_norm!r} needs at least 2 samples, got 1"
-            )
+        self.network_.check_rows(n_samples)
         rng = self._random_generator
         augment = self.augment
         return StochasticRun(

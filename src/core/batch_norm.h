@@ -15,19 +15,41 @@
 
 #include "activation.h"
 
+#define PART_ROWS 1024
+
+/* Σ over LANES columns at z.  By parts: one float32 sum of a million rows loses four digits. */
+INLINE vec column_sum(const real *z, size_t ld, size_t rows)
+{
+    vec sum = v_zero();
+    for (size_t first = 0; first < rows; first += PART_ROWS) {
+        vec part = v_zero();
+        for (size_t i = first; i < min_size(first + PART_ROWS, rows); i++)
+            part += v_load(z + i * ld);
+        sum += part;
+    }
+    return sum;
+}
+
+/* Σ a b, the same way; a less a_shift, b less b_shift */
+INLINE vec column_inner(const real *a, vec a_shift, const real *b, vec b_shift, size_t ld,
+                        size_t rows)
+{
+    vec sum = v_zero();
+    for (size_t first = 0; first < rows; first += PART_ROWS) {
+        vec part = v_zero();
+        for (size_t i = first; i < min_size(first + PART_ROWS, rows); i++)
+            part += (v_load(a + i * ld) - a_shift) * (v_load(b + i * ld) - b_shift);
+        sum += part;
+    }
+    return sum;
+}
+
 /* z̄ and σ² (1/B) of LANES columns at z */
 INLINE void column_moments(const real *z, size_t ld, size_t rows, vec *mean, vec *var)
 {
     const vec n = v_set1((real)rows);
-    vec sum = v_zero(), squares = v_zero();
-    for (size_t i = 0; i < rows; i++)
-        sum += v_load(z + i * ld);
-    *mean = sum / n;
-    for (size_t i = 0; i < rows; i++) {
-        const vec e = v_load(z + i * ld) - *mean;
-        squares += e * e;
-    }
-    *var = squares / n;
+    *mean = column_sum(z, ld, rows) / n;
+    *var = column_inner(z, *mean, z, *mean, ld, rows) / n;
 }
 
 /* s ← λ s + (1 − λ) s_batch for the units of LANES columns */
@@ -80,12 +102,8 @@ static void norm_backward(const norm_t *norm, real *delta, real *diagonal, size_
     const vec size = v_set1((real)rows), one = v_set1(1);
     for (size_t j = from; j < to; j += LANES) {
         const size_t m = min_size(LANES, n - j);
-        vec sum = v_zero(), inner = v_zero();
-        for (size_t i = 0; i < rows; i++) {
-            const vec d = v_load(delta + i * ld + j);
-            sum += d;
-            inner += d * v_load(z_norm + i * ld + j);
-        }
+        const vec sum = column_sum(delta + j, ld, rows);
+        const vec inner = column_inner(delta + j, v_zero(), z_norm + j, v_zero(), ld, rows);
         v_store_n(grad_a + j, inner, m);
         v_store_n(grad_b + j, sum, m);
         const vec scale = v_load_n(a + j, m, 0) * v_load((const real *)norm->inv_std + j);

@@ -24,6 +24,9 @@ static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
     s.momentum = v_set1((real)o->momentum);
     s.b1 = v_set1((real)o->beta_1[biases]);
     s.b2 = v_set1((real)o->beta_2[biases]);
+    /* 1 − β before it is rounded: float32 takes β₂ = 1 − 1e-8 for 1 */
+    s.rest1 = v_set1((real)(1 - o->beta_1[biases]));
+    s.rest2 = v_set1((real)(1 - o->beta_2[biases]));
     s.eps = v_set1((real)o->epsilon);
     s.l2 = v_set1((real)((penalised ? p->alpha / weight_sum : 0) + (with_l2 ? 2 * p->l2 : 0)));
     s.with_l1 = penalised && p->l1 != 0;

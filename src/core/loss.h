@@ -87,6 +87,22 @@ static double elementwise_loss(int code, real parameter, const real *y, const re
     return (double)v_sum(total);
 }
 
+/* ‖e‖ from e (padded with 0) and its Σ e², which may have overflowed */
+INLINE real length(const real *e, size_t n, real squares)
+{
+    if (squares < (real)INFINITY || squares != squares)
+        return v_lane(v_sqrt(v_set1(squares)), 0);
+    vec top = v_zero(), scaled = v_zero();
+    for (size_t j = 0; j < n; j += LANES)
+        top = v_max(top, v_abs(v_load(e + j)));
+    const real largest = v_max_lane(top);
+    for (size_t j = 0; j < n; j += LANES) {
+        const vec part = v_load(e + j) / v_set1(largest);
+        scaled += part * part;
+    }
+    return largest * v_lane(v_sqrt(v_set1(v_sum(scaled))), 0);
+}
+
 /* ‖e‖²/(2Δ) if ‖e‖ ≤ Δ else ‖e‖ − Δ/2, one norm for the row [S P65.17] */
 static double huber_loss(real delta, const real *y, const real *t, real *d, size_t n)
 {
@@ -97,7 +113,7 @@ static double huber_loss(real delta, const real *y, const real *t, real *d, size
         squares += e * e;
         v_store(d + j, e);
     }
-    const real norm = v_lane(v_sqrt(v_set1(v_sum(squares))), 0);
+    const real norm = length(d, n, v_sum(squares));
     const vec scale = v_set1(1 / (norm <= delta ? delta : norm));
     for (size_t j = 0; j < n; j += LANES)
         v_store(d + j, v_load(d + j) * scale);
@@ -129,8 +145,9 @@ static void huber_curvature(real delta, const real *y, const real *t, real *u, s
 
 /* ---- softmax over columns [0, n), n unpadded ----------------------------------------- */
 
-/* y ← softmax(z); returns lse(z) [S 65.14–65.15].  In place allowed. */
-static real softmax_row(real *y, const real *z, size_t n)
+/* y ← softmax(z), in place allowed.  lse(z) = max z + what is returned [S 65.14–65.15]: apart,
+ * for beside a large logit their sum has no digits left for a small loss. */
+static real softmax_row(real *y, const real *z, size_t n, real *max)
 {
     const real minus_inf = -(real)INFINITY;
     vec top = v_set1(minus_inf);
@@ -153,7 +170,8 @@ static real softmax_row(real *y, const real *z, size_t n)
         const size_t m = min_size(LANES, n - j);
         v_store_n(y + j, v_load_n(y + j, m, 0) * scale, m);
     }
-    return largest + v_lane(v_log(v_set1(total)), 0);
+    *max = largest;
+    return v_lane(v_log(v_set1(total)), 0);
 }
 
 /* A NaN anywhere: the label of this task is missing. */
@@ -174,14 +192,15 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
             d[j] = 0;
         return 0;
     }
-    const vec lse = v_set1(softmax_row(d, z, n));
+    real largest;
+    const vec rest = v_set1(softmax_row(d, z, n, &largest)), top = v_set1(largest);
     vec value = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
         const vec target = v_load_n(t + j, m, 0);
         /* t = 0 beside an infinite logit is no loss */
         value += v_select(V_EQ(target, v_zero()), v_zero(),
-                          target * (lse - v_load_n(z + j, m, 0)));
+                          target * (rest - (v_load_n(z + j, m, 0) - top)));
         v_store_n(d + j, v_load_n(d + j, m, 0) - target, m);
     }
     return (double)v_sum(value);
@@ -249,12 +268,13 @@ static void softmax_backward(const real *y, real *d, size_t n)
 /* A group of one column is a logistic output, of several a softmax. */
 static void grouped_softmax(const loss_t *loss, real *y)
 {
+    real unused;
     for (size_t g = 0; g < loss->n_groups; g++) {
         const size_t from = loss->group[g], n = loss->group[g + 1] - from;
         if (n == 1)
             v_store_n(y + from, v_logistic(v_load_n(y + from, 1, 0)), 1);
         else
-            softmax_row(y + from, y + from, n);
+            softmax_row(y + from, y + from, n, &unused);
     }
 }
 

@@ -261,10 +261,8 @@ static void sum_rows(real *out, const real *delta, size_t ld, size_t rows, size_
     share(n, LANES, tid, n_threads, &from, &to);
     for (size_t j = from; j < to; j += LANES) {
         const size_t m = min_size(LANES, n - j);
-        vec sum = accumulate ? v_load_n(out + j, m, 0) : v_zero();
-        for (size_t i = 0; i < rows; i++)
-            sum += v_load(delta + i * ld + j);
-        v_store_n(out + j, sum, m);
+        const vec before = accumulate ? v_load_n(out + j, m, 0) : v_zero();
+        v_store_n(out + j, before + column_sum(delta + j, ld, rows), m);
     }
 }
 

@@ -21,7 +21,7 @@
 #define BLOCK 4096
 
 typedef struct {
-    vec rate, momentum, b1, b2, eps, l2, l1, keep, scale, clip, floor;
+    vec rate, momentum, b1, b2, rest1, rest2, eps, l2, l1, keep, scale, clip, floor;
     int with_l1, with_clip, with_floor, sum_l1, sum_l2;
 } step_t;
 
@@ -49,8 +49,8 @@ INLINE vec update_freely(int code, const step_t *s, vec w, vec g, vec *m1, vec *
     case SOLVER_ADAM:
         if (code == SOLVER_ADAMW)
             w = s->keep * w;
-        *m1 = s->b1 * *m1 + (v_set1(1) - s->b1) * g;
-        *m2 = s->b2 * *m2 + (v_set1(1) - s->b2) * (g * g);
+        *m1 = s->b1 * *m1 + s->rest1 * g;
+        *m2 = s->b2 * *m2 + s->rest2 * (g * g);
         return w - s->rate * *m1 / (v_sqrt(*m2) + s->eps);
     default:
         return w - s->rate * g;

@@ -24,7 +24,7 @@
 
 #include "epoch.h"
 
-/* ‖u‖² below this has lost digits: u then counts as 0. */
+/* ‖u‖² below this has lost digits; u whose values are all below counts as 0. */
 #define SHORTEST R(1.2e-38f, 2.3e-308)
 
 /* Whether this thread works on the head, alone or with all. */
@@ -59,15 +59,31 @@ static void gather_pairs(const pair_plan_t *q, size_t position, size_t rows, siz
 
 /* ---- cosine --------------------------------------------------------------------------- */
 
+/* What u is divided by before its squares are summed: 1, unless they leave the range. */
+INLINE real range_of(const real *u, size_t n)
+{
+    vec squares = v_zero(), top = v_zero();
+    for (size_t j = 0; j < n; j += LANES) {
+        const vec a = v_load_n(u + j, min_size(LANES, n - j), 0);
+        squares += a * a;
+        top = v_max(top, v_abs(a));
+    }
+    const real square = v_sum(squares), largest = v_max_lane(top);
+    const int fits = SHORTEST < square && square < (real)INFINITY;
+    return fits || !(largest > SHORTEST) || !(largest < (real)INFINITY) ? 1 : largest;
+}
+
 /* Q of a pair, and `factor` times its gradient in u and v.  0 has no direction: its cosine is
  * 0, its gradient too. */
 static double cosine_loss(const real *u, const real *v, real target, real factor, real *du,
                           real *dv, size_t n)
 {
+    const double range_u = (double)range_of(u, n), range_v = (double)range_of(v, n);
+    const vec per_u = v_set1((real)(1 / range_u)), per_v = v_set1((real)(1 / range_v));
     vec sum_uv = v_zero(), sum_uu = v_zero(), sum_vv = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
-        const vec a = v_load_n(u + j, m, 0), b = v_load_n(v + j, m, 0);
+        const vec a = per_u * v_load_n(u + j, m, 0), b = per_v * v_load_n(v + j, m, 0);
         sum_uv += a * b;
         sum_uu += a * a;
         sum_vv += b * b;
@@ -84,9 +100,9 @@ static double cosine_loss(const real *u, const real *v, real target, real factor
     const vec along_v = v_set1((real)(directed ? slope * cosine * sqrt(uu) / sqrt(vv) : 0));
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
-        const vec a = v_load_n(u + j, m, 0), b = v_load_n(v + j, m, 0);
-        v_store_n(du + j, across * b - along_u * a, m);
-        v_store_n(dv + j, across * a - along_v * b, m);
+        const vec a = per_u * v_load_n(u + j, m, 0), b = per_v * v_load_n(v + j, m, 0);
+        v_store_n(du + j, per_u * (across * b - along_u * a), m);
+        v_store_n(dv + j, per_v * (across * a - along_v * b), m);
     }
     return 0.5 * error * error;
 }

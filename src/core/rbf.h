@@ -63,7 +63,9 @@ static void rbf_gradient(const layer_t *layer, const real *w, const real *width,
         for (size_t i = 0; i < rows; i++) {
             const vec d = v_load(delta + i * ld + j);
             sum += d;
-            inner += d * v_load((const real *)layer->s + i * ld + j);
+            /* a sample so far away that d² is infinite has δ = 0 */
+            inner += v_select(V_EQ(d, v_zero()), v_zero(),
+                              d * v_load((const real *)layer->s + i * ld + j));
         }
         inner = v_set1((real)0.5) * inner / lambda;
         if (accumulate)
