@@ -342,6 +342,31 @@ def test_explains_what_a_linear_model_cannot():
     assert unexplained < 0.5 * (1 - linear.score(X[test], y[test]))
 
 
+# ---- weights
+
+
+@pytest.mark.parametrize("scale", [1e-200, 3.0, 1e160])
+def test_the_scale_of_the_weights_has_no_effect(scale):
+    X, y, _ = planted(0, n_samples=80)
+    weights = np.linspace(1, 2, 80)
+    plain, scaled = (
+        ProjectionPursuitRegressor(2, random_state=0).fit(
+            X, y, sample_weight=s * weights
+        )
+        for s in (1.0, scale)
+    )
+    np.testing.assert_allclose(plain.predict(X), scaled.predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("least", [1e-8, 1e-14, 1e-300])
+def test_weights_may_be_far_apart(least):
+    X, y, _ = planted(0, n_samples=80)
+    weights = np.where(np.arange(80) % 2, least, 1.0)
+    model = ProjectionPursuitRegressor(2, random_state=0)
+    model.fit(X, y, sample_weight=weights)
+    assert model.score(X[::2], y[::2]) > 0.9
+
+
 # ---- refusals
 
 

@@ -33,6 +33,8 @@ from mlp.io import SaveMixin
 
 #: differences, and their reciprocals values, whose third powers floating point still holds
 SMALLEST = 1e-80
+#: share of the largest weight below which the splines' equations lose their digits
+LEAST_WEIGHT = 1e-6
 
 
 class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
@@ -159,7 +161,8 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
-            Non-negative weights, not all zero.
+            Non-negative weights, not all zero; what is below a millionth of the largest
+            counts as that.
 
         Returns
         -------
@@ -196,6 +199,11 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
                 )
         weight = _check_sample_weight(
             sample_weight, X_, dtype=np.float64, ensure_non_negative=True
+        )
+        # a power of two: the overall scale has no effect, not on a bit
+        weight = np.ldexp(weight, -np.frexp(weight.max())[1])
+        weight = np.where(
+            weight > 0, np.maximum(weight, LEAST_WEIGHT * weight.max()), 0
         )
         self.__dict__.pop("cv_errors_", None)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
