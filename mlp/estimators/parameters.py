@@ -146,7 +146,7 @@ network_ : Network
     The trained network by itself.
 coefs_ : list of ndarray or csr_array of shape (n_in, n_out)
     Weights, a layer each: views into ``network_.params``; CSR where `connectivity` leaves
-    some out.
+    some out.  They may be assigned to; see ``network_.refold`` for changes in place.
 intercepts_ : list of ndarray of shape (n_out,)
     Offsets, a layer each: views too.
 loss_ : float
