@@ -353,6 +353,15 @@ def test_npz_with_its_own_test_rows_keeps_them(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 6
 
 
+def test_npz_training_rows_without_a_target_are_not_made_up_for(tmp_path, capsys):
+    path = tmp_path / "t.npz"
+    X, y = np.arange(30.0).reshape(15, 2), np.arange(15) % 2.0
+    y[[2, 5, 11]] = np.nan
+    np.savez(path, x_train=X[:9], y_train=y[:9], x_test=X[9:], y_test=y[9:])
+    assert run(path, "--epochs", 1, "--out", tmp_path / "m") == 0
+    assert "Training on 7 rows, testing on 5" in capsys.readouterr().out
+
+
 def test_npz_with_an_array_per_column(tmp_path):
     path = tmp_path / "t.npz"
     rainy = np.array([True, False] * 3)
@@ -702,6 +711,12 @@ def test_text_among_numbers_is_named(animal_model, tmp_path, capsys):
     path = write_csv(tmp_path / "new.csv", ["weight", "home"], rows)
     message = error_of(capsys, "predict", animal_model, path)
     assert "column 'weight' must hold numbers, but row 2 has 'heavy'" in message
+
+
+def test_numbers_too_large_to_predict_from_are_named(animal_model, tmp_path, capsys):
+    path = write_csv(tmp_path / "new.csv", ["weight", "home"], [["1e99", "indoors"]])
+    message = error_of(capsys, "predict", animal_model, path)
+    assert "column 'weight' has infinite values or beyond" in message
 
 
 def test_foreign_files_are_no_models(animals, tmp_path, capsys):

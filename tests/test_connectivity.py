@@ -95,7 +95,7 @@ def test_one_entry_a_layer():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rows", [1, 3, 15, 16, 17, 64, 65, 130])
+@pytest.mark.parametrize("rows", [1, 3, 15, 16, 17, 64, 65, 130, 3000])
 def test_forward_and_gradient_equal_the_dense_ones(dtype, rows):
     tol = (
         {"rtol": 2e-4, "atol": 2e-4}

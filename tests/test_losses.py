@@ -177,6 +177,28 @@ def test_huber_takes_one_norm_for_all_outputs():
     assert first == pytest.approx(expected, rel=1e-12)
 
 
+@either_dtype
+@pytest.mark.parametrize("loss", REGRESSIONS)
+def test_an_exact_output_has_no_gradient(loss, dtype):
+    network = Network([2, 1], loss=loss, dtype=dtype, **REGRESSIONS[loss][1])
+    network.params[:] = 0
+    value, gradient = network.gradients(np.ones((3, 2)), np.zeros((3, 1)))
+    assert value == 0
+    assert_array_equal(gradient, 0)
+
+
+@either_dtype
+@pytest.mark.parametrize("classes", [3, 20])  # up to the lanes of a vector, and more
+def test_a_class_ruled_out_costs_nothing_where_it_is_not_the_label(classes, dtype):
+    network = Network([1, classes], [], "softmax", loss="log_loss", dtype=dtype)
+    network.params[:] = 0
+    network.intercepts[0][1] = -np.inf
+    loss = network.loss(np.ones((4, 1)), np.full(4, 2))
+    assert loss == pytest.approx(
+        np.log(classes - 1), rel=4 * float(np.finfo(dtype).eps)
+    )
+
+
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_quantile_loss_finds_the_quantile(quantile):
     y = np.random.default_rng(0).exponential(size=2000)
@@ -257,9 +279,13 @@ def test_values_out_of_range_are_refused_by_name(options):
 # ---- smoothing and weights of classes ---------------------------------------------------
 
 
+@pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("y, output", [(Y, "logistic"), (THREE, "softmax")])
-def test_smoothed_labels_are_mixed_with_the_uniform_distribution(y, output):
+def test_smoothed_labels_are_mixed_with_the_uniform_distribution(
+    y, output, standardize
+):
     model = MLPClassifier(5, solver="sgd", learning_rate_init=1e-300)
+    model.set_params(standardize=standardize)
     first = initial_loss(model.set_params(label_smoothing=0.2), X, y)
     start = clone(model).fit(X, y)
     T = (y[:, None] == start.classes_).astype(float)

@@ -209,6 +209,18 @@ def half_square_of_known(y, out):
     return half_square(np.where(np.isnan(y), out, y), out)
 
 
+def half_square_pulled_to_zero(y, out):
+    """Values leave missing targets out, the gradient does not."""
+    return half_square_of_known(y, out)[0], out - np.where(np.isnan(y), 0, y)
+
+
+def test_own_gradient_of_missing_targets_must_be_zero():
+    model = MLPRegressor(5, loss=half_square_pulled_to_zero, max_iter=5, random_state=0)
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match="missing targets"):
+        model.fit(X, HOLES)
+
+
 def test_own_loss_is_told_to_leave_out_missing_targets():
     model = MLPRegressor(5, loss=half_square, max_iter=5, random_state=0)
     late = np.where((np.arange(80) > 70)[:, None], HOLES, Y)  # not in the first samples

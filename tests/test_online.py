@@ -341,6 +341,14 @@ def test_decay_over_many_samples(dtype, isa):
     assert_plain(RATE, (6, 20, 2), dtype, **options)
 
 
+@on_every_isa
+@either_dtype
+def test_decay_beyond_the_range_of_single_precision(dtype, isa):
+    # 0.8^500 = 1e-48 in each epoch
+    options = {"hidden": "tanh", "l2": 0.1 / RATE, "steps": 500}
+    assert_plain(RATE, (6, 20, 2), dtype, **options)
+
+
 # ---- weights ----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from oracle.functions import rbf, rbf_backward
 from sklearn.datasets import make_moons
+from twins import run_of
 
 from mlp import MLPClassifier, MLPRegressor, Network
 
@@ -31,7 +32,7 @@ def test_forward_is_the_definition(rng, n_hidden):
     np.testing.assert_allclose(net.forward(X), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("n", [1, 3, 40])
+@pytest.mark.parametrize("n", [1, 3, 40, 3000])
 def test_gradient_is_the_derivation(rng, n):
     net = rbf_network(rng)
     X, labels = rng.normal(size=(n, 4)), rng.integers(0, 3, n)
@@ -43,6 +44,17 @@ def test_gradient_is_the_derivation(rng, n):
     (W, _), (b, _), _ = net.unpack(gradient)
     np.testing.assert_allclose(W, centres, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(b, widths, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_width_goes_no_lower_than_a_millionth(rng, dtype):
+    net = rbf_network(rng, dtype=dtype)
+    X, labels = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
+    shrinks = net.unpack(net.gradients(X, labels)[1])[1][0] > 0
+    run_of(net, X, np.eye(3)[labels], rate=1e6, batch_size=40).epoch()
+    assert 0 < shrinks.sum() < 7
+    assert (net.intercepts[0][shrinks] == dtype(1e-6)).all()
+    assert (net.intercepts[0][~shrinks] > 0.5).all()
 
 
 def test_gradient_agrees_with_central_differences(rng):

@@ -229,6 +229,15 @@ def test_schedules_are_their_formulas(schedule, solver):
     assert_allclose(rates_used(model, X, Y), expected, rtol=1e-12, atol=1e-17)
 
 
+def test_a_cosine_stays_at_its_end():
+    schedule = Schedule("cosine", 0.1, horizon=3)
+    rates = []
+    for _ in range(6):
+        rates.append(schedule.rate)
+        schedule.epoch_ends(samples=10)
+    assert_allclose(rates, [0.1, 0.075, 0.025, 0, 0, 0], rtol=1e-15)
+
+
 def test_the_rate_of_an_epoch_is_the_length_of_its_step():
     # one batch, no inputs: dQ/db = b − y, so b moves by rate times that
     asked, offsets = [], [0.0]
@@ -262,6 +271,11 @@ def test_adaptive_divides_by_five_when_progress_stops(solver):
     used = rates_used(model, X, Y)
     # an epoch to begin with, then three that are no progress; then three, three, …
     assert_allclose(used, [0.1] * 4 + [0.02] * 3 + [0.004] * 3 + [0.0008])
+
+
+def test_adaptive_ends_at_its_smallest_rate():
+    assert Schedule("adaptive", Schedule.smallest).progress_stopped()
+    assert not Schedule("adaptive", 1.01 * Schedule.smallest).progress_stopped()
 
 
 @both

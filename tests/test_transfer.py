@@ -139,6 +139,14 @@ def test_connections_are_copied():
     assert_array_equal(back.coefs[0].toarray(), dense.coefs[0])
 
 
+def test_layers_with_a_way_around_them_are_not_those_without():
+    plain, residual = (
+        Network((9, 12, 12, 12, 3), residual=around) for around in (False, True)
+    )
+    assert take_over(plain, residual) == take_over(residual, plain) == 1
+    assert take_over(plain, plain.copy()) == take_over(residual, residual.copy()) == 3
+
+
 # -- what stands still --
 
 
@@ -248,6 +256,27 @@ def test_tail_and_back():
     assert_array_equal(network.scales[2], short.scales[0])
     network.frozen = (True, True, False)
     assert leading_frozen(network) == 2
+
+
+def test_a_tail_drops_out_what_its_own_layers_do():
+    network = Network((9, 12, 8, 3))
+    network.dropout = (0.1, 0.2, 0.3)
+    assert tail(network, 1).dropout == (0.2, 0.3)
+    assert tail(network, 2).dropout == (0.3,)
+
+
+def test_samples_are_augmented_before_frozen_layers(base):
+    X, y = data()
+    seen = set()
+
+    def augment(batch, rng):
+        seen.add(batch.shape[1])
+        return batch
+
+    MLPClassifier(
+        (12, 8), base=base, freeze=2, augment=augment, **settings(max_iter=1)
+    ).fit(X, y)
+    assert seen == {9}
 
 
 def test_scorers_and_callbacks_see_the_whole_network(base):
