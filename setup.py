@@ -26,7 +26,7 @@ if X86_64:
 if NEON:
     VARIANTS["neon"] = (16, [])
 
-DEBUG = bool(os.environ.get("MLP_DEBUG"))  # assertions, bounds checks, sanitizers
+DEBUG = bool(os.environ.get("MLP_DEBUG"))  # Cython's bounds checks, -O1 -g, MLP_SANITIZE
 C_FLAGS = ["/O2", "/std:c11"] if MSVC else ["-O3", "-std=gnu11"]
 if not MSVC:
     C_FLAGS += [
