@@ -9,6 +9,7 @@ Array = NDArray[Any]
 
 ACTIVATION_CODES: dict[str, tuple[int, bool]]
 LOSS_CODES: dict[str, int]
+SPAN_KINDS: dict[str, int]
 SOLVER_CODES: dict[str, int]
 VMATH: tuple[str, ...]
 COMPILED_ISAS: tuple[str, ...]
@@ -27,6 +28,7 @@ def gemm(
     n_threads: int = 1,
     isa: str | None = None,
     repeat: int = 1,
+    order: Any = None,
 ) -> Array: ...
 def probe_multiply_add(
     n: int, dtype: Any, isa: str | None = None
@@ -60,6 +62,7 @@ class Plan:
     grads: Array
     dtype: Any
     sizes: tuple[int, ...]
+    dropout: tuple[float, ...] | None
     moment_1: Array | None
     moment_2: Array | None
     steps: int
