@@ -1,7 +1,9 @@
 """The table of activations [S table 65.1] and how a user may name one.
 
-Adding an activation takes two places: a line in `ACTIVATIONS` here, and in ``src/core`` a
-name in ``ACTIVATION_LIST`` (``mlp_core.h``) with f, f′ and f″ in ``activation.h``.
+Adding an activation takes a line in `ACTIVATIONS` here and one in ``ELEMENTWISE``
+(``onnx_graph.py``), in ``src/core`` a name in ``ACTIVATION_LIST`` (``mlp_core.h``) with
+f, f′ and f″ in ``activation.h``, its twin in ``tests/oracle/functions.py`` and a row in
+the guide; ``docs/extending.rst`` goes through it.
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,11 @@
  * mish.
  *
  * To add one: a name in ACTIVATION_LIST (mlp_core.h), a case each of act_f, act_df and act_ddf
- * (f, f′, f″), a line in mlp/activations.py.  `a` and `b` are its parameters.  The derivatives are computed from s,
- * which is y = f(z) where that is enough and cheaper, and z where it is not (SAVED_Z): the
- * forward pass then keeps z beside y.
+ * (f, f′, f″), a line each in mlp/activations.py and mlp/onnx_graph.py, the twin in
+ * tests/oracle/functions.py, a row in the guide (docs/extending.rst goes through it).  `a` and
+ * `b` are its parameters.  The derivatives are computed from s, which is y = f(z) where that is
+ * enough and cheaper, and z where it is not (1 in the list): the forward pass then keeps z
+ * beside y.
  *
  * A layer whose nodes differ [S P65.6] carries the list of its distinct activations (`kinds`)
  * and each node's place in that list (`node`, as reals, so that it compares in vectors).

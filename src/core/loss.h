@@ -1,7 +1,8 @@
 /* loss.h — per-sample loss Q and boundary sensitivity δ_L = ∂Q/∂z_L  [S table 65.2].
  *
- * To add an elementwise one: a name in LOSS_LIST (mlp_core.h), a case of loss_value, a line in
- * mlp/losses.py.
+ * To add an elementwise one: a name in LOSS_LIST (mlp_core.h), a case each of loss_value and
+ * loss_curvature, a line in mlp/losses.py, the twin in tests/oracle/functions.py, its pairs with
+ * outputs in the tests, a row in the guide (docs/extending.rst goes through it).
  *
  * One row at a time: outputs y (z_L where the loss is computed from logits), targets t, δ out.
  * A target that is NaN is missing: it adds neither loss nor δ [S 65.157, 65.163–65.164]; the
