@@ -2,7 +2,7 @@
  * and its training; one table of functions per (instruction set × precision) works on it.
  *
  * Everything here is free of the precision: buffers are void pointers, which the kernels read
- * as `real`; numbers that steer are doubles.  The Python side (core.pyx) allocates every
+ * as `real`; numbers that steer are doubles.  The Python side (_core.pyx) allocates every
  * buffer as a NumPy array, fills the plan, and checks shapes; the kernels trust it.
  *
  * Parameters lie in one flat buffer, the gradient and each moment of the optimiser in another
