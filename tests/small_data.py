@@ -40,3 +40,19 @@ def assert_same_bits(one, other):
     for a, b in zip(parameters(one), parameters(other), strict=True):
         assert a.dtype == b.dtype
         assert_array_equal(a, b)
+
+
+class Listener:
+    """A callback that does nothing; tests say what it does at the end of an epoch."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass

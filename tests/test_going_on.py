@@ -8,8 +8,8 @@ from threading import Lock
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
+from small_data import Listener
 
 from mlp import (
     MLPAutoencoder,
@@ -196,22 +196,16 @@ def test_a_pairs_networks_take_over_what_is_assigned():
     ids=lambda model: type(model).__name__,
 )
 def test_callbacks_are_taken_down_after_a_partial_fit(model):
-    class Listener(ProgressBar):
+    class Hears(Listener):
         heard = ()
 
         def setup(self, estimator, context):
             self.heard += ("setup",)
 
-        def on_fit_task_begin(self, *args, **kwargs):
-            pass
-
-        def on_fit_task_end(self, *args, **kwargs):
-            pass
-
         def teardown(self, estimator, context):
             self.heard += ("teardown",)
 
-    listener = Listener()
+    listener = Hears()
     model.set_callbacks(listener)
     samples, y = X, SEVERAL
     if isinstance(model, SiameseClassifier):
@@ -228,17 +222,11 @@ def test_callbacks_are_taken_down_after_a_partial_fit(model):
     assert not [name for name in vars(model) if name.startswith("_callback_fit")]
 
 
-class Assigns:
+class Assigns(Listener):
     """Sets the last layer to 0 after an epoch, in place or by another array."""
 
     def __init__(self, epoch, in_place):
         self.epoch, self.in_place, self.ended = epoch, in_place, 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
 
     def on_fit_task_end(self, estimator, context):
         self.ended += 1
@@ -246,9 +234,6 @@ class Assigns:
             estimator.coefs_[-1][:] = 0
         elif self.ended == self.epoch:
             estimator.coefs_[-1] = np.zeros_like(estimator.coefs_[-1])
-
-    def teardown(self, estimator, context):
-        pass
 
 
 @pytest.mark.parametrize("in_place", [True, False])

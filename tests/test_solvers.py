@@ -11,7 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
-from small_data import assert_same_bits, both, either_dtype, make_data, parameters
+from small_data import (
+    Listener,
+    assert_same_bits,
+    both,
+    either_dtype,
+    make_data,
+    parameters,
+)
 
 from mlp import MLPClassifier, MLPRegressor, Network
 from mlp.schedules import Schedule
@@ -373,25 +380,16 @@ def test_what_changes_the_risk_is_refused_by_both_names(options, solver):
 # -- interruption ------------------------------------------------------------------------
 
 
-class InterruptsAt:
+class InterruptsAt(Listener):
     """Scores the model after every iteration, and interrupts the fit after one of them."""
 
     def __init__(self, iteration, X, y):
         self.iteration, self.X, self.y, self.scores = iteration, X, y, []
 
-    def setup(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
     def on_fit_task_end(self, estimator, context):
         self.scores.append(estimator.score(self.X, self.y))
         if len(self.scores) == self.iteration:
             raise KeyboardInterrupt
-
-    def teardown(self, estimator, context):
-        pass
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "cg", "gd"])

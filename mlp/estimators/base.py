@@ -152,9 +152,8 @@ class BaseMLP(SaveMixin, Course):
         if goes_on and "network_" in vars(self):
             self._adopt_parameters()
         before = self.__dict__.copy()
-        if (
-            goes_on
-        ):  # what is fitted will be changed in place, the user's objects will not
+        if goes_on:
+            # what is fitted will be changed in place, the user's objects will not
             mine = [self, *self.get_params(deep=False).values()]
             before.update(
                 (k, deepcopy(v, {id(thing): thing for thing in mine}))

@@ -267,9 +267,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
         """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
-        if (
-            self._fitted_loss() == "logistic"
-        ):  # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
+        if self._fitted_loss() == "logistic":
+            # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
             out = expit(out)
         else:
             low = self._low()

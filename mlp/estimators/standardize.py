@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mlp.estimators.targets import Targets
 from mlp.network import Network
+from mlp.samples import as_rows
 
 __all__ = ["check_sparse", "measure", "moments", "standardized"]
 
@@ -61,9 +62,7 @@ def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
 
 
 def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array]:
-    if not X.has_canonical_format:  # an element is one entry
-        X = X.copy()
-        X.sum_duplicates()
+    X = as_rows(X, X.dtype)  # an element is one entry
     n_samples, n_columns = X.shape
     weights = np.ones(n_samples) if weights is None else weights.astype(np.float64)
     shares = np.repeat(weights / weights.sum(), np.diff(X.indptr))
