@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -25,6 +26,8 @@ if X86_64:
     )
 if NEON:
     VARIANTS["neon"] = (16, [])
+if os.environ.get("MLP_VARIANTS"):  # while developing: fewer of them build sooner
+    VARIANTS = {v: VARIANTS[v] for v in os.environ["MLP_VARIANTS"].split(",")}
 
 DEBUG = bool(os.environ.get("MLP_DEBUG"))  # Cython's bounds checks, -O1 -g, MLP_SANITIZE
 C_FLAGS = ["/O2", "/std:c11"] if MSVC else ["-O3", "-std=gnu11"]
@@ -48,11 +51,14 @@ class BuildCore(build_ext):
         macros = [(f"MLP_HAVE_{name.upper()}", None) for name in VARIANTS]
         macros.append(("MLP_FLAGS", '"' + " ".join(C_FLAGS) + '"'))
         ext.define_macros = [*ext.define_macros, *macros]
-        for name, (width, flags) in VARIANTS.items():
-            for double in (0, 1):
-                ext.extra_objects += self._compile_kernels(
-                    ext, name, width, flags, double
-                )
+        jobs = [
+            (ext, name, width, flags, double)
+            for name, (width, flags) in VARIANTS.items()
+            for double in (0, 1)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(lambda job: self._compile_kernels(*job), jobs):
+                ext.extra_objects += objects
         super().build_extension(ext)
 
     def _compile_kernels(self, ext, name, width, flags, double):
