@@ -6,10 +6,18 @@ from math import cos, isfinite, pi
 from numbers import Real
 from typing import Any
 
-__all__ = ["SCHEDULES", "Schedule"]
+__all__ = ["SCHEDULES", "SGD_SCHEDULES", "Schedule", "schedule_of"]
 
 #: names that `learning_rate` takes; a callable ``epoch -> rate`` is legal too
 SCHEDULES = ("constant", "invscaling", "adaptive", "step", "cosine")
+#: scikit-learn's, which it applies to 'sgd' alone and ignores with other solvers
+SGD_SCHEDULES = ("invscaling", "adaptive")
+
+
+def schedule_of(learning_rate: Any, solver: str) -> Any:
+    """The schedule in force: scikit-learn's own are ignored unless solver='sgd'."""
+    of_sgd = isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES
+    return "constant" if of_sgd and solver != "sgd" else learning_rate
 
 
 @dataclass

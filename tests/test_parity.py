@@ -85,6 +85,7 @@ DESIGNS = {
     | EPOCHWISE
     | {
         "betas": ((0.9, 0.999), (0.5, 0.9), (0.0, 0.99)),
+        "schedule": ("constant", "invscaling", "adaptive"),  # ignored
         "epsilon": (1e-8, 0.01),  # the larger shows where it is added
     },
     "lbfgs": DATA | {"mode": ("fit", "warm_start")},

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp.activations import Activation
 from mlp.estimators.constraints import pair_of_betas
 from mlp.network import Network
-from mlp.schedules import Schedule
+from mlp.schedules import SGD_SCHEDULES, Schedule
 from mlp.stopping import Progress
 from mlp.training import Optimizer
 
@@ -29,7 +29,7 @@ __all__ = ["from_sklearn", "to_sklearn"]
 Array = NDArray[Any]
 
 HIDDEN = ("identity", "logistic", "tanh", "relu")
-SCHEDULES = ("constant", "invscaling", "adaptive")
+SCHEDULES = ("constant", *SGD_SCHEDULES)
 #: the nearest that scikit-learn has
 SOLVERS = {"adamw": "adam", "cg": "lbfgs", "gd": "lbfgs"}
 #: fitted attributes that mean the same there and here
@@ -296,7 +296,7 @@ def _without_counterpart(
     if solver in SOLVERS:
         lost.append("solver")
         params["solver"] = SOLVERS[solver]
-    if schedule not in SCHEDULES or (solver != "sgd" and schedule != "constant"):
+    if schedule not in SCHEDULES:
         lost.append("learning_rate")
         params["learning_rate"] = "constant"
     for name in ("beta_1", "beta_2"):

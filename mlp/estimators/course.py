@@ -25,7 +25,7 @@ from mlp.estimators.standardize import standardized
 from mlp.estimators.targets import Targets
 from mlp.network import Network
 from mlp.progress import GradientNorms
-from mlp.schedules import Schedule
+from mlp.schedules import Schedule, schedule_of
 from mlp.solvers import Risk, minimize
 from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
@@ -129,7 +129,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
 
     def _new_optimizer(self) -> Optimizer:
         schedule = Schedule(
-            self.learning_rate,
+            schedule_of(self.learning_rate, self.solver),
             self.learning_rate_init,
             power_t=self.power_t,
             horizon=self.max_iter,

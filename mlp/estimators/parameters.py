@@ -28,7 +28,8 @@ batch_size : int or 'auto', default="auto"
     core takes a path of its own, bound by memory alone.
 learning_rate : str or callable, default="constant"
     'constant'; 'invscaling': learning_rate_init/(t+1)**power_t after t samples;
-    'adaptive': a fifth whenever progress stops; 'step': a half every 10 epochs;
+    'adaptive': a fifth whenever progress stops; as in scikit-learn, both are ignored
+    unless ``solver="sgd"``.  For every stochastic solver 'step': a half every 10 epochs;
     'cosine': to zero over max_iter epochs; or a callable: epochs done -> rate.
 learning_rate_init : float, default=0.001
     Step size μ.
