@@ -19,15 +19,19 @@ Array = NDArray[Any]
 ROWS = 1024
 #: scipy's status after a StopIteration
 STOPPED = 99
+#: statuses of the other solvers
+CONVERGED, OUT_OF_STEPS, NO_DESCENT = 0, 1, 2
 TOO_MANY_EVALUATIONS = "STOP: TOTAL NO. OF EVALUATIONS REACHED LIMIT"
+#: scikit-learn's default `tol`, and SciPy's relative decrease at which L-BFGS-B stops
+USUAL_TOL, USUAL_DECREASE = 1e-4, 1e7 * np.finfo(float).eps
 
 
 @dataclass
 class Risk:
-    """The reported risk of a network over all samples, and its gradient.
+    """The risk of a network over all samples, and its gradient [S 65.45].
 
-    The value is the loss as it is reported plus penalties; the gradient is that of the
-    value, also where the squared error has several outputs.
+    It is the mean loss, summed over the outputs, plus the penalties: the problem that the
+    stochastic solvers work on too, so that a penalty means the same with every solver.
     """
 
     network: Network
@@ -44,7 +48,7 @@ class Risk:
         self.plan.allocate(
             n if network.batch_norm else min(n, ROWS), self.n_threads, self.sparse
         )
-        self.scale = network.loss_function.core(
+        self.scale: float = network.loss_function.core(
             network.output_activation.name, network.n_outputs
         ).get("value_scale", 1.0)
         weights = self.data.sample_weight
@@ -59,10 +63,16 @@ class Risk:
         """Value and gradient (float64) at these values of the trained parameters."""
         self.evaluations += 1
         self.put(vector)
-        loss = self.scale * self.plan.loss_and_gradient(self.data)
+        loss = self.plan.loss_and_gradient(self.data)
         penalty, gradient = self.penalties.full_batch(self.network, self.weight_sum)
-        gradient = gradient.astype(np.float64) + self.scale * self.plan.grads
+        gradient = gradient.astype(np.float64) + self.plan.grads
         return loss + penalty, self._trained_of(gradient)
+
+    def reported(self, risk: float) -> float:
+        """The loss to report where the network's parameters have this risk: as in
+        scikit-learn, the squared error is averaged over the outputs, the penalties not."""
+        penalty, _ = self.penalties.full_batch(self.network, self.weight_sum)
+        return risk if self.scale == 1 else self.scale * (risk - penalty) + penalty
 
     def get(self) -> Array:
         """The trained parameters, float64."""
@@ -131,7 +141,13 @@ def _lbfgs(
         jac=True,
         bounds=risk.bounds(),
         callback=callback,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        options={
+            "maxfun": max_fun,
+            "maxiter": max_iter,
+            "gtol": tol,
+            # near the minimum the decrease goes as the square of the gradient
+            "ftol": USUAL_DECREASE * min(1.0, tol / USUAL_TOL) ** 2,
+        },
     )
     if result.status == STOPPED:  # nothing to warn of
         result.status, result.message = 0, "STOPPED BY A CALLBACK"
@@ -164,8 +180,11 @@ def _cg(
         callback=callback,
         options={"maxiter": max_iter, "gtol": tol},
     )
-    if result.status == STOPPED and not stopped:
-        result.status, result.message = 1, TOO_MANY_EVALUATIONS
+    if result.status == STOPPED:
+        if stopped:
+            result.status, result.message = CONVERGED, "STOPPED BY A CALLBACK"
+        else:
+            result.status, result.message = OUT_OF_STEPS, TOO_MANY_EVALUATIONS
     return result
 
 
@@ -177,14 +196,20 @@ def _gd(
     tol: float,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
-    """Steepest descent to the minimum along each direction [B]."""
+    """Steepest descent to the minimum along each direction [B].
+
+    Where the search along the gradient finds nothing lower, as at the kinks of 'relu', the
+    last step is halved until it does; if no step lowers the risk, the search ends there
+    without having converged.
+    """
     x = start.copy()
     value, gradient = risk(x)
-    step, status, message = 1.0, 1, "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
+    step, status = 1.0, OUT_OF_STEPS
+    message = "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
     iterations = 0
     while iterations < max_iter:
         if np.abs(gradient).max() <= tol:
-            status, message = 0, "CONVERGENCE: NORM OF GRADIENT <= TOL"
+            status, message = CONVERGED, "CONVERGENCE: NORM OF GRADIENT <= TOL"
             break
         if risk.evaluations >= max_fun:
             message = TOO_MANY_EVALUATIONS
@@ -195,19 +220,34 @@ def _gd(
             method="brent",
             options={"xtol": 1e-4, "maxiter": 50},
         )
-        if not (line.fun < value and line.x > 0):
-            status, message = 0, "CONVERGENCE: NO DESCENT ALONG THE GRADIENT"
-            break
-        step = float(line.x)
+        if line.fun < value and line.x > 0:
+            step = float(line.x)
+        else:
+            shorter = _shorter_step(risk, x, gradient, value, step)
+            if shorter is None:
+                status, message = NO_DESCENT, "STOP: NO STEP LOWERS THE RISK"
+                break
+            step = shorter
         x = x - step * gradient
         value, gradient = risk(x)
         iterations += 1
         if on_iteration(x, value):
-            status, message = 0, "STOPPED BY A CALLBACK"
+            status, message = CONVERGED, "STOPPED BY A CALLBACK"
             break
     return scipy.optimize.OptimizeResult(
         x=x, fun=value, nit=iterations, status=status, message=message
     )
+
+
+def _shorter_step(
+    risk: Risk, x: Array, gradient: Array, value: float, step: float
+) -> float | None:
+    """The first of step/2, step/4, … along the gradient whose risk is below `value`."""
+    while np.any(x - step * gradient != x):
+        step /= 2
+        if risk(x - step * gradient)[0] < value:
+            return step
+    return None
 
 
 #: name -> function of (risk, start, max_iter, max_fun, tol, on_iteration)
@@ -228,7 +268,7 @@ def minimize(
     on_iteration: Callable[[float], bool],
 ) -> scipy.optimize.OptimizeResult:
     """Minimise the risk; the network ends at the minimum, or, if something is raised, where
-    the last iteration left it.
+    the last iteration left it.  The result's ``fun`` is the loss to report.
 
     Parameters
     ----------
@@ -237,10 +277,11 @@ def minimize(
     max_iter, max_fun : int
         Most iterations, most evaluations of the risk.
     tol : float
-        Largest entry of the gradient at which the search ends.
+        Largest entry of the gradient at which the search ends; 'lbfgs' also ends at a
+        relative decrease of 2.2e-9, which shrinks as the square of a tol below 1e-4.
     on_iteration : callable
-        Called with the risk after each iteration, when the network is that iteration's;
-        returns True to stop.
+        Called with the loss to report after each iteration, when the network is that
+        iteration's; returns True to stop.
     """
     network = risk.network
     if network.has_rbf and solver != "lbfgs":
@@ -252,7 +293,7 @@ def minimize(
 
     def accept(vector: Array, value: float) -> bool:
         risk.accept(vector)
-        return on_iteration(value)
+        return on_iteration(risk.reported(value))
 
     try:
         result = FULL_BATCH_SOLVERS[solver](risk, start, max_iter, max_fun, tol, accept)
@@ -260,4 +301,5 @@ def minimize(
         risk.accept(risk.accepted)
         raise
     risk.accept(result.x)
+    result.fun = risk.reported(result.fun)
     return result

@@ -9,8 +9,9 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor as SklearnRegressor
 from small_data import (
     Listener,
     assert_same_bits,
@@ -128,6 +129,52 @@ def test_conjugate_gradients_and_descent_reach_ridge_regression(solver):
     expected = np.linalg.solve(A, centred.T @ (SMOOTH - SMOOTH.mean()))
     # a decrease of 2.2e-9 (L-BFGS) or a step of 1e-4 of the last ends the search
     assert_allclose(model.coefs_[0].ravel(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["sgd", *FULL_BATCH])
+@pytest.mark.parametrize("penalty", ["l2", "alpha"])
+def test_penalties_mean_the_same_for_every_solver_with_several_outputs(solver, penalty):
+    # ½‖γ̂ − γ‖² + ρ‖W‖² [S 65.45]: ridge regression, of three outputs, without offsets
+    rho, T = 0.05, np.c_[SMOOTH, np.cos(X[:, 2]), X[:, 3] ** 3]
+    A, T = X - X.mean(axis=0), T - T.mean(axis=0)
+    expected = np.linalg.solve(A.T @ A / 60 + 2 * rho * np.eye(4), A.T @ T / 60)
+    strength = {"l2": rho, "alpha": 0.0} if penalty == "l2" else {"alpha": 120 * rho}
+    model = MLPRegressor((), solver=solver, tol=1e-9, max_iter=3000, batch_size=60)
+    model.set_params(momentum=0.0, learning_rate_init=0.5, n_iter_no_change=3000)
+    model.set_params(random_state=0, **strength).fit(A, T)
+    assert_allclose(model.coefs_[0], expected, atol=1e-7)
+    penalty_value = rho * (model.coefs_[0] ** 2).sum()
+    reported = ((model.predict(A) - T) ** 2).mean() / 2 + penalty_value
+    assert model.loss_ == pytest.approx(reported, rel=1e-9)
+
+
+def test_lbfgs_with_a_small_tol_goes_on_until_the_gradient_is_small():
+    model = MLPRegressor((6,), "tanh", solver="lbfgs", alpha=1.0, tol=1e-8)
+    model.set_params(max_iter=3000, random_state=0).fit(X, SMOOTH)
+    risk = risk_of(model.network_, X, SMOOTH, alpha=1.0)
+    assert np.abs(risk(model.network_.params.copy())[1]).max() <= 1e-8
+
+
+def test_lbfgs_with_a_usual_tol_stops_where_scikit_learn_does():
+    options = {"solver": "lbfgs", "random_state": 0, "alpha": 10.0}
+    ours = MLPRegressor((6,), "tanh", **options).fit(X, SMOOTH)
+    theirs = SklearnRegressor(hidden_layer_sizes=(6,), activation="tanh", **options)
+    assert ours.n_iter_ == theirs.fit(X, SMOOTH).n_iter_
+
+
+def test_steepest_descent_at_a_kink_goes_on_or_warns():
+    X, y = make_regression(100, 5, random_state=0)
+    model = MLPRegressor((6, 5), "relu", solver="gd", random_state=0, max_iter=300)
+    with pytest.warns(ConvergenceWarning, match="gd failed to converge"):
+        model.fit(X, y)
+    assert model.n_iter_ > 16 and model.loss_ == min(model.loss_curve_)
+
+
+def test_conjugate_gradients_without_descent_warn():
+    X, y = make_regression(100, 5, random_state=0)
+    model = MLPRegressor((6, 5), "relu", solver="cg", random_state=0, max_iter=300)
+    with pytest.warns(ConvergenceWarning, match="cg failed to converge"):
+        model.fit(X, y)
 
 
 # ---- any solver -------------------------------------------------------------------------

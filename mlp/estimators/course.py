@@ -26,7 +26,7 @@ from mlp.estimators.targets import Targets
 from mlp.network import Network
 from mlp.progress import GradientNorms
 from mlp.schedules import Schedule, schedule_of
-from mlp.solvers import Risk, minimize
+from mlp.solvers import CONVERGED, OUT_OF_STEPS, Risk, minimize
 from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
 from mlp.training import Optimizer, Penalties, StochasticRun
@@ -446,11 +446,18 @@ class Course(CallbackSupportMixin, BaseEstimator):
     def _check_converged(self, result: Any) -> None:
         if self.solver == "lbfgs":  # scikit-learn's own words
             self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-        elif result.status == 1:
+        elif result.status != CONVERGED:
+            advice = f"Increase max_iter={self.max_iter} or max_fun={self.max_fun}."
+            if result.status != OUT_OF_STEPS:
+                advice = (
+                    "Steps along the gradient fail at the kinks of activations such as "
+                    "'relu' and of l1: take solver='lbfgs' or 'adam', or a smooth "
+                    "activation; where rounding is the reason, increase "
+                    f"tol={self.tol:g}."
+                )
             warnings.warn(
                 f"{self.solver} failed to converge after {self.n_iter_} iterations: "
-                f"{result.message}. Increase max_iter={self.max_iter} or "
-                f"max_fun={self.max_fun}.",
+                f"{result.message}. {advice}",
                 ConvergenceWarning,
                 stacklevel=5,
             )

@@ -46,7 +46,8 @@ random_state : int, RandomState instance or None, default=None
 tol : float, default=1e-4
     Progress smaller than this counts as none; for full-batch solvers, the largest entry
     of the gradient at which they stop ('lbfgs' also stops, as scikit-learn's does, when a
-    step gains less than 2.2e-9 of the loss, or of 1 if that is more).
+    step gains less than 2.2e-9 of the loss, or of 1 if that is more; this limit shrinks as
+    the square of a tol below 1e-4).
 verbose : bool or int, default=False
     Whether to print the loss of every epoch; with 2, also loss and score on the
     validation samples, learning rate, norm of the gradient and samples a second.
