@@ -602,7 +602,7 @@ class Network(FlatParameters):
         -------
         loss : float
         gradient : ndarray of shape (n_params,)
-            Laid out as `params`; `unpack` gives views by layer.
+            Without penalties, laid out as `params`; `unpack` gives views by layer.
         """
         self.check_trainable()
         plan = self._full_plan(X)
