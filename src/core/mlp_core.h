@@ -225,7 +225,7 @@ typedef struct {
     size_t batch_size;
     size_t position;         /* samples done                                             */
     double loss;             /* Σ over batches of (batch loss × batch length)            */
-    const double *rates;     /* (n_rates,) step size of each step; the last one goes on  */
+    const double *rates;     /* (n_rates,) step size of each step; the last for the rest  */
     size_t n_rates;
     int64_t first;           /* steps taken before this epoch                            */
     double *gradient_norms;  /* (n_layers,) of the last batch, or NULL                   */
