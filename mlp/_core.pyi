@@ -79,6 +79,7 @@ class Plan:
         edges: Sequence[Any] | None = None,
         frozen: Sequence[bool] | None = None,
         ties: Sequence[tuple[int, int]] = (),
+        offsets: bool = True,
         isa: str | None = None,
     ) -> None: ...
     def set_loss(
@@ -135,7 +136,7 @@ class Plan:
         data: Data,
         batch_size: int,
         order: Array | None = None,
-        rate: float = 0.0,
+        rates: Any = 0.0,
         seed: int = 0,
         gradient_norms: Array | None = None,
     ) -> float: ...
@@ -179,6 +180,6 @@ class PairPlan:
         data: PairData,
         batch_size: int,
         order: Array | None = None,
-        rate: float = 0.0,
+        rates: Any = 0.0,
         gradient_norms: Array | None = None,
     ) -> float: ...

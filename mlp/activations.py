@@ -19,6 +19,8 @@ __all__ = [
     "Activation",
     "is_single",
     "layer_activations",
+    "layer_name",
+    "output_activations",
     "resolve_activation",
 ]
 
@@ -152,6 +154,45 @@ def is_single(spec: Any) -> bool:
 
 
 LayerActivation = Activation | tuple[Activation, ...]
+
+
+def layer_name(f: LayerActivation) -> str | tuple[str, ...]:
+    """The name of a layer's activation; of each node's where they differ."""
+    return f.name if isinstance(f, Activation) else tuple(node.name for node in f)
+
+
+def output_activations(spec: Any, width: int) -> LayerActivation:
+    """The activation of the outputs, or that of each of them [S P65.6].
+
+    Parameters
+    ----------
+    spec : activation, or sequence of them (one per node)
+    width : int
+        Number of outputs.
+
+    Raises
+    ------
+    ValueError
+        If the numbers don't agree, or an activation is not for outputs or for single ones.
+    """
+    if isinstance(spec, str | Activation) or is_single(spec):
+        layer: LayerActivation = resolve_activation(spec, "output_activation")
+    else:
+        layer = tuple(resolve_activation(node, "output_activation") for node in spec)
+        if len(layer) != width:
+            raise ValueError(
+                f"output_activation={spec!r} names {len(layer)} nodes, there are {width} "
+                "outputs"
+            )
+    nodes = layer if isinstance(layer, tuple) else (layer,)
+    if any(f.name == "rbf" for f in nodes):
+        raise ValueError("output_activation='rbf': 'rbf' is for the first hidden layer")
+    if isinstance(layer, tuple) and any(f.name == "softmax" for f in nodes):
+        raise ValueError(
+            f"output_activation={spec!r}: 'softmax' couples all outputs and can't be that "
+            "of one node"
+        )
+    return layer
 
 
 def layer_activations(spec: Any, widths: Sequence[int]) -> list[LayerActivation]:

@@ -16,7 +16,12 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from mlp.activations import Activation, resolve_activation
+from mlp.activations import (
+    Activation,
+    LayerActivation,
+    layer_name,
+    resolve_activation,
+)
 from mlp.connectivity import Edges
 from mlp.losses import resolve_loss
 from mlp.network import Network
@@ -53,6 +58,7 @@ BUILT_FROM = (
     "batch_norm_gradient",
     "residual",
     "tied",
+    "fit_intercept",
     "dtype",
 )
 #: what it is told afterwards
@@ -254,11 +260,8 @@ class Encoder:
         loss = network.loss_function
         return {
             **{a: self(state[a], f"{where}.{a}") for a in plain},
-            "activations": [
-                [_named(node) for node in f] if isinstance(f, tuple) else _named(f)
-                for f in network.activations
-            ],
-            "output_activation": _named(network.output_activation),
+            "activations": [_layer_named(f) for f in network.activations],
+            "output_activation": _layer_named(network.output_activation),
             "edges": [
                 edges and self._edges(edges, f"{where}.edges")
                 for edges in network.edges
@@ -276,6 +279,10 @@ class Encoder:
 
 def _named(f: Activation) -> dict[str, Any]:
     return {"name": f.name, "parameters": list(f.parameters)}
+
+
+def _layer_named(f: LayerActivation) -> Any:
+    return _named(f) if isinstance(f, Activation) else [_named(node) for node in f]
 
 
 def _finite(array: Array) -> bool:
@@ -448,14 +455,11 @@ class Decoder:
             _check_statistics(array, n)
         if not _finite(params):
             raise ValueError("the network's parameters are not finite")
-        output = _activation(parts["output_activation"])
+        output = _layer_activation(parts["output_activation"])
         with self._blaming(content["loss"]):
-            resolve_loss(parts["loss"], output.name, **parts["loss_arguments"])
+            resolve_loss(parts["loss"], layer_name(output), **parts["loss_arguments"])
         network = Network(
-            activation=[
-                tuple(map(_activation, f)) if isinstance(f, list) else _activation(f)
-                for f in parts["activations"]
-            ],
+            activation=[_layer_activation(f) for f in parts["activations"]],
             output_activation=output,
             loss=parts["loss"],
             connectivity=[edges and self._edges(edges) for edges in parts["edges"]]
@@ -531,6 +535,12 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 
 def _activation(content: dict[str, Any]) -> Activation:
     return resolve_activation([content["name"], *content["parameters"]])
+
+
+def _layer_activation(content: Any) -> LayerActivation:
+    if isinstance(content, list):
+        return tuple(map(_activation, content))
+    return _activation(content)
 
 
 def _check_vector(array: Any, name: str, n: int) -> None:

@@ -27,6 +27,7 @@ class FlatParameters:
     edges: list[Edges | None]
     normed: list[bool]
     tied: bool
+    fit_intercept: bool
     frozen: tuple[bool, ...] | None
     params: Array
     coefs: list[Any]
@@ -80,7 +81,8 @@ class FlatParameters:
         """What is trained of `params`: (kind, first, number) of neighbours of one kind.
 
         The kinds are 'weights', 'biases', 'scales', and 'centres' and 'widths' of radial
-        basis functions.  Frozen layers and tied weights are left out.
+        basis functions.  Frozen layers, tied weights and, with ``fit_intercept=False``,
+        offsets are left out.
         """
         layers = len(self.layer_sizes) - 1
         frozen = self.frozen or (False,) * layers
@@ -99,6 +101,7 @@ class FlatParameters:
                 if k == 0 and self.has_rbf:
                     name = {"weights": "centres", "biases": "widths"}.get(kind, kind)
                 still = frozen[k] or (kind == "weights" and k in tied)
+                still |= kind == "biases" and not self.fit_intercept
                 if n and not still:
                     last = spans[-1] if spans else ("", 0, 0)
                     if last[0] == name and last[1] + last[2] == at:

@@ -70,7 +70,9 @@ class Loss:
             return None
         return self.function or self.name
 
-    def core(self, output_activation: str, n_outputs: int) -> dict[str, Any]:
+    def core(
+        self, output_activation: str | tuple[str, ...], n_outputs: int
+    ) -> dict[str, Any]:
         """Arguments of ``Plan.set_loss``.
 
         The reported squared error is averaged over the outputs, as scikit-learn's; its
@@ -89,7 +91,7 @@ class Loss:
 
 def resolve_loss(
     name: Any,
-    output_activation: str,
+    output_activation: str | tuple[str, ...],
     *,
     huber_delta: float = 1.0,
     quantile: float = 0.5,
@@ -100,7 +102,7 @@ def resolve_loss(
     ----------
     name : str, callable or None
         None: whoever only predicts needs none.
-    output_activation : str
+    output_activation : str, or tuple of str where the nodes differ
     huber_delta, quantile : float
 
     Raises

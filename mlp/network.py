@@ -15,7 +15,8 @@ from mlp.activations import (
     Activation,
     LayerActivation,
     layer_activations,
-    resolve_activation,
+    layer_name,
+    output_activations,
 )
 from mlp.connectivity import Connectivity, Edges, resolve_connectivity
 from mlp.folding import fold_into, kept
@@ -54,8 +55,9 @@ class Network(FlatParameters):
         Of the hidden layers: a name (`mlp.activations.ACTIVATIONS`), a name with parameters
         such as ``("leaky_relu", 0.1)``, a sequence with one per layer, or a sequence of
         sequences with one per node [S P65.6].
-    output_activation : str or tuple, default="identity"
-        Any activation, or 'softmax'.
+    output_activation : str, tuple or sequence, default="identity"
+        Any activation, or 'softmax'; a sequence with one per node [S P65.6], such as
+        ``["tanh", "relu"]``, for losses that are computed from the outputs.
     loss : str, callable or None, default="squared_error"
         A name in `mlp.losses.LOSSES`, or a function ``(y_true, y_out) -> (values,
         gradient)`` on arrays of shape (n, n_outputs), which returns each sample's loss,
@@ -86,6 +88,9 @@ class Network(FlatParameters):
     tied : bool, default=False
         The second half of the weight matrices are the transposes of the first half, from
         the middle outwards [S ex. 65.5].
+    fit_intercept : bool, default=True
+        Whether the layers have offsets.  Without, `intercepts` are 0 and stay 0, and so are
+        derivatives in them [B].
     dtype : {"float64", "float32"}, default="float64"
     params : ndarray of shape (n_params,), optional
         Parameters to use in place; zeros if not given.
@@ -125,6 +130,7 @@ class Network(FlatParameters):
     skip_scales: list[float] | None = None
     #: probability that an input is set to 0 in training [S ex. 65.5]
     corruption: float = 0.0
+    fit_intercept: bool = True
     frozen: tuple[bool, ...] | None = None
     group_weight: Array | None = None
     _plan: _core.Plan
@@ -148,6 +154,7 @@ class Network(FlatParameters):
         residual: bool = False,
         connectivity: Connectivity | None = None,
         tied: bool = False,
+        fit_intercept: bool = True,
         dtype: Any = "float64",
         params: Array | None = None,
     ) -> None:
@@ -158,12 +165,12 @@ class Network(FlatParameters):
                 f"got {list(layer_sizes)}"
             )
         self.activations = layer_activations(activation, self.layer_sizes[1:-1])
-        self.output_activation = resolve_activation(
-            output_activation, "output_activation"
+        self.output_activation = output_activations(
+            output_activation, self.layer_sizes[-1]
         )
         self.loss_function: Loss = resolve_loss(
             loss,
-            self.output_activation.name,
+            self.output_name,
             huber_delta=huber_delta,
             quantile=quantile,
         )
@@ -179,14 +186,11 @@ class Network(FlatParameters):
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
         self.residual = bool(residual)
-        if self.output_activation.name == "rbf":
-            raise ValueError(
-                "output_activation='rbf': 'rbf' is for the first hidden layer"
-            )
         self._set_batch_norm(
             batch_norm, batch_norm_momentum, batch_norm_epsilon, batch_norm_gradient
         )
         self._set_topology(connectivity, tied)
+        self._set_offsets(fit_intercept)
         self.dropout: tuple[float, ...] | None = None
         self.dropout_mask, self.dropout_scaling = "batch", "train"
         self.input_shift: Any = None
@@ -245,14 +249,22 @@ class Network(FlatParameters):
             other = "activation='rbf'" if self.has_rbf else "connectivity"
             raise ValueError(f"tied=True does not go with {other}")
 
+    def _set_offsets(self, fit_intercept: bool) -> None:
+        self.fit_intercept = bool(fit_intercept)
+        if not self.fit_intercept and (self.has_rbf or self.batch_norm):
+            other = (
+                "activation='rbf', whose widths take the offsets' place"
+                if self.has_rbf
+                else f"batch_norm={self.batch_norm!r}, which has offsets of its own"
+            )
+            raise ValueError(f"fit_intercept=False does not go with {other}")
+
     def _set_group_weight(self, given: ArrayLike) -> None:
         weights = np.array(given, dtype=np.float64)
-        if self.output_activation.name != "softmax" or (
-            self.loss_function.name != "log_loss"
-        ):
+        if self.output_name != "softmax" or (self.loss_function.name != "log_loss"):
             raise ValueError(
                 "group_weight needs output_activation='softmax' and loss='log_loss', got "
-                f"{self.output_activation.name!r} and {self.loss_function.name!r}"
+                f"{self.output_name!r} and {self.loss_function.name!r}"
             )
         if weights.shape != (len(self.groups),) or not (
             np.isfinite(weights).all() and (weights >= 0).all()
@@ -301,6 +313,11 @@ class Network(FlatParameters):
             self.input_statistics = np.zeros((3, self.layer_sizes[0]))
 
     # -- state --
+
+    @property
+    def output_name(self) -> str | tuple[str, ...]:
+        """The name of the outputs' activation; of each node's where they differ."""
+        return layer_name(self.output_activation)
 
     def summary(self) -> Summary:
         """The layers as a table of text.
@@ -386,6 +403,8 @@ class Network(FlatParameters):
         Training ends with it.  After changing parameters by hand it is needed only where
         something is folded in: batch norm, standardisation, dropout's 'test' scaling.
         """
+        if not self.fit_intercept and any(b.any() for b in self.intercepts):
+            raise ValueError("fit_intercept=False: the offsets must be 0")
         self._plan = self.plan()
         self._folded = self if self.is_plain() else self.folded()
         self._predictor = self._folded._plan
@@ -457,9 +476,10 @@ class Network(FlatParameters):
             self.edges if any(self.edges) else None,
             self.frozen,
             self.ties,
+            self.fit_intercept,
         )
         plan.set_loss(
-            **self.loss_function.core(self.output_activation.name, self.n_outputs),
+            **self.loss_function.core(self.output_name, self.n_outputs),
             group_weight=self.group_weight,
         )
         return plan
@@ -588,9 +608,9 @@ class Network(FlatParameters):
         network = self._folded
         plan = network.training_plan(frozen_statistics=True)
         plan.allocate(min(data.shape[0], VALIDATION_ROWS), n_threads, data.sparse)
-        scale = network.loss_function.core(
-            network.output_activation.name, network.n_outputs
-        ).get("value_scale", 1.0)
+        scale = network.loss_function.core(network.output_name, network.n_outputs).get(
+            "value_scale", 1.0
+        )
         return float(scale * plan.loss_and_gradient(data, with_gradient=False))
 
     def gradients(

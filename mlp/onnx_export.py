@@ -120,7 +120,7 @@ def _network(network: Network) -> Graph:
     *_, out = layer_outputs(g, g.input("X", network.n_features), network)
     g.output("output", out, network.n_outputs)
     groups = network.groups
-    if network.output_activation.name == "softmax" and len(groups) > 1:
+    if network.output_name == "softmax" and len(groups) > 1:
         for k, part in enumerate(g.split(out, groups)):
             if groups[k] == 1:
                 part = _both_classes(g, part)

@@ -9,7 +9,14 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from mlp.siamese_network import SiameseNetwork
-from mlp.training import LARGEST_PIECE, Optimizer, Penalties
+from mlp.training import (
+    LARGEST_PIECE,
+    Optimizer,
+    Penalties,
+    first_order,
+    next_order,
+    steps_of_epoch,
+)
 
 __all__ = ["PairOptimizer", "PairRun"]
 
@@ -54,6 +61,8 @@ class PairRun:
     shuffle : bool
     rng : RandomState
         Draws each epoch's order.
+    sampling : {"shuffle", "replacement"}, default="shuffle"
+        'replacement' draws each pair of each batch independently.
     n_threads : int
     with_norms : bool, default=False
         Note the norms of the gradient, of the twin's layers and then of the head's.
@@ -70,11 +79,12 @@ class PairRun:
         pairs: Array | None,
         shuffle: bool,
         rng: RandomState,
+        sampling: str = "shuffle",
         n_threads: int,
         with_norms: bool = False,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
-        self.shuffle, self.rng = shuffle, rng
+        self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if pairs is None else len(pairs)
         self.plan = network.training_plan()
         for plan, memory in zip(
@@ -91,30 +101,32 @@ class PairRun:
         self.plan.allocate(at_once, n_threads, data.samples.sparse)
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
         self.seconds = 0.0
-        self.order = pairs
-        if shuffle:
-            self.order = (
-                np.arange(self.n_samples, dtype=np.int64)
-                if pairs is None
-                else pairs.copy()
-            )
+        permuted = shuffle and sampling == "shuffle"
+        self.order = first_order(pairs, self.n_samples, shuffle=permuted)
+        self.n_steps = steps_of_epoch(
+            self.n_samples, batch_size, joins_last=bool(network.batch_norm)
+        )
 
     def epoch(self) -> float:
         """Train on every pair once; the mean loss of the batches, penalties included."""
-        if self.shuffle:
-            self.rng.shuffle(self.order)  # type: ignore[arg-type]
+        order = next_order(
+            self.order,
+            self.n_samples,
+            self.rng,
+            shuffle=self.shuffle,
+            sampling=self.sampling,
+        )
+        schedule, steps = self.optimizer.schedule, self.plan.steps
+        rates = schedule.rates(steps, self.n_steps)
         begun = perf_counter()
         try:
             return float(
                 self.plan.epoch(
-                    self.data,
-                    self.batch_size,
-                    self.order,
-                    self.optimizer.schedule.rate,
-                    self.gradient_norms,
+                    self.data, self.batch_size, order, rates, self.gradient_norms
                 )
             )
         finally:
+            schedule.used(rates, self.plan.steps - steps)
             for memory in self.optimizer.each:
                 memory.steps = self.plan.steps
             self.seconds = perf_counter() - begun

@@ -54,11 +54,7 @@ def as_targets(
     """
     if y.shape[:1] != (n,):
         raise ValueError(f"y has {y.shape[:1]} rows, X has {n}")
-    if (
-        y.ndim == 1
-        and network.output_activation.name == "softmax"
-        and len(network.groups) == 1
-    ):
+    if y.ndim == 1 and network.output_name == "softmax" and len(network.groups) == 1:
         labels = y.astype(np.int32)
         if (labels != y).any() or labels.min() < 0 or labels.max() >= network.n_outputs:
             raise ValueError(
@@ -67,7 +63,7 @@ def as_targets(
         return None, np.ascontiguousarray(labels[:, None])
     y = y[:, None] if y.ndim == 1 else y
     if (
-        network.output_activation.name == "softmax"
+        network.output_name == "softmax"
         and y.dtype.kind in "iu"
         and y.shape == (n, len(network.groups))
     ):

@@ -62,7 +62,7 @@ class SiameseNetwork:
     ) -> None:
         if head not in HEADS:
             raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
-        if twin.output_activation.name == "softmax" or twin.has_rbf:
+        if twin.output_name == "softmax" or twin.has_rbf:
             raise ValueError("a twin with softmax outputs or 'rbf' units isn't offered")
         self.twin, self.kind = twin, head
         self.head: Network | None = None

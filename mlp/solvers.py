@@ -49,7 +49,7 @@ class Risk:
             n if network.batch_norm else min(n, ROWS), self.n_threads, self.sparse
         )
         self.scale: float = network.loss_function.core(
-            network.output_activation.name, network.n_outputs
+            network.output_name, network.n_outputs
         ).get("value_scale", 1.0)
         weights = self.data.sample_weight
         self.weight_sum = (

@@ -33,8 +33,11 @@ def summarize(network: Network) -> Summary:
     lines = [_line(row, widths) for row in rows]
     rule = "-" * max(map(len, lines))
     params, loss = network.params, network.loss_function
+    n_params = params.size
+    if not network.fit_intercept:
+        n_params -= sum(b.size for b in network.intercepts)
     total = (
-        f"{params.size:,} parameters, {params.nbytes:,} bytes as {params.dtype}; "
+        f"{n_params:,} parameters, {params.nbytes:,} bytes as {params.dtype}; "
         f"loss {getattr(loss.function, '__name__', loss.name)}"
     )
     return Summary("\n".join([lines[0], rule, *lines[1:], rule, total]))
@@ -75,12 +78,13 @@ def _row(network: Network, k: int) -> tuple[str, ...]:
         options.append("standardize")
     if not last:
         options += _dropout(network, k + 1)
-    size = W.size + b.size + (0 if scale is None else scale.size)
+    offsets = b.size if network.fit_intercept else 0
+    size = W.size + offsets + (0 if scale is None else scale.size)
     activation = _output_name(network) if last else _name(network.activations[k])
     return (
         "output" if last else f"hidden {k + 1}",
         str(W.shape),
-        str(b.shape),
+        str(b.shape) if network.fit_intercept else "",
         f"(n, {len(b)})",
         f"{size:,}",
         activation,

@@ -23,6 +23,38 @@ Array = NDArray[Any]
 LARGEST_PIECE = 4096
 
 
+def first_order(samples: Array | None, n: int, *, shuffle: bool) -> Array | None:
+    """What `next_order` makes the first epoch's order from; `samples` names those to train
+    on, all n if None."""
+    if not shuffle:
+        return samples
+    return np.arange(n, dtype=np.int64) if samples is None else samples.copy()
+
+
+def next_order(
+    order: Array | None, n: int, rng: RandomState, *, shuffle: bool, sampling: str
+) -> Array | None:
+    """The samples that an epoch takes, in their order.
+
+    Permutes `order` in place, as scikit-learn does; with sampling='replacement' draws n of
+    them independently and leaves `order` as it is.
+    """
+    if sampling == "replacement":
+        drawn = rng.randint(0, n, n, dtype=np.int64)
+        return drawn if order is None else order[drawn]
+    if shuffle and order is not None:
+        rng.shuffle(order)
+    return order
+
+
+def steps_of_epoch(n: int, batch_size: int, *, joins_last: bool) -> int:
+    """Mini-batches of n samples; with batch norm a last one of one sample joins the one
+    before it."""
+    return -(-n // batch_size) - int(
+        joins_last and n > batch_size > 1 == n % batch_size
+    )
+
+
 @dataclass(frozen=True)
 class Penalties:
     """(alpha/2)‖W‖²/Σweights of the batch + l2‖W‖² + l1‖W‖₁ [S 65.45, P65.15]."""
@@ -130,6 +162,8 @@ class StochasticRun:
     shuffle : bool
     rng : RandomState
         Draws each epoch's order as scikit-learn does.
+    sampling : {"shuffle", "replacement"}, default="shuffle"
+        'replacement' draws each sample of each batch independently.
     n_threads : int
     sparse : bool
         Whether the inputs are CSR.
@@ -141,7 +175,8 @@ class StochasticRun:
     Attributes
     ----------
     order : ndarray of int64 or None
-        The samples in the order of the last epoch, which the next one permutes.
+        The samples in the order of the last epoch, which the next one permutes; with
+        replacement those that all epochs draw from.
     seconds : float
         What the last epoch took.
     gradient_norms : ndarray of shape (n_layers,) or None
@@ -160,13 +195,14 @@ class StochasticRun:
         samples: Array | None,
         shuffle: bool,
         rng: RandomState,
+        sampling: str = "shuffle",
         n_threads: int,
         sparse: bool,
         augment: Any = None,
         with_norms: bool = False,
     ) -> None:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
-        self.shuffle, self.rng = shuffle, rng
+        self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.network = network
         self.plan = network.training_plan(augment=augment)
@@ -178,29 +214,35 @@ class StochasticRun:
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
         self.plan.allocate(rows, n_threads, sparse)
-        self.order = samples
-        if shuffle and samples is not None:
-            self.order = samples.copy()
-        elif shuffle:
-            self.order = np.arange(self.n_samples, dtype=np.int64)
+        permuted = shuffle and sampling == "shuffle"
+        self.order = first_order(samples, self.n_samples, shuffle=permuted)
+        self.n_steps = steps_of_epoch(
+            self.n_samples, batch_size, joins_last=bool(network.batch_norm)
+        )
         self.seconds = 0.0
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
 
     def epoch(self) -> float:
         """Train on every sample once; the mean loss of the batches, penalties included."""
-        if self.shuffle and self.order is not None:
-            # in place: scikit-learn permutes the previous epoch's order, and so do we
-            self.rng.shuffle(self.order)
+        order = next_order(
+            self.order,
+            self.n_samples,
+            self.rng,
+            shuffle=self.shuffle,
+            sampling=self.sampling,
+        )
         seed = 0
         network = self.network
         if network.corruption or (network.dropout and any(network.dropout)):
             seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
-        rate = self.optimizer.schedule.rate
-        order, norms, begun = self.order, self.gradient_norms, perf_counter()
+        schedule, steps = self.optimizer.schedule, self.optimizer.steps
+        rates = schedule.rates(steps, self.n_steps)
+        norms, begun = self.gradient_norms, perf_counter()
         try:
             return float(
-                self.plan.epoch(self.data, self.batch_size, order, rate, seed, norms)
+                self.plan.epoch(self.data, self.batch_size, order, rates, seed, norms)
             )
         finally:
             self.optimizer.steps = self.plan.steps
+            schedule.used(rates, self.plan.steps - steps)
             self.seconds = perf_counter() - begun

@@ -100,6 +100,11 @@ def take_over(network: Network, source: Network) -> int:
             "folded into them; set batch_norm=None"
         )
     given = source if raw else source.folded()
+    if not network.fit_intercept and any(b.any() for b in given.intercepts[:n]):
+        raise ValueError(
+            "fit_intercept=False, but the layers of base have offsets, its own or "
+            "from standardisation"
+        )
     for k in range(n):
         _copy_weights(network.coefs[k], given.coefs[k])
         network.intercepts[k][:] = given.intercepts[k]
@@ -153,6 +158,7 @@ def tail(network: Network, n: int) -> Network:
         batch_norm_gradient=network.batch_norm_gradient,
         residual=network.residual,
         connectivity=network.edges[n:],
+        fit_intercept=network.fit_intercept,
         dtype=network.dtype,
         **network.loss_function.argument(),
     )

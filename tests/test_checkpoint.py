@@ -90,12 +90,12 @@ def noisy(batch, rng):
     return batch + 0.1 * rng.standard_normal(batch.shape).astype(batch.dtype)
 
 
-def halved(epochs):
-    return 0.01 / 2**epochs
+def halved(steps):
+    return 0.01 / 2**steps
 
 
-def wilder(epochs):
-    return 0.01 if epochs < 4 else 1e300
+def wilder(steps):
+    return 0.01 if steps < 20 else 1e300
 
 
 BASE = MLPClassifier((6, 5), max_iter=3).fit(X, Y).network
@@ -114,6 +114,16 @@ RUNS = {
         "max_iter": 15,
     },
     "step": {"learning_rate": "step", "max_iter": 14},
+    "inverse time": {"solver": "sgd", "learning_rate": "inverse_time", "power_t": 1.0},
+    "inverse time, a sample at a time": {
+        "solver": "sgd",
+        "momentum": 0,
+        "batch_size": 1,
+        "learning_rate": "inverse_time",
+    },
+    "replacement": {"sampling": "replacement"},
+    "replacement, held out": {"sampling": "replacement", "early_stopping": True},
+    "no offsets": {"fit_intercept": False},
     "early stopping": {
         "early_stopping": True,
         "n_iter_no_change": 3,
@@ -516,6 +526,11 @@ OF_OTHERS = {
     "columns": (MLPRegressor, (X, X[:, :2]), (X, pd.DataFrame(X[:, :2]))),
     "inputs": (MLPAutoencoder, (X,), (X.tolist(),)),
     "tasks": (MultiTaskClassifier, (X, BOTH), (X, BOTH.tolist())),
+    "drawn pairs": (
+        partial(SiameseClassifier, sampling="replacement", fit_intercept=False),
+        (PAIRS, Y),
+        (PAIRS.tolist(), Y.tolist()),
+    ),
     "pairs": (SiameseClassifier, (PAIRS, Y), (PAIRS.tolist(), Y.tolist())),
 }
 
@@ -614,8 +629,8 @@ class Options(dict):
     pass
 
 
-def powers(base, epochs):
-    return 0.01 / base**epochs
+def powers(base, steps):
+    return 0.01 / base**steps
 
 
 #: what a file can't hold, and another of the same name

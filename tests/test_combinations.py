@@ -49,6 +49,7 @@ PLAIN = {
     "sparse": False,
     "augment": False,
     "rbf": False,
+    "offsets": True,
     "connectivity": [None] * 4,
     "freeze": 0,
     "n": 7,
@@ -59,6 +60,8 @@ HIDDEN = [oracle.spec_of(a) for a in oracle.TRAINABLE if a != "exp"] + [NODES]
 # Poisson's loss is computed from the logarithm of the rate only
 PAIRS = [pair for pair in OUTPUTS if pair != ("softplus", "poisson")]
 PAIRS += [("logistic", "squared_error"), ("tanh", custom_loss)]
+OUTPUT_NODES = ["tanh", ("elu", 0.5), "softplus"]
+PAIRS += [(OUTPUT_NODES, loss) for loss in ("squared_error", "logistic", ("huber", 0.5))]
 NORMS = ["none", "hidden", "all", "hidden+input", "all+input"]
 STRENGTH = st.sampled_from([0.0, 0.1])
 CHOICES = {
@@ -83,6 +86,7 @@ CHOICES = {
         ("residual", "l2_bias", "weighted", "missing", "sparse", "augment", "rbf"),
         st.booleans(),
     ),
+    "offsets": st.booleans(),
 }
 anything = st.fixed_dictionaries(CHOICES)
 
@@ -100,7 +104,10 @@ class Case:
         rng = oracle.rng_of(o["seed"])
         output, loss = o["output"]
         sizes = [3, 4, 4, 4, 3]
-        net = oracle.make_net(rng, sizes, o["hidden"], output, o["norm"], loss=loss)
+        offsets = o["offsets"] or o["rbf"] or o["norm"] != "none"  # others are refused
+        net = oracle.make_net(
+            rng, sizes, o["hidden"], output, o["norm"], loss=loss, offsets=offsets
+        )
         net.residual, net.scaling, net.dropout = o["residual"], o["scaling"], o["rates"]
         net.bn_gradient = bn_gradient
         for name in PENALTIES:
@@ -136,7 +143,7 @@ class Case:
             **options,
         )
         # ½‖e‖² as the gradient means it, not averaged over the outputs as reported
-        core = self.twin.loss_function.core(self.twin.output_activation.name, 3)
+        core = self.twin.loss_function.core(self.twin.output_name, 3)
         plan.set_loss(**{**core, "value_scale": 1.0})
         return plan
 
@@ -246,6 +253,8 @@ SINGLE = {
     "frozen layers": {"freeze": 2},
     "a frozen layer in the middle": {"freeze": [False, True, False, False]},
     "augmentation": {"augment": True},
+    "no offsets": {"offsets": False},
+    "no offsets, dropout": {"offsets": False, "rates": [0.2, 0.5, 0.5, 0.2]},
     "nodes of their own": {"hidden": ["tanh", NODES, "silu"]},
     **{f"output {pair}": {"output": pair} for pair in PAIRS},
     **{f"hidden {f}": {"hidden": [f] * 3} for f in HIDDEN[:-1]},
@@ -322,9 +331,10 @@ def rule_of(name, net, clipping):
     st.sampled_from(["sgd", "momentum", "nesterov", "adam", "adamw"]),
     st.sampled_from([{}, {"clip_norm": 0.5}, {"clip_value": 0.1}]),
     st.integers(2, 4),
+    st.booleans(),
 )
 def test_epochs_of_any_combination_and_solver_are_the_twins(
-    options, solver, clipping, batch_size
+    options, solver, clipping, batch_size, falling
 ):
     assume(not options["rbf"])  # the twin knows no floor for the widths
     case = Case({**options, "n": 9})
@@ -335,9 +345,11 @@ def test_epochs_of_any_combination_and_solver_are_the_twins(
     plan, data = case.plan(batch_size + 1, **plan_options), case.data()
     order = np.random.default_rng(case.seed).permutation(9)
     batches = batches_of(order, batch_size, case.twin.batch_norm is not None)
+    rates = 0.01 / np.arange(1, 1 + len(batches)) ** falling  # a rate per step
+    update = [partial(update, lr=rate) for rate in rates]
     before, net, state = case.twin.params.copy(), case.net, {}
     for seed in (case.seed, case.seed + 1):
-        loss = plan.epoch(data, batch_size, order, 0.01, seed)
+        loss = plan.epoch(data, batch_size, order, rates, seed)
         net, expected = oracle.train_epoch(
             net,
             case.seen,

@@ -58,6 +58,7 @@ MODELS = {
         "activation": [["tanh", ("leaky_relu", 0.1)], ["relu"]],
     },
     "radial basis functions": {"activation": ["rbf", "tanh"]},
+    "no offsets": {"fit_intercept": False, "sampling": "replacement"},
     "parameters of NumPy": {
         "hidden_layer_sizes": np.array([4]),
         "alpha": np.float32(0.1),
@@ -153,6 +154,7 @@ NETWORKS = {
     ),
     "batch norm": Network([4, 3, 3, 2], batch_norm="all+input", residual=True),
     "activations": Network([4, 2, 2], [["tanh", ("elu", 0.5, 2.0)]]),
+    "activations of outputs": Network([4, 2], (), ["tanh", ("elu", 0.5, 2.0)]),
     "tied": Network([4, 2, 4], tied=True),
     "edges": Network([4, 3, 1], connectivity=[None, [[1, 2]]]),
     "folded": Network([4, 3, 3, 1], residual=True).folded(),
@@ -212,6 +214,7 @@ CONTINUED = {
     "sgd": {"solver": "sgd", "learning_rate": "invscaling"},
     "adaptive": {"solver": "sgd", "learning_rate": "adaptive"},
     "adam": {"learning_rate": "cosine"},
+    "inverse time": {"learning_rate": "inverse_time", "batch_size": 7},
     "adamw, batch norm": {"solver": "adamw", "batch_norm": "all"},
     "dropout": {"dropout": 0.2, "batch_size": 7},
     "step, a sample at a time": {
@@ -760,7 +763,7 @@ def constant(epochs):
     return 0.01
 
 
-def endless(epochs):
+def endless(steps):
     return float("inf")
 
 
@@ -773,7 +776,7 @@ def endless(epochs):
         (
             "learning_rate",
             endless,
-            r"endless .*can't be used: learning_rate\(3\) return",
+            r"endless .*can't be used: learning_rate\(0\) return",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -14,11 +15,20 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
 from oracle.network import penalty as penalty_of
-from twins import either_dtype, on_every_isa, rounded, run_of, twin_of, vector
+from twins import (
+    either_dtype,
+    masks_of,
+    on_every_isa,
+    rounded,
+    run_of,
+    twin_of,
+    vector,
+)
 
 from mlp.training import Penalties
 
 EPOCHS = 3
+SEED = 7
 
 
 @cache
@@ -298,8 +308,9 @@ def test_interrupted_amid_a_run_the_steps_so_far_are_kept(seconds, dtype):
     """At another place of its run each time."""
     net, X, T, _ = case((1000, 1000, 3), hidden="tanh", zeros=0)
     order = np.random.default_rng(0).integers(0, 25, 60_000)
+    rates = 1e-3 / (1 + np.arange(60_000) / 1000)
     twin = twin_of(net, dtype)
-    plan = run_of(twin, X, T, rate=1e-3).plan
+    plan = run_of(twin, X, T).plan
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -308,13 +319,13 @@ def test_interrupted_amid_a_run_the_steps_so_far_are_kept(seconds, dtype):
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with pytest.raises(KeyboardInterrupt):
-            plan.epoch(twin.data(X, T), 1, order, 1e-3)
+            plan.epoch(twin.data(X, T), 1, order, rates)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert 0 < plan.steps < len(order)
     again = twin_of(net, dtype)
-    run_of(again, X, T, rate=1e-3, samples=order[: plan.steps]).epoch()
+    run_of(again, X, T).plan.epoch(again.data(X, T), 1, order[: plan.steps], rates)
     assert_array_equal(twin.params, again.params)
 
 
@@ -426,3 +437,41 @@ def test_slices_do_not_change_a_bit_of_decay_either(dtype):
     first, second = (long_epoch(dtype, [order], alpha=5.0) for _ in range(2))
     assert_array_equal(first[0], second[0])
     assert first[1] == second[1]
+
+
+# ---- a rate per step --------------------------------------------------------------------
+
+RATES = 0.05 / np.arange(1, 41)
+
+
+def falling_rates(sizes, dtype=np.float64, zeros=0.5, dropout=0.0, threads=1):
+    """The oracle's parameters and the core's after an epoch by RATES, with decay."""
+    net, X, T, order = case(sizes, "tanh", zeros=zeros, steps=40, l2=0.1)
+    net = replace(net, dropout=[dropout] * len(net.W))
+    twin = twin_of(net, dtype)
+    run = run_of(twin, X, T, penalties={"l2": 0.1}, n_threads=threads)
+    run.plan.epoch(twin.data(X, T), 1, order, RATES, SEED)
+    batches = [[i] for i in order]
+    rules = [partial(oracle.sgd, lr=rate) for rate in RATES]
+    masks = masks_of(twin, SEED, batches)
+    net, _ = oracle.train_epoch(net, X, T, batches, rules, {}, masks=masks)
+    return twin.params, vector(oracle.parameters(net))
+
+
+@on_every_isa
+@either_dtype
+@pytest.mark.parametrize("zeros, dropout", [(0.9, 0.0), (0.0, 0.0), (0.5, 0.3)])
+@pytest.mark.parametrize("sizes", [(6, 20, 3), (60, 100, 40, 3)])
+def test_each_step_has_its_own_rate(sizes, zeros, dropout, dtype, isa):
+    ours, expected = falling_rates(sizes, dtype, zeros, dropout)
+    bound = 200 * float(np.finfo(dtype).eps)
+    assert oracle.relative_error([ours], [expected]) < bound
+
+
+@either_dtype
+@pytest.mark.parametrize("zeros", [0.0, 0.9])
+def test_rates_per_step_give_the_same_bits_by_several_threads(zeros, dtype):
+    sizes = (300, 1100, 300, 5)
+    one, *others = (falling_rates(sizes, dtype, zeros, 0.0, n)[0] for n in (1, 2, 3))
+    for other in others:
+        assert_array_equal(one, other)

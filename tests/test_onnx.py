@@ -113,6 +113,7 @@ def test_nodes_that_differ(dtype):
     nodes = [*nodes, ("elu", 0.5, 2.0), *nodes]
     net = random_network([3, len(nodes), 4, 2], [nodes, "gelu"], dtype=dtype)
     check_network(net)
+    check_network(random_network([3, 4, len(nodes)], "tanh", nodes, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

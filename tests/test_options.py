@@ -22,6 +22,7 @@ from small_data import (
 )
 
 from mlp import MLPClassifier, MLPRegressor, Network
+from mlp.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -38,8 +39,8 @@ def flipped(batch, rng):
     return batch * rng.choice([-1.0, 1.0], size=(len(batch), 1))
 
 
-def rates(epoch):
-    return 0.01 / (epoch + 1)
+def rates(steps):
+    return 0.01 / (steps + 1)
 
 
 def small(rng, n_in, n_out):
@@ -60,6 +61,9 @@ OPTIONS = {
     "betas in pairs": {"beta_1": (0.9, 0.5), "beta_2": (0.99, 0.9)},
     "schedule by name": {"learning_rate": "cosine"},
     "schedule in steps": {"learning_rate": "step"},
+    "schedule by steps": {"learning_rate": "inverse_time", "power_t": 1.0},
+    "sampling with replacement": {"sampling": "replacement"},
+    "no offsets": {"fit_intercept": False},
     "own schedule": {"learning_rate": rates},
     "penalties": {"alpha": 0.1, "l1": 1e-3, "l2": 1e-3, "l2_bias": True},
     "clipping": {"clip_norm": 0.5, "clip_value": 0.1},
@@ -121,9 +125,10 @@ def test_pickles_predict_and_go_on_with_the_same_bits(Estimator, options):
 @both
 @every_option
 def test_partial_fits_are_the_epochs_of_a_fit(Estimator, options):
-    model = model_of(Estimator, shuffle=False, **options)
+    drawn = "sampling" in options
+    model = model_of(Estimator, shuffle=drawn, **options)
     if (
-        options.keys() & {"dropout", "augment"}
+        options.keys() & {"dropout", "augment", "sampling"}
         or options.get("learning_rate") == "cosine"
     ):
         model.set_params(max_iter=1)  # what is random is drawn anew by each call
@@ -218,7 +223,9 @@ CHOICES = {
     "activation": ["relu", ["tanh", "silu"], NODES],
     "loss": ["squared_error", "huber", squared],
     "solver": ["sgd", "adam", "adamw"],
-    "learning_rate": ["constant", "invscaling", "adaptive", "step", "cosine", rates],
+    "learning_rate": [*SCHEDULES, rates],
+    "sampling": ["shuffle", "replacement"],
+    "fit_intercept": [False, True],
     "l1": [0.0, 1e-3],
     "l2": [0.0, 1e-3],
     "l2_bias": [False, True],
@@ -248,6 +255,8 @@ combinations = st.fixed_dictionaries(
 def test_any_combination_trains_pickles_and_goes_on(options, classify):
     if not options["early_stopping"]:
         options["scoring"] = None
+    if options["batch_norm"]:  # has offsets of its own
+        options["fit_intercept"] = True
     model = model_of(MLPClassifier if classify else MLPRegressor, **options)
     model.fit(X, Y, np.linspace(0.5, 1.5, 60))
     copy = pickle.loads(pickle.dumps(model))

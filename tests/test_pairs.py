@@ -130,11 +130,13 @@ def run_epochs(network, given, penalties=(), n_epochs=3, solver="sgd", **options
     options = {
         "batch_size": 4,
         "pairs": None,
+        "schedule": "constant",
         "shuffle": True,
         "rng": np.random.RandomState(3),
         "n_threads": 1,
     } | options
-    optimizer = PairOptimizer(Optimizer(solver, Schedule("constant", 0.1)))
+    schedule = Schedule(options.pop("schedule"), 0.1, power_t=1.0)
+    optimizer = PairOptimizer(Optimizer(solver, schedule))
     run = PairRun(
         network,
         network.data(*given),
@@ -148,18 +150,26 @@ def run_epochs(network, given, penalties=(), n_epochs=3, solver="sgd", **options
 
 
 @every_head
-def test_epochs_of_sgd_are_those_of_numpy(head):
+@pytest.mark.parametrize("schedule", ["constant", "inverse_time"])
+@pytest.mark.parametrize("sampling", ["shuffle", "replacement"])
+def test_epochs_of_sgd_are_those_of_numpy(head, schedule, sampling):
     X, index, t, w = make_pairs(head)
     chosen = np.array([0, 2, 3, 5, 6, 8, 9, 10, 1])
     ours, plain = make_network(head), make_network(head)
     penalties = {"alpha": 0.3, "l2": 0.01, "l1": 0.02}
-    losses = run_epochs(ours, (X, index, t, w), penalties, pairs=chosen)
+    options = {"schedule": schedule, "sampling": sampling}
+    losses = run_epochs(ours, (X, index, t, w), penalties, pairs=chosen, **options)
 
-    rng, order = np.random.RandomState(3), chosen.copy()
+    rng, order, steps = np.random.RandomState(3), chosen.copy(), 0
     for epoch_loss in losses:
-        rng.shuffle(order)
+        if sampling == "replacement":
+            order = chosen[rng.randint(0, 9, 9)]
+        else:
+            rng.shuffle(order)
         total = 0.0
         for rows in (order[:4], order[4:8], order[8:]):
+            steps += 1
+            rate = 0.1 if schedule == "constant" else 0.1 / steps
             first, second = X[index[rows, 0]], X[index[rows, 1]]
             loss, gradient = plain_loss_and_gradient(
                 plain, first, second, t[rows], w[rows]
@@ -169,7 +179,7 @@ def test_epochs_of_sgd_are_those_of_numpy(head):
                 value, slope = Penalties(**penalties).full_batch(part, w[rows].sum())
                 loss += value
                 size = part.params.size
-                part.params -= 0.1 * (gradient[at : at + size] + slope)
+                part.params -= rate * (gradient[at : at + size] + slope)
                 at += size
             total += loss * len(rows)
         assert_allclose(epoch_loss, total / len(order), rtol=1e-12)

@@ -24,7 +24,9 @@ PAIRS += [
     ("softmax", ("huber", 0.5)),
     (("softmax", (2, 1)), "logistic"),
     ("logistic", "absolute_error"),
+    (["tanh", "gelu", ("elu", 0.5)], ("huber", 0.5)),
 ]
+OUTPUT_KINDS = ["identity", "tanh", "softmax", ("softmax", (2, 1)), [*MIXED[1:]]]
 NAMED = [p for p in PAIRS if not callable(p[1])]
 every_hidden = pytest.mark.parametrize("hidden", HIDDEN, ids=str)
 every_pair = pytest.mark.parametrize("output, loss", PAIRS, ids=str)
@@ -101,7 +103,7 @@ def test_jacobian_is_the_twins_whatever_is_folded(seed, mode):
 
 @either_mode
 @every_hidden
-@pytest.mark.parametrize("output", ["identity", "tanh", "softmax", ("softmax", (2, 1))])
+@pytest.mark.parametrize("output", OUTPUT_KINDS)
 def test_jacobian_is_the_central_difference(hidden, output, mode):
     net, X, *_ = case(hidden, output, "squared_error", n=2)
     twin = twin_of(net)

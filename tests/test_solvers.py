@@ -256,11 +256,12 @@ RATES = {
     "step": lambda k: 0.1 * 0.5 ** (k // 10),
     "cosine": lambda k: 0.05 * (1 + np.cos(np.pi * k / 24)),
     "invscaling": lambda k: 0.1 / (60 * k + 1) ** 0.5,
+    "inverse_time": lambda k: 0.1 / (k + 1) ** 0.5,
 }
 
 
 def rates_used(model, X, y):
-    """The rate of every epoch: constant inputs of 1 make the offset tell."""
+    """The rate of the last step of every epoch."""
     seen = []
     original = Schedule.epoch_ends
 
@@ -288,19 +289,20 @@ def test_schedules_are_their_formulas(schedule, solver):
 def test_a_cosine_stays_at_its_end():
     schedule = Schedule("cosine", 0.1, horizon=3)
     rates = []
-    for _ in range(6):
-        rates.append(schedule.rate)
+    for epoch in range(6):
+        rates.extend(schedule.rates(2 * epoch, 2))
         schedule.epoch_ends(samples=10)
-    assert_allclose(rates, [0.1, 0.075, 0.025, 0, 0, 0], rtol=1e-15)
+    falling = 0.05 * (1 + np.cos(np.pi * np.arange(6) / 6))  # from step to step
+    assert_allclose(rates, [*falling, *[0] * 6], rtol=1e-14)
 
 
-def test_the_rate_of_an_epoch_is_the_length_of_its_step():
+def test_the_rate_of_a_step_is_its_length():
     # one batch, no inputs: dQ/db = b − y, so b moves by rate times that
     asked, offsets = [], [0.0]
 
-    def rate(epoch):
-        asked.append(epoch)
-        return 0.1 / (epoch + 1)
+    def rate(steps):
+        asked.append(steps)
+        return 0.1 / (steps + 1)
 
     model = MLPRegressor((), solver="sgd", momentum=0, learning_rate=rate, init="zeros")
     model.set_params(warm_start=False, tol=0, n_iter_no_change=99)
@@ -308,15 +310,83 @@ def test_the_rate_of_an_epoch_is_the_length_of_its_step():
         asked.clear()
         model.set_params(max_iter=epochs).fit(np.zeros((5, 1)), np.ones(5))
         offsets.append(model.intercepts_[0][0])
-    assert asked[:4] == [0, 1, 2, 3]
+    assert asked[1:5] == [0, 1, 2, 3]  # after one question about the first
     steps = np.diff(offsets) / (1 - np.array(offsets[:-1]))
     assert_allclose(steps, [0.1, 0.05, 0.1 / 3, 0.025], rtol=1e-12)
 
 
-def test_one_over_k_is_invscaling_with_power_one():
-    model = MLPRegressor(3, solver="sgd", learning_rate="invscaling", power_t=1.0)
-    model.set_params(learning_rate_init=0.1, max_iter=4, random_state=0)
-    assert_allclose(rates_used(model, X, Y), 0.1 / (60 * np.arange(4) + 1))
+def offset_learner(batch_size, **options):
+    """No inputs: steps of squared error move the one offset b by rate · (mean y − b)."""
+    model = MLPRegressor((), solver="sgd", momentum=0, alpha=0, init="zeros", tol=0)
+    model.set_params(shuffle=False, batch_size=batch_size, n_iter_no_change=99)
+    return model.set_params(**options)
+
+
+def offset_after(y, batch_size, epochs, rate):
+    """What `offset_learner` learns by this rate of k steps done."""
+    b, k = 0.0, 0
+    for _ in range(epochs):
+        for first in range(0, len(y), batch_size):
+            b += rate(k) * (y[first : first + batch_size].mean() - b)
+            k += 1
+    return b
+
+
+ONE_OVER_K = {"learning_rate": "inverse_time", "power_t": 1.0, "learning_rate_init": 1.0}
+TARGETS = np.random.default_rng(8).normal(size=12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_inverse_time_with_power_one_is_one_over_k_at_step_k(batch_size):
+    model = offset_learner(batch_size, **ONE_OVER_K, max_iter=3)
+    model.fit(np.zeros((12, 1)), TARGETS)
+    expected = offset_after(TARGETS, batch_size, 3, lambda k: 1 / (k + 1))
+    assert_allclose(model.intercepts_[0], expected, rtol=1e-13)
+    if 12 % batch_size == 0:  # steps of 1, 1/2, 1/3, … make a mean
+        assert_allclose(expected, TARGETS.mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_steps_are_counted_on_when_partial_fit_goes_on(batch_size):
+    model = offset_learner(batch_size, **ONE_OVER_K)
+    for _ in range(3):
+        model.partial_fit(np.zeros((12, 1)), TARGETS)
+    expected = offset_after(TARGETS, batch_size, 3, lambda k: 1 / (k + 1))
+    assert_allclose(model.intercepts_[0], expected, rtol=1e-13)
+    assert model._optimizer.schedule.rate == 1 / model._optimizer.steps
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_batches_without_weight_are_no_steps_of_the_schedule(batch_size):
+    model = offset_learner(batch_size, **ONE_OVER_K, max_iter=2)
+    weights = np.repeat([1.0, 0.0, 1.0, 0.0, 0.0, 1.0], 2)
+    model.fit(np.zeros((12, 1)), TARGETS, weights)
+    kept = TARGETS[weights > 0]
+    assert_allclose(model.intercepts_[0], kept.mean(), rtol=1e-12)
+    assert model._optimizer.steps == 12 // batch_size
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_cosine_falls_from_step_to_step(batch_size):
+    model = offset_learner(batch_size, learning_rate="cosine", max_iter=3)
+    model.set_params(learning_rate_init=0.5).fit(np.zeros((12, 1)), TARGETS)
+    n = 3 * -(-12 // batch_size)
+    expected = offset_after(
+        TARGETS, batch_size, 3, lambda k: 0.25 * (1 + np.cos(np.pi * k / n))
+    )
+    assert_allclose(model.intercepts_[0], expected, rtol=1e-12)
+
+
+def test_a_callable_rate_is_asked_with_the_number_of_steps_done():
+    asked = []
+
+    def rate(steps):
+        asked.append(steps)
+        return 0.1
+
+    model = offset_learner(5, learning_rate=rate, max_iter=2)
+    model.fit(np.zeros((12, 1)), TARGETS)
+    assert asked[1:] == [0, 1, 2, 3, 4, 5]  # after one question about the first
 
 
 def test_adaptive_divides_by_five_when_progress_stops():
@@ -344,8 +414,8 @@ def test_partial_fits_go_on_with_the_schedule(Estimator, schedule):
     assert_same_bits(once, model)
 
 
-def halved(epoch):
-    return 0.1 / 2**epoch
+def halved(steps):
+    return 0.1 / 2**steps
 
 
 def test_a_pickled_schedule_goes_on():
@@ -353,12 +423,12 @@ def test_a_pickled_schedule_goes_on():
     model.partial_fit(X, Y).partial_fit(X, Y)
     copy = pickle.loads(pickle.dumps(model))
     assert_same_bits(copy.partial_fit(X, Y), model.partial_fit(X, Y))
-    assert copy._optimizer.schedule.rate == 0.1 / 8
+    assert copy._optimizer.schedule.rate == 0.1 / 4  # of the third step
 
 
 @pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
-def test_a_callable_rate_that_is_none_is_refused_with_its_epoch(value):
-    model = MLPRegressor(3, learning_rate=lambda epoch: 0.1 if epoch < 2 else value)
+def test_a_callable_rate_that_is_none_is_refused_with_its_step(value):
+    model = MLPRegressor(3, learning_rate=lambda steps: 0.1 if steps < 2 else value)
     with pytest.raises(ValueError, match=r"learning_rate\(2\)"):
         model.fit(X, Y)
 

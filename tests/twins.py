@@ -63,7 +63,8 @@ def twin_of(net, dtype=np.float64, mask="batch"):
     keywords = {options[loss]: parameter[0]} if parameter else {}
     if isinstance(output, tuple) and output[0] == "softmax":
         keywords["groups"], output = output[1], "softmax"
-    keywords |= {"residual": net.residual, "dtype": dtype, **normalisation(net)}
+    keywords |= {"residual": net.residual, "fit_intercept": net.offsets}
+    keywords |= {"dtype": dtype, **normalisation(net)}
     edges = [None if e.all() else e for e in net.edges]
     twin = Network(net.sizes, hidden, output, loss=loss, connectivity=edges, **keywords)
     twin.params[:] = existing(net, oracle.parameters(net))
@@ -131,6 +132,7 @@ def run_of(
     batch_size=1,
     samples=None,
     shuffle=False,
+    sampling="shuffle",
     rng=None,
     n_threads=1,
     sample_weight=None,
@@ -147,6 +149,7 @@ def run_of(
         batch_size=batch_size,
         samples=samples,
         shuffle=shuffle,
+        sampling=sampling,
         rng=rng,
         n_threads=n_threads,
         sparse=hasattr(X, "indptr"),

@@ -69,9 +69,10 @@ class MLPAutoencoder(
     loss : str or callable, default="squared_error"
         'squared_error', 'huber', 'absolute_error'; 'log_loss' for values in [0, 1];
         'poisson' for counts; or a callable ``(y_true, y_out) -> (values, gradient)``.
-    output_activation : str or tuple, default="auto"
-        'auto' takes 'logistic' for samples in [0, 1], 'tanh' for [-1, 1], 'identity' for
-        others and where `standardize` is set; what `loss` needs if it needs one.
+    output_activation : str, tuple or sequence, default="auto"
+        Activation of the outputs.  'auto' takes 'logistic' for samples in [0, 1], 'tanh'
+        for [-1, 1], 'identity' for others and where `standardize` is set; what `loss`
+        needs if it needs one.  A sequence gives each feature its own [S P65.6].
     {parameters}
     tol : float, default=1e-5
         Progress smaller than this counts as none: less than the others' 1e-4, as the
@@ -109,7 +110,7 @@ class MLPAutoencoder(
         "tied": ["boolean"],
         "denoising": [RATE],
         "loss": [StrOptions(LOSSES), callable],
-        "output_activation": [str, tuple],
+        "output_activation": [str, tuple, list],
         "scoring": [StrOptions({"loss"}), callable, None],
     }
     _built_in: ClassVar[tuple[str, ...]] = (*BUILT_IN, "tied")
@@ -147,6 +148,7 @@ class MLPAutoencoder(
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
         huber_delta: float = 1.0,
+        sampling: str = "shuffle",
         l1: float = 0.0,
         l2: float = 0.0,
         l2_bias: bool = False,
@@ -168,6 +170,7 @@ class MLPAutoencoder(
         augment: Any = None,
         scoring: Any = None,
         restore_best: bool = True,
+        fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -484,7 +487,7 @@ def _range(X: Any) -> tuple[float, float]:
 
 def _lies_in(output: Any, X: Any) -> bool:
     """Whether these outputs are for such values; scaling to [0, 1] rounds beyond it."""
-    if output not in RANGES:
+    if not isinstance(output, str) or output not in RANGES:
         return True
     slack = 8 * float(np.finfo(X.dtype).eps)
     (low, high), (smallest, largest) = RANGES[output], _range(X)

@@ -46,6 +46,7 @@ BUILT_IN = (
     "activation",
     "loss",
     "output_activation",
+    "fit_intercept",
     "huber_delta",
     "batch_norm",
     "batch_norm_momentum",
@@ -55,6 +56,11 @@ BUILT_IN = (
     "residual",
     "standardize",
 )
+
+
+def _as_tuples(spec: Any) -> Any:
+    """A list says the same as a tuple."""
+    return tuple(map(_as_tuples, spec)) if isinstance(spec, list | tuple) else spec
 
 
 def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
@@ -116,6 +122,11 @@ class BaseMLP(SaveMixin, Course):
                     f"{name} must have the shapes {[view.shape for view in views]}, "
                     f"got {shapes}"
                 )
+            fixed = name == "intercepts_" and not getattr(
+                network, "fit_intercept", True
+            )
+            if fixed and any(map(np.any, given)):
+                raise ValueError("intercepts_ must be 0 with fit_intercept=False")
             for view, new in zip(views, given, strict=True):
                 if hasattr(view, "indptr"):
                     assign(view, new)
@@ -290,6 +301,7 @@ class BaseMLP(SaveMixin, Course):
             residual=self.residual,
             connectivity=self.connectivity,
             tied=getattr(self, "tied", False),
+            fit_intercept=self.fit_intercept,
             dtype=targets.X.dtype,
         )
         network.check_trainable()
@@ -297,8 +309,9 @@ class BaseMLP(SaveMixin, Course):
         rng = self._random_generator
         for k, (n_in, n_out) in enumerate(pairwise(sizes)):
             W, edges = network.coefs[k], network.edges[k]
-            drawn = draw(self.init, rng, n_in, n_out, name, edges)
-            (W if edges is None else W.data)[:], network.intercepts[k][:] = drawn
+            weights, offsets = draw(self.init, rng, n_in, n_out, name, edges)
+            (W if edges is None else W.data)[:] = weights
+            network.intercepts[k][:] = offsets if self.fit_intercept else 0.0
         if network.has_rbf:
             self._place_centres(network, targets)
         for scale in network.scales:
@@ -314,7 +327,7 @@ class BaseMLP(SaveMixin, Course):
         self._use(self.network_)
         self.n_layers_ = len(sizes)
         self.n_outputs_ = targets.n_outputs
-        self.out_activation_ = network.output_activation.name
+        self.out_activation_ = network.output_name
         self._begin_records()
 
     def _begin_records(self) -> None:
@@ -386,6 +399,8 @@ class BaseMLP(SaveMixin, Course):
                     layer_activations(self._all_layers(f), widths)
                     for f in (now, before)
                 )
+            if name == "output_activation":
+                now, before = _as_tuples(now), _as_tuples(before)
             if now != before:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "

@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from mlp.activations import is_single
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
@@ -107,6 +108,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         loss: Any = "log_loss",
         output_activation: Any = None,
         huber_delta: float = 1.0,
+        sampling: str = "shuffle",
         l1: float = 0.0,
         l2: float = 0.0,
         l2_bias: bool = False,
@@ -132,6 +134,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         augment: Any = None,
         scoring: Any = None,
         restore_best: bool = True,
+        fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -393,8 +396,14 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             )
 
     def _output(self, default: str, loss: Any) -> Any:
-        if self.output_activation is not None:
-            return self.output_activation
+        given = self.output_activation
+        if given is not None and not is_single(given):
+            raise ValueError(
+                f"output_activation={given!r} names one activation per node; the classes "
+                "of an MLPClassifier need one for all outputs, such as 'softmax'"
+            )
+        if given is not None:
+            return given
         return "tanh" if loss == "logistic" else default
 
     @staticmethod

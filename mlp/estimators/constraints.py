@@ -21,6 +21,11 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 COUNT = Interval(Integral, 1, None, closed="left")
 RATE = Interval(Real, 0, 1, closed="left")
 
+REPLACEMENT_IN_ORDER = (
+    "sampling='replacement' draws every batch at random, but shuffle=False asks for the "
+    "samples in their order"
+)
+
 CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", COUNT],
     "activation": [str, tuple, list],
@@ -32,6 +37,7 @@ CONSTRAINTS: dict[str, Any] = {
     "power_t": [NOT_NEGATIVE],
     "max_iter": [COUNT],
     "shuffle": ["boolean"],
+    "sampling": [StrOptions({"shuffle", "replacement"})],
     "random_state": ["random_state"],
     "tol": [NOT_NEGATIVE],
     "verbose": ["verbose"],
@@ -46,7 +52,7 @@ CONSTRAINTS: dict[str, Any] = {
     "n_iter_no_change": [COUNT, Options(Real, {np.inf})],
     "max_fun": [COUNT],
     "loss": [str, callable],
-    "output_activation": [str, tuple, None],
+    "output_activation": [str, tuple, list, None],
     "huber_delta": [POSITIVE],
     "l1": [NOT_NEGATIVE],
     "l2": [NOT_NEGATIVE],
@@ -72,6 +78,7 @@ CONSTRAINTS: dict[str, Any] = {
     "freeze": [Interval(Integral, 0, None, closed="left"), "array-like"],
     "standardize": ["boolean"],
     "augment": [callable, None],
+    "fit_intercept": ["boolean"],
     "init": [str, callable],
     "scoring": [str, callable, None, HasMethods("__call__")],
     "restore_best": ["boolean"],
@@ -154,6 +161,7 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (e.batch_norm and not full_batch and e.batch_size == 1,
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),
+        (e.sampling == "replacement" and not e.shuffle, REPLACEMENT_IN_ORDER),
         (sparse and e.batch_norm and "input" in e.batch_norm,
          f"batch_norm={e.batch_norm!r} would centre the inputs, but X is sparse"),
         (sparse and e.augment, "augment wants dense batches, but X is sparse"),

@@ -222,7 +222,7 @@ def to_sklearn(self: Any) -> Any:
     lost = _without_counterpart(self, cls, params)
     params["activation"] = activation
     if "loss" in params:
-        exp = plain.output_activation.name == "exp"
+        exp = plain.output_name == "exp"
         params["loss"] = "poisson" if exp else "squared_error"
     theirs = cls(**params)
     theirs.coefs_ = [
@@ -270,7 +270,7 @@ def _check_output(estimator: Any, plain: Network) -> None:
         possible = ("logistic",) if single else ("softmax",)
         if estimator.loss == "logistic":
             raise ValueError("loss='logistic' can't be said in scikit-learn")
-    name = plain.output_activation.name
+    name = plain.output_name
     if name not in possible:
         raise ValueError(
             f"output_activation={name!r} can't be said in scikit-learn, whose outputs are "

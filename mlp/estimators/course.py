@@ -201,6 +201,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
             batch_size=self._batch_size(n_samples),
             samples=training,
             shuffle=self.shuffle,
+            sampling=self.sampling,
             rng=rng,
             n_threads=resolve_threads(self.n_threads),
             sparse=targets.sparse,

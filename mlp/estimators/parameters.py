@@ -27,18 +27,25 @@ batch_size : int or 'auto', default="auto"
     Samples in a mini-batch; 'auto' is min(200, n_samples).  With 1 and plain 'sgd' the
     core takes a path of its own, bound by memory alone.
 learning_rate : str or callable, default="constant"
-    'constant'; 'invscaling': learning_rate_init/(t+1)**power_t after t samples;
-    'adaptive': a fifth whenever progress stops; as in scikit-learn, both are ignored
-    unless ``solver="sgd"``.  For every stochastic solver 'step': a half every 10 epochs;
-    'cosine': to zero over max_iter epochs; or a callable: epochs done -> rate.
+    The schedule of the step size.  It changes between epochs by 'invscaling'
+    (learning_rate_init/(t+1)**power_t after t samples) and 'adaptive' (a fifth whenever
+    progress stops), which are ignored unless ``solver="sgd"``, as in scikit-learn, and by
+    'step' (a half every 10 epochs); from one mini-batch to the next by 'inverse_time'
+    (learning_rate_init/(k+1)**power_t after k steps [B]), 'cosine' (to zero over max_iter
+    epochs) and a callable, which is asked with the number of steps done.  Steps are
+    counted on by `partial_fit`.
 learning_rate_init : float, default=0.001
     Step size μ.
 power_t : float, default=0.5
-    Exponent of 'invscaling'.
+    Exponent of 'invscaling' and 'inverse_time'; with 1 the latter is γ_k = μ/(k+1) [B].
 max_iter : int, default=200
     Most epochs, or iterations of a full-batch solver.
 shuffle : bool, default=True
     Whether each epoch takes the samples in a new order.
+sampling : {'shuffle', 'replacement'}, default="shuffle"
+    How the batches of an epoch are drawn: 'shuffle' takes every sample once; 'replacement'
+    draws each sample of each batch independently [S 65.82], as many as there are, so that
+    an epoch has as many steps.
 random_state : int, RandomState instance or None, default=None
     Seeds initial parameters, the validation split, the orders and the masks; an int gives
     the same bits every time, whatever the number of threads.  As in scikit-learn, an int
@@ -70,8 +77,10 @@ n_iter_no_change : int, default=10
     Epochs without progress before training stops.
 max_fun : int, default=15000
     Most evaluations of the loss by a full-batch solver.
-output_activation : str, tuple or None, default=None
-    Of the outputs; None takes what suits the loss and the targets.
+output_activation : str, tuple, sequence or None, default=None
+    Activation of the outputs; None takes what suits the loss and the targets.  A sequence
+    such as ``["tanh", "relu"]`` gives each output node its own [S P65.6]; it goes with
+    losses of the outputs' values, not with classes.
 huber_delta : float, default=1.0
     Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
 l1 : float, default=0.0
@@ -133,6 +142,10 @@ scoring : str, callable or None, default=None
     scorer of scikit-learn.
 restore_best : bool, default=True
     Whether early stopping ends with the parameters that scored best.
+fit_intercept : bool, default=True
+    Whether the layers have offsets.  With False they are 0 and stay 0, as in [B]; weights
+    start at the values that they have beside offsets.  With `standardize` the means are
+    subtracted still.
 init : str or callable, default="sklearn"
     'sklearn', 'normal', 'uniform', 'glorot', 'glorot_sigmoid', 'he', 'zeros'
     [S 65.88–65.93c], or a callable ``(rng, n_in, n_out) -> (W, b)``.
@@ -174,8 +187,8 @@ n_layers_ : int
     Layers, inputs and outputs included.
 n_outputs_ : int
     Outputs of the network.
-out_activation_ : str
-    Activation of the outputs.
+out_activation_ : str or tuple of str
+    Activation of the outputs; of each of them where they differ.
 n_features_in_ : int
     Features seen by `fit`.
 feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -103,6 +103,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         output_activation: Any = None,
         huber_delta: float = 1.0,
         quantile: float = 0.5,
+        sampling: str = "shuffle",
         l1: float = 0.0,
         l2: float = 0.0,
         l2_bias: bool = False,
@@ -126,6 +127,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         augment: Any = None,
         scoring: Any = None,
         restore_best: bool = True,
+        fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -235,7 +237,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         return known_r2(y, prediction, held_out.sample_weight)
 
     def _scales_targets(self) -> bool:
-        return self.network_.output_activation.name == "identity"
+        return self.network_.output_name == "identity"
 
     to_sklearn = to_sklearn
 

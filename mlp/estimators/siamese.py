@@ -15,10 +15,11 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mlp.activations import layer_activations, resolve_activation
+from mlp.activations import layer_activations, output_activations
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.constraints import (
     COUNT,
+    REPLACEMENT_IN_ORDER,
     STOCHASTIC_SOLVERS,
     hidden_sizes,
     pair_of_betas,
@@ -53,8 +54,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         Of the twin's hidden layers, as `MLPClassifier`'s, but for 'rbf'.
     n_embedding : int, default=32
         Outputs of the twin.
-    embedding_activation : str or tuple, default="identity"
-        Theirs; any but 'softmax'.
+    embedding_activation : str, tuple or sequence, default="identity"
+        Activation of the embedding, any but 'softmax'; a sequence gives each output of the
+        twin its own.
     head : {'cosine', 'distance', 'relation'}, default="cosine"
         'cosine': the cosine of the two embeddings, trained by squared error to ±1;
         'distance': their absolute difference, through an affine unit and a sigmoid, by
@@ -84,6 +86,12 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     standardize : bool, default=False
         Train on inputs of mean 0 and deviation 1; folded into the first weights for
         predictions.  Sparse inputs are only scaled.
+    fit_intercept : bool, default=True
+        Whether the layers of the twin have offsets; with False they are 0 and stay 0.  The
+        head has its own either way.
+    sampling : {'shuffle', 'replacement'}, default="shuffle"
+        How the batches of an epoch are drawn: 'shuffle' takes every pair once;
+        'replacement' draws each pair of each batch independently [S 65.82].
     scoring : str, callable or None, default=None
         What early stopping watches: None for accuracy, 'loss', or any scorer of
         scikit-learn, such as 'roc_auc'.
@@ -140,7 +148,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "n_embedding": [COUNT],
-        "embedding_activation": [str, tuple],
+        "embedding_activation": [str, tuple, list],
         "head": [StrOptions(set(HEADS))],
         "head_layer_sizes": ["array-like", COUNT],
         "head_activation": [str, tuple, list],
@@ -180,6 +188,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         beta_2: Any = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
+        sampling: str = "shuffle",
         l1: float = 0.0,
         l2: float = 0.0,
         l2_bias: bool = False,
@@ -192,6 +201,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         standardize: bool = False,
         scoring: Any = None,
         restore_best: bool = True,
+        fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
         n_threads: int | None = None,
@@ -376,6 +386,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         refusals = [
             (incremental and self.early_stopping, "partial_fit does not support "
              "early_stopping=True"),
+            (self.sampling == "replacement" and not self.shuffle, REPLACEMENT_IN_ORDER),
             (self.batch_norm and self.batch_size == 1,
              f"batch_norm={self.batch_norm!r} needs batch_size >= 2: two samples have no "
              "useful variance"),
@@ -441,6 +452,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             batch_norm=self.batch_norm,
             batch_norm_momentum=self.batch_norm_momentum,
             batch_norm_epsilon=self.batch_norm_epsilon,
+            fit_intercept=self.fit_intercept,
             dtype=targets.X.dtype,
         )
         network = SiameseNetwork(
@@ -454,7 +466,8 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             for W, b, (n_in, n_out) in zip(
                 part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
             ):
-                W[:], b[:] = draw(self.init, self._random_generator, n_in, n_out, name)
+                W[:], drawn = draw(self.init, self._random_generator, n_in, n_out, name)
+                b[:] = drawn if part.fit_intercept else 0.0
         self.network_ = network
         if self.standardize:
             measure(twin, targets.samples(), False)
@@ -474,12 +487,15 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             "batch_norm": twin.batch_norm,
             "batch_norm_momentum": twin.batch_norm_momentum,
             "batch_norm_epsilon": twin.batch_norm_epsilon,
+            "fit_intercept": twin.fit_intercept,
             "standardize": twin.input_scale is not None,
         }
         asked = {  # where one thing has several names
             "hidden_layer_sizes": tuple(hidden_sizes(self)),
             "activation": layer_activations(self.activation, widths),
-            "embedding_activation": resolve_activation(self.embedding_activation),
+            "embedding_activation": output_activations(
+                self.embedding_activation, twin.n_outputs
+            ),
         }
         if self.network_.kind == "relation":
             widths = head.layer_sizes[1:-1]
@@ -520,6 +536,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             batch_size=self._batch_size(n_pairs),
             pairs=training,
             shuffle=self.shuffle,
+            sampling=self.sampling,
             rng=self._random_generator,
             n_threads=resolve_threads(self.n_threads),
             with_norms=self._wants_norms(),

@@ -64,7 +64,6 @@ cdef extern from "dispatch.h" nogil:
 
     ctypedef struct solver_t:
         int code
-        double rate
         double momentum
         double beta_1[2]
         double beta_2[2]
@@ -140,6 +139,7 @@ cdef extern from "dispatch.h" nogil:
         double l2
         double l1
         int l2_bias
+        int no_offsets
         int has_norm
         norm_t norm
         double norm_momentum
@@ -172,6 +172,9 @@ cdef extern from "dispatch.h" nogil:
         size_t batch_size
         size_t position
         double loss
+        const double *rates
+        size_t n_rates
+        int64_t first
         double *gradient_norms
         double seconds
         int failed
@@ -205,7 +208,7 @@ cdef extern from "dispatch.h" nogil:
         size_t pack_size
         size_t (*row_stride)(size_t n) noexcept nogil
         size_t (*columns_room)(const plan_t *, size_t rows) noexcept nogil
-        int (*online_possible)(const plan_t *, const data_t *, size_t batch_size) noexcept nogil
+        int (*online_possible)(const plan_t *, const data_t *, const epoch_t *) noexcept nogil
         size_t (*online_size)(const plan_t *, size_t n_threads) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
                      const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,

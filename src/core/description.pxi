@@ -76,6 +76,8 @@ cdef class Description:
         Weight layers whose parameters stand still.
     ties : sequence of (int, int), optional
         Pairs of layers (trained, tied) whose second's weights are the first's transposed.
+    offsets : bool, default=True
+        Whether the layers have offsets; without, theirs must be 0 and stay 0.
     """
 
     cdef plan_t c
@@ -94,7 +96,8 @@ cdef class Description:
     cdef readonly object dropout
 
     def __cinit__(self, params, sizes, activations, spans, groups=None, normed=None,
-                  residual=None, edges=None, frozen=None, ties=(), isa=None):
+                  residual=None, edges=None, frozen=None, ties=(), bint offsets=True,
+                  isa=None):
         memset(&self.c, 0, sizeof(plan_t))
         self.dtype = params.dtype
         self.sizes = tuple(sizes)
@@ -109,6 +112,7 @@ cdef class Description:
         self.c.n_features = self.c.n_inputs = sizes[0]
         self.c.n_outputs = sizes[n]
         self.c.n_threads = 1
+        self.c.no_offsets = not offsets
         self.c.pack_size = self.k.pack_size
         counts = [sizes[i] * sizes[i + 1] for i in range(n)]
         for i in range(n):

@@ -277,7 +277,7 @@ static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_K
                           sums + 2 * k);
         }
         sums += 2 * full->n_in;
-        if (part == 0 && !full->frozen) {
+        if (part == 0 && !full->frozen && !p->no_offsets) {
             spread(row, g + thin->b, thin->unit, thin->n_out, 1);
             total += work(p, &s[rbf ? WIDTHS : BIASES], full->b, row, awake, full->n_out, rest);
             rest += 2;

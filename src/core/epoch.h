@@ -13,14 +13,21 @@
 
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-/* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are penalised. */
-static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
+/* The step size of the step after `t` of them. */
+INLINE double rate_of(const epoch_t *e, int64_t t)
+{
+    return e->rates[min_size((size_t)(t - e->first), e->n_rates - 1)];
+}
+
+/* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are
+ * penalised.  `rate` is the schedule's, `step` what Adam makes of it. */
+static step_t step_of(const plan_t *p, double rate, double step, int kind, double weight_sum)
 {
     const solver_t *o = &p->solver;
     const int biases = kind >= WIDTHS, penalised = kind == WEIGHTS;
     const int with_l2 = penalised || (kind == BIASES && p->l2_bias);
     step_t s;
-    s.rate = v_set1((real)rate);
+    s.rate = v_set1((real)step);
     s.momentum = v_set1((real)o->momentum);
     s.b1 = v_set1((real)o->beta_1[biases]);
     s.b2 = v_set1((real)o->beta_2[biases]);
@@ -31,7 +38,7 @@ static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
     s.l2 = v_set1((real)((penalised ? p->alpha / weight_sum : 0) + (with_l2 ? 2 * p->l2 : 0)));
     s.with_l1 = penalised && p->l1 != 0;
     s.l1 = v_set1((real)(s.with_l1 ? p->l1 : 0));
-    s.keep = v_set1((real)(penalised ? 1 - o->rate * o->decay : 1));
+    s.keep = v_set1((real)(penalised ? 1 - rate * o->decay : 1));
     s.with_clip = o->clip_value != 0;
     s.clip = v_set1((real)o->clip_value);
     s.scale = v_set1(1);
@@ -42,23 +49,24 @@ static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
     return s;
 }
 
-/* The rate of step t, which in Adam makes good that the moments began at 0. */
-static double corrected_rate(const solver_t *o, int64_t t, int biases)
+/* The length of step t, which in Adam makes good that the moments began at 0. */
+static double corrected_rate(const solver_t *o, double rate, int64_t t, int biases)
 {
     if (o->code < SOLVER_ADAM)
-        return o->rate;
-    return o->rate * sqrt(1 - pow(o->beta_2[biases], (double)t)) /
+        return rate;
+    return rate * sqrt(1 - pow(o->beta_2[biases], (double)t)) /
            (1 - pow(o->beta_1[biases], (double)t));
 }
 
-static void steps_of(const plan_t *p, int64_t t, double weight_sum, step_t s[N_KINDS])
+static void steps_of(const plan_t *p, double rate, int64_t t, double weight_sum,
+                     step_t s[N_KINDS])
 {
     const solver_t *o = &p->solver;
     const int same = o->beta_1[0] == o->beta_1[1] && o->beta_2[0] == o->beta_2[1];
-    const double rate = corrected_rate(o, t, 0);
-    const double bias_rate = same ? rate : corrected_rate(o, t, 1);
+    const double step = corrected_rate(o, rate, t, 0);
+    const double bias_step = same ? step : corrected_rate(o, rate, t, 1);
     for (int k = 0; k < N_KINDS; k++)
-        s[k] = step_of(p, k >= WIDTHS ? bias_rate : rate, k, weight_sum);
+        s[k] = step_of(p, rate, k >= WIDTHS ? bias_step : step, k, weight_sum);
 }
 
 /* A thread's blocks of a span: w ← w − …; the blocks' Σw², Σ∣w∣ into block_sums. */
@@ -120,10 +128,11 @@ static double gradient_squares(const plan_t *p, const step_t s[N_KINDS], size_t 
     return total;
 }
 
-static void update_parameters(const plan_t *p, int64_t t, double weight_sum, size_t tid)
+static void update_parameters(const plan_t *p, double rate, int64_t t, double weight_sum,
+                              size_t tid)
 {
     step_t s[N_KINDS];
-    steps_of(p, t, weight_sum, s);
+    steps_of(p, rate, t, weight_sum, s);
     if (p->solver.clip_norm != 0)
         scale_gradient(s, clip_factor(p, gradient_squares(p, s, tid)));
     size_t first = 0;
@@ -134,10 +143,10 @@ static void update_parameters(const plan_t *p, int64_t t, double weight_sum, siz
 }
 
 /* The same for the parameters of units that are awake, from the thinned network's gradient. */
-static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t tid)
+static void update_thin(const plan_t *p, double rate, int64_t t, double weight_sum, size_t tid)
 {
     step_t s[N_KINDS];
-    steps_of(p, t, weight_sum, s);
+    steps_of(p, rate, t, weight_sum, s);
     if (p->solver.clip_norm != 0) {
         /* every thread sums all rows: the same order, the same bits */
         const double squares = for_rows_awake(p, row_norm, s, 0, 1, tid);
@@ -278,7 +287,7 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
     while (position < d->n_samples && !e->stop && !e->abandon) {
         const size_t length = batch_length(p, d, e, position);
         const double weight_sum = batch_weight(d, position, length);
-        const double scale = weight_sum > 0 ? 1 / weight_sum : 0;
+        const double scale = weight_sum > 0 ? 1 / weight_sum : 0, rate = rate_of(e, t);
         double loss = 0;
         if (p->thin) {
             if (tid == 0)
@@ -296,10 +305,10 @@ static void epoch_thread(void *arg, size_t tid, size_t n_threads)
         if (p->thin)
             wait_all(p);
         if (weight_sum > 0 && p->thin) {
-            update_thin(p, ++t, weight_sum, tid);
+            update_thin(p, rate, ++t, weight_sum, tid);
         } else if (weight_sum > 0) {
             for_ties(p, 0, tid);
-            update_parameters(p, ++t, weight_sum, tid);
+            update_parameters(p, rate, ++t, weight_sum, tid);
             if (p->n_ties)
                 wait_all(p);
             for_ties(p, 1, tid);

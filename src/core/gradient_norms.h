@@ -54,7 +54,7 @@ static void layer_gradient_norms(const plan_t *p, double *norms)
     const plan_t *q = p->thin ? &p->thin->plan : p;
     for (size_t l = 0; l < p->n_layers; l++) {
         const layer_t *layer = &q->layers[l];
-        double square = gradient_square(p, layer->b, layer->n_out);
+        double square = p->no_offsets ? 0 : gradient_square(p, layer->b, layer->n_out);
         if (!is_tied(p, l))
             square += weight_square(p, q, l);
         if (layer->has_norm)

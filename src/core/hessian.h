@@ -157,7 +157,7 @@ static void tangents_up(const block_t *b, const real *v, size_t row, size_t rows
             if (l)
                 block_product(b, NN, rows, n, n_in, room(b, ROOM_RY, l - 1, row), b->ld,
                               (const real *)p->params + layer->w, rz, 1);
-            for (size_t i = 0; i < rows; i++)
+            for (size_t i = 0; i < rows && !p->no_offsets; i++)
                 add_scaled(rz + i * b->ld, 1, v + layer->b, n);
         }
         for (size_t i = 0; i < rows && l + 1 < p->n_layers; i++) {
@@ -235,7 +235,8 @@ static void add_product(const block_t *b, const real *v, real *out, size_t rows,
             gemm(&g, NULL, tid, nt);
         }
         if (layer->f.code != ACT_RBF) {
-            sum_rows(hb, rdelta, b->ld, rows, n, 1, tid, nt);
+            if (!p->no_offsets)
+                sum_rows(hb, rdelta, b->ld, rows, n, 1, tid, nt);
             continue;
         }
         size_t from, to;
@@ -403,7 +404,8 @@ static void add_diagonal(const block_t *b, real *out, size_t rows, size_t tid)
         const gemm_t g = {TN, n_in, layer->n_out, rows, b->squares, diagonal, out + layer->w, ld,
                           b->ld, layer->n_out, 1, NULL};
         gemm(&g, NULL, tid, p->n_threads);
-        sum_rows(out + layer->b, diagonal, b->ld, rows, layer->n_out, 1, tid, p->n_threads);
+        if (!p->no_offsets)
+            sum_rows(out + layer->b, diagonal, b->ld, rows, layer->n_out, 1, tid, p->n_threads);
         wait_all(p);
     }
 }

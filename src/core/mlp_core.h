@@ -117,7 +117,6 @@ typedef struct {
 
 typedef struct {
     int code;
-    double rate;             /* this step's or epoch's, set by the schedule              */
     double momentum;
     double beta_1[2], beta_2[2]; /* weights, biases                                      */
     double epsilon;
@@ -186,6 +185,7 @@ typedef struct {
     double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
     double l2, l1;           /* l2‖W‖² + l1‖W‖₁                                          */
     int l2_bias;
+    int no_offsets;          /* every b is 0 and stays 0: no gradient, no step           */
     /* batch norm: of hidden and output layers as they say, of the inputs if has_norm */
     int has_norm;
     norm_t norm;             /* the inputs'; no scale                                    */
@@ -225,6 +225,9 @@ typedef struct {
     size_t batch_size;
     size_t position;         /* samples done                                             */
     double loss;             /* Σ over batches of (batch loss × batch length)            */
+    const double *rates;     /* (n_rates,) step size of each step; the last for the rest  */
+    size_t n_rates;
+    int64_t first;           /* steps taken before this epoch                            */
     double *gradient_norms;  /* (n_layers,) of the last batch, or NULL                   */
     double seconds;          /* leave after this long                                    */
     int failed;              /* a callback did                                           */
@@ -274,7 +277,7 @@ typedef struct {
     size_t (*columns_room)(const plan_t *, size_t rows);
     /* whether an epoch of single samples can go the way of online.h, and the reals of
      * workspace it then needs: the epoch goes that way if plan->online is set */
-    int (*online_possible)(const plan_t *, const data_t *, size_t batch_size);
+    int (*online_possible)(const plan_t *, const data_t *, const epoch_t *);
     size_t (*online_size)(const plan_t *, size_t n_threads);
     /* C = op(A) op(B), the three products behind tests and benchmarks; rows of A lda apart, or
      * at `rows` */

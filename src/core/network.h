@@ -347,7 +347,7 @@ static void layer_gradient(const plan_t *p, const data_t *d, size_t l, const rea
         share(layer->n_out, LANES, tid, p->n_threads, &from, &to);
         rbf_gradient(layer, params + layer->w, params + layer->b, delta, rows, gw, gb,
                      accumulate, from, to);
-    } else if (!layer->has_norm)
+    } else if (!layer->has_norm && !p->no_offsets)
         sum_rows(gb, delta, layer->ld, rows, layer->n_out, accumulate, tid, p->n_threads);
 }
 

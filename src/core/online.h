@@ -34,15 +34,17 @@
 /* ---- which epochs go this way ----------------------------------------------------------- */
 
 /* The smallest factor by which a step decays the weights. */
-static double least_decay(const plan_t *p, const data_t *d)
+static double least_decay(const plan_t *p, const data_t *d, const epoch_t *e)
 {
-    double least = 1;
+    double least = 1, rate = 0;
+    for (size_t i = 0; i < e->n_rates; i++)
+        rate = e->rates[i] > rate ? e->rates[i] : rate;
     if (p->alpha != 0 && d->weights)
         for (size_t i = 0; i < d->n_samples; i++) {
             const double w = weight_of(d, sample_at(d, i));
             least = w > 0 && w < least ? w : least;
         }
-    return 1 - p->solver.rate * (p->alpha / least + 2 * p->l2);
+    return 1 - rate * (p->alpha / least + 2 * p->l2);
 }
 
 /* Whether units may sleep. */
@@ -56,15 +58,15 @@ static int sleeps(const plan_t *p)
 
 /* Can the plan train this way (or that of online_dropout.h)?  Everything else goes the way of
  * a batch of one row. */
-static int online_possible(const plan_t *p, const data_t *d, size_t batch_size)
+static int online_possible(const plan_t *p, const data_t *d, const epoch_t *e)
 {
-    int plain = batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
+    int plain = e->batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
                 p->l1 == 0 && !p->l2_bias && p->solver.clip_norm == 0 &&
                 p->solver.clip_value == 0 && !p->loss.callback && !p->augment &&
                 !p->has_norm && p->corrupt == 0 && p->n_ties == 0 &&
                 p->layers[0].f.code != ACT_RBF &&
                 /* s is to stay away from 0; no sensible rate decays by half a step */
-                least_decay(p, d) > 0.5;
+                least_decay(p, d, e) > 0.5;
     for (size_t l = 0; l < p->n_layers; l++)
         plain = plain && !p->layers[l].frozen && !p->layers[l].edges &&
                 !p->layers[l].has_norm && !p->layers[l].residual;
@@ -146,7 +148,8 @@ static const real *online_backward(hand_t *h, double rate, double k)
         const size_t from = h->own[l].from, first = h->own[l - 1].from, n = owned(h, l - 1);
         const int zeros = under->f.n_kinds || under->f.code != ACT_RELU;
         note_delta(h, l, o->z[l], above);
-        add_scaled((real *)p->params + layer->b + from, (real)-rate, above + from, owned(h, l));
+        if (!p->no_offsets)
+            add_scaled((real *)p->params + layer->b + from, (real)-rate, above + from, owned(h, l));
         if (o->vt[l]) {
             if (n)
                 narrow_backward(o->vt[l] + first, row_stride(layer->n_in), n, layer->n_out,
@@ -216,12 +219,11 @@ static void change_runs(hand_t *h, const data_t *d, size_t i, int last)
 
 /* One step with `now`, whose Vᵀx is at z_next; leaves the next sample's there. */
 static void online_step(hand_t *h, const online_job *job, size_t i, sample_t now,
-                        const sample_t *next, double weight)
+                        const sample_t *next, double rate, double weight)
 {
     plan_t *p = h->o->p;
     const layer_t *first = &p->layers[0];
     const size_t from = h->own[0].from, to = h->own[0].to;
-    const double rate = p->solver.rate;
     const double decay = 1 - rate * (p->alpha / weight + 2 * p->l2);
     const double s = h->s * decay, k = rate / s;
     const size_t t = i - run_start(i);
@@ -240,7 +242,8 @@ static void online_step(hand_t *h, const online_job *job, size_t i, sample_t now
     wait_all(p);
     const real *delta = online_backward(h, rate, k);
     note_delta(h, 0, h->z, delta);
-    add_scaled((real *)p->params + first->b + from, (real)-rate, delta + from, to - from);
+    if (!p->no_offsets)
+        add_scaled((real *)p->params + first->b + from, (real)-rate, delta + from, to - from);
     if (h->o->delays)
         scaled_row(h->o->run.u + t * h->o->run.ld + from, (real)-k, delta + from, to - from);
     else
@@ -261,6 +264,7 @@ static void online_thread(void *arg, size_t tid, size_t n_threads)
     epoch_t *e = job->epoch;
     online_t *o = p->online;
     size_t i = e->position;
+    int64_t t = p->solver.t;
     int stop = 0, stepped = 0;
     hand_t h;
     (void)n_threads;
@@ -297,10 +301,8 @@ static void online_thread(void *arg, size_t tid, size_t n_threads)
             change_runs(&h, d, i, 0);
         stepped = weight > 0;
         if (stepped) {
-            online_step(&h, job, i, now, more ? &next : NULL, weight);
+            online_step(&h, job, i, now, more ? &next : NULL, rate_of(e, t++), weight);
             stop = e->stop; /* set between the two waits of the loss */
-            if (tid == 0)
-                p->solver.t++;
         } else if (o->delays) {
             memset(o->run.u + (i - run_start(i)) * o->run.ld + from, 0,
                    (to - from) * sizeof(real));
@@ -319,6 +321,7 @@ static void online_thread(void *arg, size_t tid, size_t n_threads)
     if (tid == 0) {
         hand_back(&h);
         e->position = i;
+        p->solver.t = t;
         if (i == d->n_samples && stepped && e->gradient_norms)
             note_norms(o, e->gradient_norms);
     }

@@ -127,7 +127,7 @@ static void masked_norm(const masked_t *o, size_t l, const real *y, const real *
     for (size_t i = 0; o->norms && i < layer->n_in; i++)
         square += o->awake[l][i] != 0 ? scale * y[i] * scale * y[i] : 0;
     if (o->norms)
-        o->norms[l] = sqrt((1 + square) * (double)dot(delta, delta, layer->n_out));
+        o->norms[l] = sqrt((!o->p->no_offsets + square) * (double)dot(delta, delta, layer->n_out));
 }
 
 /* Layer l backwards and its update; `below` may be NULL. */
@@ -158,7 +158,8 @@ static void masked_backward(masked_t *o, size_t l, const real *y, const real *de
         o->square += (double)o->squares[k] - square[list->row[k]];
         square[list->row[k]] = (double)o->squares[k];
     }
-    add_scaled((real *)p->params + layer->b, (real)-rate, delta, n);
+    if (!p->no_offsets)
+        add_scaled((real *)p->params + layer->b, (real)-rate, delta, n);
     if (below) {
         memset(below, 0, round_up(layer->n_in, LANES) * sizeof(real));
         for (size_t k = 0; k < list->n; k++)
@@ -200,11 +201,11 @@ static void draw_awake(masked_t *o, size_t batch)
     }
 }
 
-static double masked_step(masked_t *o, const real *x, size_t batch, double weight)
+static double masked_step(masked_t *o, const real *x, size_t batch, double rate, double weight)
 {
     plan_t *p = o->p;
     const layer_t *top = &p->layers[p->n_layers - 1];
-    const double rate = p->solver.rate, decay = rate * (p->alpha / weight + 2 * p->l2);
+    const double decay = rate * (p->alpha / weight + 2 * p->l2);
     const double penalty = (p->alpha / 2 / weight + p->l2) * o->square;
     draw_awake(o, batch);
     masked_forward(o, 0, x);
@@ -244,8 +245,7 @@ static void masked_epoch(plan_t *p, const data_t *d, epoch_t *e)
                 scatter_row(d, sample, o->x, p->n_features);
             gather_target(p, d, sample, p->t);
             o->norms = i + 1 < d->n_samples ? NULL : e->gradient_norms;
-            e->loss += masked_step(o, x, i, weight);
-            p->solver.t++;
+            e->loss += masked_step(o, x, i, rate_of(e, p->solver.t++), weight);
         }
         if (team_seconds() > deadline)
             e->stop = 1;

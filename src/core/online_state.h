@@ -272,7 +272,7 @@ static void note_norms(const online_t *o, double *norms)
         double dd = 0;
         for (size_t i = 0; i < n_strips(o->p->layers[l].n_out); i++)
             dd += o->strips[l][i].dd;
-        norms[l] = sqrt((1 + o->yy[l]) * dd);
+        norms[l] = sqrt((!o->p->no_offsets + o->yy[l]) * dd);
     }
 }
 

@@ -287,7 +287,7 @@ static void pair_epoch_thread(void *arg, size_t tid, size_t n_threads)
     while (position < q->pairs->n_samples && !e->stop) {
         const size_t length = batch_length(twin, q->pairs, e, position);
         const double weight_sum = batch_weight(q->pairs, position, length);
-        const double scale = weight_sum > 0 ? 1 / weight_sum : 0;
+        const double scale = weight_sum > 0 ? 1 / weight_sum : 0, rate = rate_of(e, t);
         double loss = 0;
         for (size_t done = 0; done < length;) {
             const size_t rows = min_size(twin->batch / 2, length - done);
@@ -298,9 +298,9 @@ static void pair_epoch_thread(void *arg, size_t tid, size_t n_threads)
         }
         if (weight_sum > 0) {
             t++;
-            update_parameters(twin, t, weight_sum, tid);
+            update_parameters(twin, rate, t, weight_sum, tid);
             if (at_head(q, tid))
-                update_parameters(head, t, weight_sum, tid);
+                update_parameters(head, rate, t, weight_sum, tid);
         }
         position += length;
         if (tid == 0 && team_seconds() > deadline)

@@ -133,11 +133,12 @@ cdef class PairPlan:
             PyErr_CheckSignals()
         return total / weight
 
-    def epoch(self, PairData data, size_t batch_size, order=None, double rate=0.0,
+    def epoch(self, PairData data, size_t batch_size, order=None, rates=0.0,
               gradient_norms=None):
         """One pass over the pairs named by `order` (all of them if None), in that order;
         returns the mean loss of its batches.
 
+        `rates` are the step sizes, one per step; the last one holds for all further steps.
         `gradient_norms`, float64, one a layer of the twin and then of the head, receives
         those of the last batch.
         """
@@ -155,9 +156,7 @@ cdef class PairPlan:
                 raise ValueError(f"gradient_norms must have shape ({n_layers},)")
             gradient_norms[:] = 0
             e.gradient_norms = <double *> address(gradient_norms, 1)
-        self.twin.c.solver.rate = rate
-        if self.head is not None:
-            self.head.c.solver.rate = rate
+        rates = set_rates(&e, rates, self.twin.c.solver.t)
         if order is not None:
             if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
                 raise ValueError("order must be a contiguous int64 vector")

@@ -1,5 +1,15 @@
 # ---- training -------------------------------------------------------------------------------
 
+cdef object set_rates(epoch_t *e, rates, int64_t steps):
+    """The step sizes of an epoch that begins after so many steps; the caller keeps the array."""
+    rates = np.ascontiguousarray(rates, np.float64)
+    if rates.ndim != 1 or rates.shape[0] == 0:
+        raise ValueError(f"rates must be one number or a vector, got shape {rates.shape}")
+    e.rates = <const double *> address(rates)
+    e.n_rates, e.first = rates.shape[0], steps
+    return rates
+
+
 cdef class Plan(Description):
     """A network described, and room to train it."""
 
@@ -293,11 +303,12 @@ cdef class Plan(Description):
             twin[:] = 0
         return 0
 
-    def epoch(self, Data data, size_t batch_size, order=None, double rate=0.0,
-              uint64_t seed=0, gradient_norms=None):
+    def epoch(self, Data data, size_t batch_size, order=None, rates=0.0, uint64_t seed=0,
+              gradient_norms=None):
         """One pass over the samples named by `order` (all of them if None), in that order;
         returns the mean loss of its batches.
 
+        `rates` are the step sizes, one per step; the last one holds for all further steps.
         `gradient_norms`, float64 of shape (n_layers,), receives those of the last batch.
         """
         cdef epoch_t e
@@ -306,7 +317,7 @@ cdef class Plan(Description):
         self._check(data)
         memset(&e, 0, sizeof(epoch_t))
         e.batch_size = batch_size
-        self.c.solver.rate = rate
+        rates = set_rates(&e, rates, self.c.solver.t)
         self.c.seed = seed
         if gradient_norms is not None:
             if gradient_norms.shape != (self.c.n_layers,):
@@ -319,7 +330,7 @@ cdef class Plan(Description):
             n = order.shape[0]
             data.c.order = <const int64_t *> address(order)
         data.c.n_samples = n
-        if self.k.online_possible(&self.c, &data.c, batch_size):
+        if self.k.online_possible(&self.c, &data.c, &e):
             if self.c.online == NULL:
                 size = self.k.online_size(&self.c, self.most_threads)
                 self.c.online = self._room(size)

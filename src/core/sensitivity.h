@@ -252,7 +252,10 @@ static void parameter_rows(const block_t *b, size_t l, const real *delta, size_t
         real *gw = out + layer->w, *gb = out + layer->b;
         for (size_t k = 0; k < layer->n_in; k++)
             scaled_row(gw + k * n, a[k], delta, n);
-        scaled_row(gb, 1, delta, n);
+        if (b->p->no_offsets)
+            memset(gb, 0, n * sizeof(real));
+        else
+            scaled_row(gb, 1, delta, n);
         if (layer->f.code != ACT_RBF)
             continue;
         for (size_t k = 0; k < layer->n_in; k++) /* rbf.h, for one sample */

@@ -44,7 +44,8 @@ class Net:
     as columns and ``b[0]`` the widths. ``loss`` is a name, ``(name, *params)`` or a
     callable (t, y) -> (values, gradient). ``norm[k]`` normalises layer k (0: input),
     ``dropout[k]`` is layer k's rate, k = 0 .. L - 2. ``edges[k]`` says which of W[k]
-    there are, the others are 0; ``frozen[k]`` that layer k stands still."""
+    there are, the others are 0; ``frozen[k]`` that layer k stands still; without
+    ``offsets`` all b are 0."""
 
     W: list
     b: list
@@ -61,6 +62,7 @@ class Net:
     l1: float = 0.0
     edges: list = None
     frozen: list = None
+    offsets: bool = True
     sizes: list = field(init=False)
 
     def __post_init__(self):
@@ -69,6 +71,8 @@ class Net:
         self.dropout = self.dropout or [0.0] * len(self.W)
         self.edges = self.edges or [np.ones(W.shape, bool) for W in self.W]
         self.frozen = self.frozen or [False] * len(self.W)
+        if not self.offsets:
+            self.b = [np.zeros_like(b) for b in self.b]
 
 
 def make_net(rng, sizes, hidden="tanh", output="identity", norm="none", **options):
@@ -270,7 +274,7 @@ def gradients(net, X, T, sample_weight=None, train=True, masks=None):
                     net.norm[k + 1], s.norm[k + 1], delta, train, net.bn_gradient
                 )
             g.W[k] = s.x[k].T @ dz  # [S 65.74]
-            g.b[k] = delta.sum(axis=0)  # [S 65.80]
+            g.b[k] = delta.sum(axis=0) * net.offsets  # [S 65.80]
             dx = handed_on @ net.W[k].T + (dy if has_skip(net, k) else 0)
         dy = dx * drop_factor(net, k, train, masks)  # [S 65.124]
     g.X = dy

@@ -109,7 +109,7 @@ def awake(net, masks):
         for bk, norm in zip(b, net.norm[1:], strict=True)
         if norm is not None and norm.a is not None
     ]
-    return [*W, *b, *scaled]
+    return [*W, *(bk & net.offsets for bk in b), *scaled]
 
 
 def train_epoch(
@@ -125,8 +125,9 @@ def train_epoch(
     clip_value=None,
 ):
     """One epoch over the given index arrays; ``update`` is a rule with its options
-    bound, ``masks[m]`` the masks of batch m. Returns (network, mean loss); the loss
-    of a batch is taken before its step and counts as often as it has samples."""
+    bound, or a list with a rule per step; ``masks[m]`` the masks of batch m. Returns
+    (network, mean loss); the loss of a batch is taken before its step and counts as
+    often as it has samples."""
     total = 0.0
     for m, rows in enumerate(batches):
         drawn = None if masks is None else masks[m]
@@ -137,6 +138,7 @@ def train_epoch(
         g = [gi * ai for gi, ai in zip(g, active, strict=True)]
         g = clip(g, clip_norm, clip_value)
         saved = forward(net, X[rows], train=True, masks=drawn)
-        net = with_parameters(net, update(parameters(net), g, state, awake=active))
+        rule = update[m] if isinstance(update, list) else update
+        net = with_parameters(net, rule(parameters(net), g, state, awake=active))
         update_statistics(net, saved, drawn)
     return net, total / sum(len(rows) for rows in batches)
