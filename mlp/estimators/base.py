@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import layer_activations
 from mlp.connectivity import assign, resolve_connectivity
@@ -26,6 +26,7 @@ from mlp.estimators.constraints import (
 from mlp.estimators.course import Course
 from mlp.estimators.standardize import check_sparse, measure, moments
 from mlp.estimators.targets import Targets
+from mlp.estimators.validation import validate_data
 from mlp.initializers import draw
 from mlp.io import SaveMixin
 from mlp.losses import check_callable

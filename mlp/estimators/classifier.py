@@ -21,7 +21,6 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import (
     _check_sample_weight,
     column_or_1d,
-    validate_data,
 )
 
 from mlp.estimators.base import BaseMLP, set_parameters
@@ -29,6 +28,7 @@ from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.validation import validate_data
 from mlp.samples import as_rows
 
 __all__ = ["MLPClassifier"]

@@ -10,10 +10,10 @@ from sklearn.utils.validation import (
     _check_feature_names_in,
     _num_samples,
     check_is_fitted,
-    validate_data,
 )
 
 from mlp.estimators.targets import Targets
+from mlp.estimators.validation import validate_data
 from mlp.network import Network
 from mlp.samples import as_rows
 from mlp.threads import resolve_threads

@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import Interval, MissingValues
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length
 
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.inspection import Inspection
@@ -22,6 +22,7 @@ from mlp.estimators.labels import (
 )
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.validation import validate_data
 from mlp.samples import as_rows
 
 __all__ = ["MultiTaskClassifier"]
