@@ -234,7 +234,9 @@ class Inspection:
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """What the core works on."""
-        return self._targets(X, y, sample_weight).data()
+        targets = self._targets(X, y, sample_weight)
+        targets.check_any_known()
+        return targets.data()
 
     def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> Targets:
         """Samples checked as for going on with a fit."""

@@ -205,7 +205,8 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like or data frame of shape (n_samples, n_tasks)
-            All labels of a task may be missing here.
+            All labels of a task may be missing here; samples without any known label are
+            left out, and if that leaves none, nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
         classes : list of array-like of shape (n_classes,), optional
             For each task all labels that will ever come; needed in the first call only.

@@ -184,7 +184,8 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            NaN where missing.
+            NaN where missing; samples without any known target are left out, and if that
+            leaves none, nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
