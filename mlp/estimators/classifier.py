@@ -434,8 +434,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             1 if binary else n_classes,
             output,
             sample_weight=weights,
-            # a column: scikit-learn's errors then name the classes as its own do
-            strata=labels.astype(bool)[:, None] if n_classes <= 2 else labels,
+            # a column, which must be stratified: scikit-learn refuses what can't be, too
+            strata=labels.astype(bool)[:, None] if n_classes <= 2 else y,
             smoothing=self.label_smoothing,
         )
         if self._is_signed(output, loss):

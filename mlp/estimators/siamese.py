@@ -430,7 +430,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             self.embedding_activation,
             values=np.ascontiguousarray(values[:, None]),
             sample_weight=weights,
-            strata=same,
+            strata=y,
         )
 
     def _initialize(self, targets: Any) -> None:
