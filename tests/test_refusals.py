@@ -24,7 +24,10 @@ labels = np.arange(60) % 3
             {"early_stopping": True, "validation_fraction": 0.0},
             "early_stopping=True needs validation_fraction > 0",
         ),
-        ({"class_weight": {0: -1, 1: 5, 2: 5}}, "class_weight must not be negative"),
+        (
+            {"class_weight": {0: 1, 1: -1, 2: 5}},
+            "class_weight: the weight of 1 must be a finite number >= 0, got -1",
+        ),
     ],
 )
 def test_a_parameter_is_named(options, words):

@@ -11,7 +11,6 @@ from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -24,6 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.class_weights import class_factors
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
@@ -51,8 +51,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         'log_loss' (cross-entropy, computed from logits); 'squared_error', 'huber' or
         'absolute_error' of the outputs; 'logistic' with targets ±1 [S table 65.2]; or a
         callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes, multiplied with sample weights.
+    class_weight : dict, list of dict, 'balanced' or None, default=None
+        Weights of the classes, multiplied with the sample weights: a dict by label, in
+        which labels that it does not name have the weight 1; 'balanced' for weights
+        inversely proportional to the frequencies of the classes, which `partial_fit`
+        refuses.  For a matrix of labels a list with one dict ``{0: …, 1: …}`` per column,
+        whose weights are multiplied, as in scikit-learn.
     label_smoothing : float, default=0.0
         Part of every label that is given to all classes alike.
 
@@ -74,7 +78,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
@@ -350,19 +354,11 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         """Sample weights times those of the classes."""
         if self.class_weight is None:
             return sample_weight
-        if isinstance(self.class_weight, dict):
-            unknown = sorted(
-                set(self.class_weight) - set(self.classes_.tolist()), key=str
+        factors = class_factors(self.class_weight, self.classes_, y)
+        if not factors.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} gives every sample the weight 0"
             )
-            if unknown:
-                raise ValueError(
-                    f"class_weight names {unknown}, the classes are {self.classes_}"
-                )
-            if any(not weight >= 0 for weight in self.class_weight.values()):
-                raise ValueError(
-                    f"class_weight must not be negative, got {self.class_weight}"
-                )
-        factors = compute_sample_weight(self.class_weight, y)
         if sample_weight is None:
             return factors
         return _check_sample_weight(sample_weight, X) * factors
