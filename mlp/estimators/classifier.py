@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import (
     _check_sample_weight,
+    check_is_fitted,
     column_or_1d,
 )
 
@@ -26,6 +27,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.class_weights import class_factors
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
+from mlp.estimators.labels import indicators
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
 from mlp.estimators.validation import validate_data
@@ -160,7 +162,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels of any kind, or a 0/1 matrix where a sample may have several.
+            Labels of any kind, or a matrix with one column per label, where a sample may
+            have several: 0 where it does not have the label, and one other value, such as
+            1, where it has.
         sample_weight : array-like of shape (n_samples,), optional
         X_val, y_val, sample_weight_val : optional
             Samples to validate on, instead of a part of X.
@@ -298,6 +302,25 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         logarithms: NDArray[Any] = np.log(self.predict_proba(X))
         return logarithms
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy; of a matrix of labels, the share of rows that are right throughout.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            As for `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        if self._multilabel and type_of_target(y) == "multilabel-indicator":
+            y = indicators(y)
+        return float(super().score(X, y, sample_weight))
+
     def _score_epoch(self, held_out: Targets) -> float:
         prediction = self._predict(held_out.X, check_input=False)
         return float(
@@ -344,6 +367,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         else:
             self._check_kind(y)
             self._check_classes(y, incremental)
+        if self._multilabel:
+            y = indicators(y)
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         make = self._multilabel_targets if self._multilabel else self._label_targets
