@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 
+from mlp.samples import refuse_dates
+
 FloatArray = NDArray[np.float64]
 Bounds = tuple[float, float] | ArrayLike | Literal["fixed"]
 
@@ -146,13 +148,13 @@ class ArcsineKernel(Kernel):
         """
         if Y is not None and eval_gradient:
             raise ValueError("Gradient can only be evaluated when Y is None.")
-        X = np.atleast_2d(np.asarray(X, dtype=np.float64))
+        X = _rows(X)
         variance = self._variances(X)
         if Y is None:
             inner = (X * variance) @ X.T + self.bias_variance
             left = right = inner.diagonal()
         else:
-            Y = np.atleast_2d(np.asarray(Y, dtype=np.float64))
+            Y = _rows(Y)
             inner = (X * variance) @ Y.T + self.bias_variance
             left = self._inner_diagonal(X)
             right = self._inner_diagonal(Y)
@@ -173,7 +175,7 @@ class ArcsineKernel(Kernel):
         -------
         ndarray of shape (n_samples,)
         """
-        inner = self._inner_diagonal(np.atleast_2d(np.asarray(X, dtype=np.float64)))
+        inner = self._inner_diagonal(_rows(X))
         angle, _ = _arcsine(inner, inner, inner)
         scale = 2 / np.pi * self.output_weight_variance
         return self.output_bias_variance + scale * angle
@@ -241,6 +243,11 @@ class ArcsineKernel(Kernel):
             else:
                 parts.append(along(inner - self.bias_variance))
         return np.dstack(parts) if parts else np.empty((*inner.shape, 0))
+
+
+def _rows(X: ArrayLike) -> FloatArray:
+    refuse_dates(X, "X")
+    return np.atleast_2d(np.asarray(X, dtype=np.float64))
 
 
 def _arcsine(

@@ -164,6 +164,13 @@ def test_network_options_reach_the_network(animals, tmp_path):
     assert expected.items() <= network.get_params().items()
 
 
+def test_early_stopping_with_a_class_of_one_row_trains_and_says_so(tmp_path, capsys):
+    rows = [*animal_rows(), ["5.0", "indoors", "ferret"]]
+    table = write_csv(tmp_path / "zoo.csv", ["weight", "home", "kind"], rows)
+    assert run(table, "--target", "kind", "--early-stopping", "--epochs", 3) == 0
+    assert "not stratified by class" in capsys.readouterr().out
+
+
 def test_the_same_seed_gives_the_same_model(animals, tmp_path):
     for name in "ab":
         arguments = ("--target", "kind", "--epochs", 3, "--seed", 1)

@@ -7,9 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import neural_network as reference
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 from small_data import (
     assert_same_bits,
     both,
@@ -206,9 +208,43 @@ def test_early_stopping_stratifies(n_classes):
     assert {round(100 * score) for score in scores} <= set(shares)
 
 
-def test_early_stopping_refuses_a_class_with_one_member():
+RARE = {
+    "one member": np.r_[np.arange(39) % 2, 2],
+    "one member of text": np.r_[np.tile(["ibex", "lynx"], 20), ["newt"]],
+    "more classes than are held out": np.arange(400) % 100,
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("y", RARE.values(), ids=RARE)
+def test_early_stopping_with_rare_classes_splits_as_sklearn_and_says_so(y, weighted):
+    X = np.random.default_rng(0).normal(size=(len(y), 3))
+    weights = np.linspace(1, 2, len(y)) if weighted else None
+    options = {"early_stopping": True, "max_iter": 8, "random_state": 3}
+    ours, theirs = MLPClassifier(5, **options), reference.MLPClassifier((5,), **options)
+    with pytest.warns(
+        UserWarning, match=r"^early_stopping=True holds out .*stratified"
+    ):
+        ours.fit(X, y, weights)
+    theirs.fit(X, y, weights)
+    assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+    assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+
+
+@pytest.mark.filterwarnings("ignore:early_stopping=True holds out")
+def test_a_search_over_long_tailed_labels_with_early_stopping_has_scores():
+    y = np.r_[np.arange(90) % 3, [3, 3, 3, 4, 5, 6]]
+    X = np.random.default_rng(0).normal(size=(96, 2))
+    model = MLPClassifier(3, early_stopping=True, max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # of the search
+        search = GridSearchCV(model, {"alpha": [0, 1]}, cv=3).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_early_stopping_refuses_one_member_of_two_classes_as_sklearn():
     X, _ = make_data(20)
-    y = [0] * 10 + [1] * 9 + [2]
+    y = [0] * 19 + [1]
     with pytest.raises(ValueError, match="least populated class"):
         MLPClassifier(early_stopping=True).fit(X, y)
 

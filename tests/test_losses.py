@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 from sklearn.base import clone
+from sklearn.utils.class_weight import compute_sample_weight
 from small_data import (
     assert_same_bits,
     both,
@@ -14,6 +15,7 @@ from small_data import (
     make_data,
 )
 
+import mlp
 from mlp import MLPClassifier, MLPRegressor, Network
 from mlp.losses import check_callable
 
@@ -331,6 +333,84 @@ def test_balanced_classes_weigh_the_same():
     balanced = MLPClassifier(5, class_weight="balanced", **SHORT).fit(X, y)
     factors = MLPClassifier(5, class_weight={0: 60 / 90, 1: 2.0}, **SHORT).fit(X, y)
     assert_same_bits(balanced, factors)
+
+
+@pytest.mark.parametrize("labels", [["0", "1", "01"], ["-1", " 1", "1"], [3, 1, 2]])
+def test_class_weights_of_any_labels_are_sample_weights(labels):
+    y = np.array(labels)[np.arange(60) % 3]
+    by_hand = np.where(y == labels[2], 5.0, 1.0)
+    model = MLPClassifier(5, **SHORT)
+    expected = clone(model).fit(X, y, by_hand)
+    weighted = clone(model).set_params(class_weight={labels[2]: 5})
+    assert_same_bits(weighted.fit(X, y), expected)
+
+
+def test_class_weights_of_a_later_y_without_a_class_are_sample_weights():
+    model = MLPClassifier(5, class_weight={1: 10.0}, **SHORT)
+    plain = clone(model).set_params(class_weight=None)
+    zeros = np.zeros(60, int)
+    model.partial_fit(X, zeros, classes=[0, 1]).partial_fit(X, Y)
+    plain.partial_fit(X, zeros, classes=[0, 1]).partial_fit(X, Y, np.where(Y, 10.0, 1))
+    assert_same_bits(model, plain)
+    v = np.ones(model.network_.params.size)
+    for question in (
+        lambda m: m.loss_gradients(X, zeros),
+        lambda m: m.hessian_diagonal(X, zeros),
+        lambda m: m.hessian_vector_product(X, zeros, v),
+    ):
+        assert_array_equal(question(model), question(plain))
+    model.fit(X, Y, X_val=X, y_val=zeros)
+    plain.fit(X, Y, np.where(Y, 10.0, 1), X_val=X, y_val=zeros)
+    assert_allclose(model.validation_loss_curve_, plain.validation_loss_curve_)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weights", [[{1: 5}, {}, {0: 2, 1: 3.0}], "balanced"], ids=str)
+def test_class_weights_of_label_columns_are_multiplied(weights, weighted):
+    w = np.linspace(0.5, 2, 60) if weighted else None
+    labels = np.stack([Y, THREE == 0, THREE == 2], axis=1).astype(int)
+    full = weights
+    if isinstance(weights, list):
+        full = [{0: 1, 1: 1} | column for column in weights]
+    by_hand = compute_sample_weight(full, labels) * (1 if w is None else w)
+    model = MLPClassifier(5, **SHORT)
+    expected = clone(model).fit(X, labels, by_hand)
+    for y in (labels, 2 * labels):
+        model.set_params(class_weight=weights).fit(X, y, w)
+        assert_same_bits(model, expected)
+
+
+def test_class_weights_of_label_columns_come_back_from_a_file(tmp_path):
+    labels = np.stack([Y, THREE == 0], axis=1).astype(int)
+    model = MLPClassifier(5, class_weight=[{1: 5}, {}], **SHORT).fit(X, labels)
+    model.save(tmp_path / "labels.mlp")
+    assert mlp.load(tmp_path / "labels.mlp").class_weight == [{1: 5}, {}]
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "y", "words"),
+    [
+        ({0: 1, 1: "5"}, Y, "the weight of 1 must be a finite number >= 0, got '5'"),
+        ({0: None}, Y, "the weight of 0 must be .*, got None"),
+        ({0: np.nan}, Y, "the weight of 0 must be .*, got nan"),
+        ({1: np.inf}, Y, "the weight of 1 must be .*, got inf"),
+        ({0: 0, 1: 0}, Y, "gives every sample the weight 0"),
+        ([{0: 1}], Y, "must be a dict or 'balanced' where y has one label"),
+        ({0: 1, 1: 5}, np.stack([Y, Y], 1), "must be a list of 2 dicts where y is a"),
+        ([{1: 5}], np.stack([Y, Y], 1), "must be a list of 2 dicts where y is a"),
+        ([{1: 5}, {1: "a"}], np.stack([Y, Y], 1), r"class_weight\[1\]: .*, got 'a'"),
+        ([{1: 5}, {2: 1}], np.stack([Y, Y], 1), r"class_weight\[1\] names \[2\]"),
+    ],
+)
+def test_class_weights_that_do_not_suit_y_are_refused(class_weight, y, words):
+    with pytest.raises(ValueError, match=words):
+        MLPClassifier(class_weight=class_weight).fit(X, y)
+
+
+def test_balanced_class_weights_are_refused_in_partial_fit():
+    model = MLPClassifier(5, class_weight="balanced", **SHORT)
+    with pytest.raises(ValueError, match=r"partial_fit .*compute_class_weight"):
+        model.partial_fit(X, Y, classes=[0, 1])
 
 
 @pytest.mark.parametrize(

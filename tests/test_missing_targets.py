@@ -179,8 +179,48 @@ def test_partial_fit_takes_a_batch_that_lacks_an_output():
     before = [p.copy() for p in parameters(model)]
     model.partial_fit(X, np.where([False, True, False], HOLES, np.nan))
     assert (model.coefs_[-1][:, 1] != before[1][:, 1]).any()
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_norm": "hidden"}, {"dropout": 0.2}])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_partial_fit_of_a_batch_without_a_known_target_trains_nothing(options, sparse):
+    data = sp.csr_array(X) if sparse else X
+    model = MLPRegressor(5, random_state=0, **options).partial_fit(data, HOLES)
+    before = fitted_state(model)
+    model.partial_fit(data[:1], np.full((1, 3), np.nan))
+    assert fitted_state(model) == before
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "own"])
+def test_partial_fit_may_begin_without_a_known_target(loss):
+    loss = half_square_of_known if loss == "own" else loss
+    model = MLPRegressor(5, loss=loss, random_state=np.random.RandomState(0))
+    model.partial_fit(X[:1], np.full((1, 3), np.nan))
+    assert np.isnan(model.loss_)
+    assert model.loss_curve_ == []
+    assert model.predict(X).shape == (80, 3)
+    expected = MLPRegressor(5, loss=loss, random_state=np.random.RandomState(0))
+    assert_same_bits(model.partial_fit(X, HOLES), expected.partial_fit(X, HOLES))
+
+
+@pytest.mark.parametrize("options", [{"standardize": True}, {"activation": ["rbf"]}])
+def test_partial_fit_cannot_measure_samples_without_a_known_target(options):
+    model = MLPRegressor(5, **options)
     with pytest.raises(ValueError, match="y: every target is missing"):
         model.partial_fit(X, HOLES * np.nan)
+
+
+def test_loss_gradients_without_a_known_target_are_zeros():
+    model = MLPRegressor(5, max_iter=2).fit(X, HOLES)
+    gradients = model.loss_gradients(X, HOLES * np.nan)
+    assert_array_equal(gradients, np.zeros_like(X))
+    with pytest.raises(ValueError, match="y: every target is missing"):
+        model.hessian_diagonal(X, HOLES * np.nan)
+
+
+def test_y_val_without_a_known_target_is_refused():
+    with pytest.raises(ValueError, match="X_val, y_val: y: every target is missing"):
+        MLPRegressor(5).fit(X, HOLES, X_val=X, y_val=HOLES * np.nan)
 
 
 def test_frames_and_none_mark_missing_targets():

@@ -495,6 +495,27 @@ def test_classes_of_partial_fit_are_refused(classes, words):
     assert not hasattr(model, "classes_")
 
 
+def test_partial_fit_of_a_batch_without_a_known_label_trains_nothing(fitted):
+    model = pickle.loads(pickle.dumps(fitted)).partial_fit(X, Y_HOLES)
+    before = fitted_state(model)
+    for row in range(3):
+        model.partial_fit(X[[row]], np.full((1, 3), np.nan))
+    assert fitted_state(model) == before
+
+
+def test_partial_fit_may_begin_without_a_known_label():
+    options = {"classes": [[0, 1, 2], [0, 1], [0, 1]]}
+    one, other = (
+        MultiTaskClassifier(5, random_state=np.random.RandomState(0)) for _ in range(2)
+    )
+    one.partial_fit(X, Y * np.nan, **options).partial_fit(X, Y_HOLES)
+    assert_same_bits(one, other.partial_fit(X, Y_HOLES, **options))
+
+
+def test_loss_gradients_without_a_known_label_are_zeros(fitted):
+    assert_array_equal(fitted.loss_gradients(X, Y * np.nan), np.zeros_like(X))
+
+
 def test_later_calls_must_have_the_same_tasks_and_classes(fitted):
     model = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True)
     with pytest.raises(ValueError, match=r"y has the classes \[0 1 5\] in column 0"):
@@ -505,8 +526,6 @@ def test_later_calls_must_have_the_same_tasks_and_classes(fitted):
         model.score(X, Y[:, :2])
     with pytest.raises(ValueError, match="classes has the classes"):
         model.partial_fit(X, Y, classes=[[0, 1, 3], [0, 1], [0, 1]])
-    with pytest.raises(ValueError, match="y: every target is missing"):
-        model.partial_fit(X, Y * np.nan)
     with pytest.raises(ValueError, match=r"X_val, y_val: column 1 of y has the label"):
         model.fit(X, Y, X_val=X, y_val=Y + np.array([0, 1, 0]))
     with pytest.raises(ValueError, match="where y is known"):

@@ -154,6 +154,32 @@ def test_all_forms_of_pairs_are_alike(head):
         )
 
 
+def test_a_list_of_two_arrays_of_two_samples_is_refused_as_ambiguous():
+    X, y = labelled_pairs()
+    model = small().fit(X, y)
+    both = [X[:2, 0], X[:2, 1]]
+    for refused in (
+        lambda: model.predict(both),
+        lambda: model.partial_fit(both, [0, 1]),
+        lambda: model.fit(both, [0, 1]),
+        lambda: model.fit(X, y, X_val=both, y_val=[0, 1]),
+    ):
+        with pytest.raises(ValueError, match=r"numpy.stack.*the tuple \(X1, X2\)"):
+            refused()
+    expected = model.decision_function(X[:2])
+    assert_array_equal(model.decision_function(tuple(both)), expected)
+    assert_array_equal(model.decision_function(X[:2].tolist()), expected)
+
+
+def test_early_stopping_with_one_pair_of_a_kind_is_not_stratified():
+    X, _ = labelled_pairs()
+    rare = np.arange(60) == 7
+    model = small(early_stopping=True)
+    with pytest.warns(UserWarning, match=r"^early_stopping=True .* not stratified"):
+        model.fit(X, rare)
+    assert len(model.validation_scores_) == 5
+
+
 def test_frames_keep_their_names():
     pandas = pytest.importorskip("pandas")
     X, y = labelled_pairs()

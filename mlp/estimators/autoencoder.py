@@ -10,7 +10,7 @@ from sklearn.callback import with_callbacks
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import is_single
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
@@ -18,7 +18,8 @@ from mlp.estimators.constraints import RATE, hidden_sizes
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
-from mlp.samples import as_rows
+from mlp.estimators.validation import validate_data
+from mlp.samples import as_rows, refuse_dates
 from mlp.solvers import FULL_BATCH_SOLVERS
 from mlp.threads import resolve_threads
 from mlp.transfer import tail
@@ -271,6 +272,7 @@ class MLPAutoencoder(
         """
         check_is_fitted(self)
         self._adopt_parameters()
+        refuse_dates(X, "X")
         codes = check_array(X, accept_sparse="csr", dtype=self.network_.dtype)
         if codes.shape[1] != self.n_components_:
             raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import layer_activations
 from mlp.connectivity import assign, resolve_connectivity
@@ -26,6 +26,7 @@ from mlp.estimators.constraints import (
 from mlp.estimators.course import Course
 from mlp.estimators.standardize import check_sparse, measure, moments
 from mlp.estimators.targets import Targets
+from mlp.estimators.validation import validate_data
 from mlp.initializers import draw
 from mlp.io import SaveMixin
 from mlp.losses import check_callable
@@ -235,13 +236,14 @@ class BaseMLP(SaveMixin, Course):
                     self._check_inputs(samples)
                     samples.cast(self.network_.dtype)
             self._adopt_parameters()
-            if callable(getattr(self, "loss", None)):
-                self._check_loss(targets)
-            with self._behind_frozen(targets, held_out):
-                if self.solver in STOCHASTIC_SOLVERS:
-                    self._fit_stochastic(targets, held_out, incremental, log)
-                else:
-                    self._fit_full_batch(targets)
+            if targets.X.shape[0] > 0:  # else a batch in which no target is known
+                if callable(getattr(self, "loss", None)):
+                    self._check_loss(targets)
+                with self._behind_frozen(targets, held_out):
+                    if self.solver in STOCHASTIC_SOLVERS:
+                        self._fit_stochastic(targets, held_out, incremental, log)
+                    else:
+                        self._fit_full_batch(targets)
         del self._random_generator, self._validates
         return self
 
@@ -264,6 +266,7 @@ class BaseMLP(SaveMixin, Course):
             targets = self._validate_targets(
                 X, y, sample_weight, first=False, incremental=True
             )
+            targets.check_any_known()
         except ValueError as error:
             raise ValueError(f"X_val, y_val: {error}") from error
         targets.smoothing = 0.0
@@ -323,6 +326,7 @@ class BaseMLP(SaveMixin, Course):
         if self.base is not None:
             take_over(network, self._base_network())
         if self.standardize:
+            targets.check_any_known()
             measure(network, targets, self._scales_targets())
         self._use(self.network_)
         self.n_layers_ = len(sizes)
@@ -333,6 +337,7 @@ class BaseMLP(SaveMixin, Course):
     def _begin_records(self) -> None:
         """Nothing trained yet: no losses, no scores, no solver's memory."""
         self.t_ = self.n_iter_ = 0
+        self.loss_ = np.nan
         self.loss_curve_ = []
         validates = self.early_stopping or self._validates
         validates = validates and self.solver in STOCHASTIC_SOLVERS
@@ -360,6 +365,7 @@ class BaseMLP(SaveMixin, Course):
 
     def _place_centres(self, network: Network, targets: Targets) -> None:
         """Radial basis functions start at samples, as wide as the samples are spread."""
+        targets.check_any_known()
         X, n_centres = targets.X, network.layer_sizes[1]
         if self.standardize or self.input_dropout:
             raise ValueError(

@@ -11,7 +11,6 @@ from sklearn.callback import with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -20,16 +19,19 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import (
     _check_sample_weight,
+    check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
 from mlp.activations import is_single
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.class_weights import class_factors
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
+from mlp.estimators.labels import indicators
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.validation import validate_data
 from mlp.samples import as_rows
 
 __all__ = ["MLPClassifier"]
@@ -52,8 +54,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         'log_loss' (cross-entropy, computed from logits); 'squared_error', 'huber' or
         'absolute_error' of the outputs; 'logistic' with targets ±1 [S table 65.2]; or a
         callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes, multiplied with sample weights.
+    class_weight : dict, list of dict, 'balanced' or None, default=None
+        Weights of the classes, multiplied with the sample weights: a dict by label, in
+        which labels that it does not name have the weight 1; 'balanced' for weights
+        inversely proportional to the frequencies of the classes, which `partial_fit`
+        refuses.  For a matrix of labels a list with one dict ``{0: …, 1: …}`` per column,
+        whose weights are multiplied, as in scikit-learn.
     label_smoothing : float, default=0.0
         Part of every label that is given to all classes alike.
 
@@ -75,7 +81,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
@@ -159,7 +165,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels of any kind, or a 0/1 matrix where a sample may have several.
+            Labels of any kind, or a matrix with one column per label, where a sample may
+            have several: 0 where it does not have the label, and one other value, such as
+            1, where it has.
         sample_weight : array-like of shape (n_samples,), optional
         X_val, y_val, sample_weight_val : optional
             Samples to validate on, instead of a part of X.
@@ -297,6 +305,25 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         logarithms: NDArray[Any] = np.log(self.predict_proba(X))
         return logarithms
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy; of a matrix of labels, the share of rows that are right throughout.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            As for `fit`.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        if self._multilabel and type_of_target(y) == "multilabel-indicator":
+            y = indicators(y)
+        return float(super().score(X, y, sample_weight))
+
     def _score_epoch(self, held_out: Targets) -> float:
         prediction = self._predict(held_out.X, check_input=False)
         return float(
@@ -343,6 +370,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         else:
             self._check_kind(y)
             self._check_classes(y, incremental)
+        if self._multilabel:
+            y = indicators(y)
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         make = self._multilabel_targets if self._multilabel else self._label_targets
@@ -353,19 +382,11 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         """Sample weights times those of the classes."""
         if self.class_weight is None:
             return sample_weight
-        if isinstance(self.class_weight, dict):
-            unknown = sorted(
-                set(self.class_weight) - set(self.classes_.tolist()), key=str
+        factors = class_factors(self.class_weight, self.classes_, y)
+        if not factors.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} gives every sample the weight 0"
             )
-            if unknown:
-                raise ValueError(
-                    f"class_weight names {unknown}, the classes are {self.classes_}"
-                )
-            if any(not weight >= 0 for weight in self.class_weight.values()):
-                raise ValueError(
-                    f"class_weight must not be negative, got {self.class_weight}"
-                )
-        factors = compute_sample_weight(self.class_weight, y)
         if sample_weight is None:
             return factors
         return _check_sample_weight(sample_weight, X) * factors
@@ -443,8 +464,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             1 if binary else n_classes,
             output,
             sample_weight=weights,
-            # a column: scikit-learn's errors then name the classes as its own do
-            strata=labels.astype(bool)[:, None] if n_classes <= 2 else labels,
+            # a column, which must be stratified: scikit-learn refuses what can't be, too
+            strata=labels.astype(bool)[:, None] if n_classes <= 2 else y,
             smoothing=self.label_smoothing,
         )
         if self._is_signed(output, loss):

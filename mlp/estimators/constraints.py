@@ -152,6 +152,10 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
     refusals = [
         (incremental and e.early_stopping, "partial_fit does not support "
          "early_stopping=True"),
+        (incremental and getattr(e, "class_weight", None) == "balanced",
+         "partial_fit does not support class_weight='balanced', as a batch does not know "
+         "the frequencies of all samples; give a dict of the weights, such as "
+         "sklearn.utils.class_weight.compute_class_weight returns for enough samples"),
         (full_batch and rates, f"dropout is random from batch to batch; solver="
          f"{e.solver!r} needs the same risk at every evaluation"),
         (full_batch and e.augment, f"augment changes every batch; solver={e.solver!r} "

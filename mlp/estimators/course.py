@@ -148,25 +148,41 @@ class Course(CallbackSupportMixin, BaseEstimator):
         )
 
     def _split(self, targets: Targets) -> tuple[Array, Array]:
-        """Training and validation samples as indices; stratified for single labels."""
+        """Training and validation samples as indices; stratified for single labels where
+        that is possible, and as scikit-learn draws them where it is not."""
+        n_samples, strata = targets.X.shape[0], targets.strata
         try:
-            training, validation = train_test_split(
-                np.arange(targets.X.shape[0], dtype=np.int64),
-                random_state=self._random_generator,
-                test_size=self.validation_fraction,
-                stratify=targets.strata,
-            )
+            training, validation = self._draw_split(n_samples, strata)
         except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True can't hold out validation_fraction="
-                f"{self.validation_fraction} of {targets.X.shape[0]} samples: {error}"
-            ) from error
+            if strata is None or strata.ndim == 2:
+                raise
+            training, validation = self._draw_split(n_samples, None)
+            warnings.warn(
+                f"early_stopping=True holds out validation_fraction="
+                f"{self.validation_fraction} of {n_samples} samples at random, not "
+                f"stratified by class: {error.__cause__}",
+                stacklevel=6,
+            )
         if len(validation) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
                 "or the size of your dataset."
             )
         return np.ascontiguousarray(training), validation
+
+    def _draw_split(self, n_samples: int, strata: Array | None) -> Any:
+        try:
+            return train_test_split(
+                np.arange(n_samples, dtype=np.int64),
+                random_state=self._random_generator,
+                test_size=self.validation_fraction,
+                stratify=strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True can't hold out validation_fraction="
+                f"{self.validation_fraction} of {n_samples} samples: {error}"
+            ) from error
 
     def _hold_out(self, targets: Targets, validation: Array) -> Targets:
         held_out = targets.take(validation)

@@ -10,10 +10,10 @@ from sklearn.utils.validation import (
     _check_feature_names_in,
     _num_samples,
     check_is_fitted,
-    validate_data,
 )
 
 from mlp.estimators.targets import Targets
+from mlp.estimators.validation import validate_data
 from mlp.network import Network
 from mlp.samples import as_rows
 from mlp.threads import resolve_threads
@@ -234,7 +234,9 @@ class Inspection:
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """What the core works on."""
-        return self._targets(X, y, sample_weight).data()
+        targets = self._targets(X, y, sample_weight)
+        targets.check_any_known()
+        return targets.data()
 
     def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> Targets:
         """Samples checked as for going on with a fit."""

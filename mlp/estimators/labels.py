@@ -1,4 +1,4 @@
-"""Labels of several tasks, of any kind, some of them missing, as numbers."""
+"""Labels as numbers: of several tasks, of any kind, some missing; matrices of labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-__all__ = ["MISSING", "UNHEARD_OF", "TaskLabels", "as_classes", "side_by_side"]
+__all__ = [
+    "MISSING",
+    "UNHEARD_OF",
+    "TaskLabels",
+    "as_classes",
+    "indicators",
+    "side_by_side",
+]
 
 Array = NDArray[Any]
 
@@ -125,6 +132,32 @@ def as_classes(labels: Any, name: str) -> Array:
         return np.unique(labels)
     except TypeError as error:
         raise ValueError(f"{name}: labels can't be sorted: {error}") from error
+
+
+def indicators(y: Any) -> Array:
+    """A matrix of labels as 0 and 1: a sample has each label whose entry is not 0.
+
+    Parameters
+    ----------
+    y : array-like or sparse array of shape (n_samples, n_labels)
+        Of at most two values.
+
+    Raises
+    ------
+    ValueError
+        If there are two values and neither is 0: it would give every label to every sample.
+    """
+    matrix: Array = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+    has: Array = matrix != 0
+    if np.array_equal(has, matrix):
+        return matrix
+    values = np.unique(matrix).tolist()
+    if has.all() and len(values) > 1:
+        raise ValueError(
+            f"y is a matrix of labels with the values {values[0]} and {values[1]}; a label "
+            f"that a sample does not have must be 0: give (y == {values[1]}).astype(int)"
+        )
+    return has.astype(int)
 
 
 def side_by_side(columns: Sequence[Array]) -> Array:

@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import Interval, MissingValues
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length
 
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.inspection import Inspection
@@ -22,6 +22,7 @@ from mlp.estimators.labels import (
 )
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.validation import validate_data
 from mlp.samples import as_rows
 
 __all__ = ["MultiTaskClassifier"]
@@ -206,7 +207,8 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like or data frame of shape (n_samples, n_tasks)
-            All labels of a task may be missing here.
+            All labels of a task may be missing here; samples without any known label are
+            left out, and if that leaves none, nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
         classes : list of array-like of shape (n_classes,), optional
             For each task all labels that will ever come; needed in the first call only.

@@ -9,10 +9,10 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.random import sample_without_replacement
-from sklearn.utils.validation import validate_data
 
 from mlp import _core
 from mlp.estimators.targets import Targets
+from mlp.estimators.validation import validate_data
 from mlp.samples import as_rows
 
 __all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
@@ -105,7 +105,14 @@ def check_pairs(estimator: Any, X: Any, dtype: Any, *, reset: bool) -> Pairs:
         return _check_two(estimator, X, dtype, reset)
     if hasattr(X, "tocsr"):
         raise ValueError("X is one sparse array; give sparse pairs as a tuple (X1, X2)")
+    arrays = isinstance(X, list) and any(hasattr(part, "__array__") for part in X)
     X = np.asarray(X)
+    if arrays and X.ndim == 3 and X.shape[:2] == (2, 2):
+        raise ValueError(
+            "X is a list of two arrays of two rows, which may be two pairs or the first "
+            "and second samples of two pairs; give numpy.stack(X) for the former, the "
+            "tuple (X1, X2) for the latter"
+        )
     if X.ndim != 3 or X.shape[1] != 2:
         raise ValueError(
             "X must have shape (n_pairs, 2, n_features) or be a tuple (X1, X2) of two "

@@ -66,7 +66,8 @@ nesterovs_momentum : bool, default=True
     Nesterov's form of it.
 early_stopping : bool, default=False
     Whether to hold out part of the samples, stop when the score on them stalls, and keep
-    the parameters that scored best [S 65.94].  The split is stratified for single labels.
+    the parameters that scored best [S 65.94].  The split is stratified for single labels
+    where that is possible; if it is not, a warning says so.
 validation_fraction : float, default=0.1
     The part held out.
 beta_1, beta_2 : float or pair of float, default=0.9, 0.999

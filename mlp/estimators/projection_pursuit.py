@@ -23,13 +23,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    validate_data,
 )
 from threadpoolctl import threadpool_limits
 
 from mlp.estimators.pursuit import Pursuit, PursuitModel, Term
 from mlp.estimators.ridge_function import FloatArray
+from mlp.estimators.validation import validate_data
 from mlp.io import SaveMixin
+from mlp.samples import refuse_dates
 
 #: differences, and their reciprocals values, whose third powers floating point still holds
 SMALLEST = 1e-80
@@ -186,6 +187,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> ProjectionPursuitRegressor:
+        refuse_dates(y, "y")
         X_, y_ = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
@@ -306,6 +308,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             raise ValueError("The model is a constant: there are no terms to plot.")
         axes = _term_axes(ax, self.n_terms_)
         if X is not None:
+            refuse_dates(y, "y")
             X_, y_ = validate_data(self, X, y, dtype=np.float64, reset=False)
             residual = y_ - self.predict(X)
         names = getattr(self, "feature_names_in_", None)

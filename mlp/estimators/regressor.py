@@ -15,7 +15,6 @@ from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
     column_or_1d,
-    validate_data,
 )
 
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
@@ -23,7 +22,8 @@ from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import document
 from mlp.estimators.targets import Targets, check_weights
-from mlp.samples import as_rows
+from mlp.estimators.validation import validate_data
+from mlp.samples import as_rows, refuse_dates
 
 __all__ = ["MLPRegressor"]
 
@@ -186,7 +186,8 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            NaN where missing.
+            NaN where missing; samples without any known target are left out, and if that
+            leaves none, nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -226,6 +227,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         -------
         float
         """
+        refuse_dates(y, "y")
         y = check_array(y, input_name="y", **TARGETS)
         return known_r2(y, self.predict(X), sample_weight)
 
@@ -251,6 +253,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         incremental: bool = False,
         classes: Any = None,
     ) -> Targets:
+        refuse_dates(y, "y")
         names = getattr(y, "columns", None)
         X, y = validate_data(
             self,

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import layer_activations, output_activations
 from mlp.estimators.base import BaseMLP, set_parameters
@@ -28,6 +28,7 @@ from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
 from mlp.estimators.parameters import document
 from mlp.estimators.standardize import check_sparse, measure, standardized
 from mlp.estimators.targets import check_weights
+from mlp.estimators.validation import validate_data
 from mlp.initializers import draw
 from mlp.network import Network
 from mlp.pair_training import PairOptimizer, PairRun
@@ -440,7 +441,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             self.embedding_activation,
             values=np.ascontiguousarray(values[:, None]),
             sample_weight=weights,
-            strata=same,
+            strata=y,
         )
 
     def _initialize(self, targets: Any) -> None:

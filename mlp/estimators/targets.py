@@ -32,7 +32,8 @@ class Targets:
     given : dict
         ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
     strata : ndarray or None
-        Labels by which a validation set is stratified.
+        Labels by which a validation set is stratified if that is possible; of shape
+        (n_samples, 1) if it must be.
     groups : tuple of int or None
         Outputs of each task.
     smoothing : float
@@ -109,7 +110,8 @@ class Targets:
         )
 
     def where_known(self, known: Array) -> "Targets":
-        """The samples of which something is known; the others have nothing to teach.
+        """The samples of which something is known, maybe none; the others have nothing to
+        teach.
 
         Parameters
         ----------
@@ -118,20 +120,24 @@ class Targets:
         Raises
         ------
         ValueError
-            If there are none, or only some without weight.
+            If there are some, but all without weight.
         """
         informed = known.any(axis=1)
         if informed.all():
             return self
-        if not informed.any():
-            raise ValueError("y: every target is missing")
         kept = self.take(np.flatnonzero(informed))
         kept.smoothing, kept.kept = self.smoothing, np.flatnonzero(informed)
-        if kept.sample_weight is not None and not kept.sample_weight.sum() > 0:
+        weights = kept.sample_weight
+        if weights is not None and len(weights) and not weights.sum() > 0:
             raise ValueError(
                 "sample_weight must add up to a positive number where y is known"
             )
         return kept
+
+    def check_any_known(self) -> None:
+        """Raise ValueError if `where_known` has left no sample."""
+        if self.X.shape[0] == 0:
+            raise ValueError("y: every target is missing")
 
 
 def check_weights(sample_weight: Any, X: Any) -> Array | None:
