@@ -1,4 +1,4 @@
-"""What the command line understands: `python -m mlp …` and `python -m mlp predict …`."""
+"""The arguments of `python -m mlp` and of `python -m mlp predict`."""
 
 import argparse
 from collections.abc import Callable
@@ -26,7 +26,7 @@ data:
   text   a header, then one row per line; commas, semicolons, tabs or bars between
          the cells; UTF-8, UTF-16 or Windows-1252; plain, .gz, .bz2, .xz or .zip.
          1234.5, 1,234.5, 1.234,5, $12 and 12% are numbers; empty cells and NA, N/A,
-         nan, null, #N/A and ? have no value, nor have None, . and - among numbers.
+         nan, null, #N/A and ? are missing values, so are None, . and - among numbers.
          Digits with leading zeros (00501) are text. Labels stay as they are written.
   .npz   X and y, or x_train, y_train, x_test and y_test, or one array per column.
   Columns of numbers are standardised, columns of text are one-hot encoded, and text
@@ -59,7 +59,7 @@ def _hidden_layers(text: str) -> tuple[int, ...]:
         sizes = ()
     if not sizes or min(sizes) < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of positive layer sizes such as 100,50"
+            f"{text!r} is not a list of positive layer sizes such as 100,50"
         )
     return sizes
 
@@ -70,7 +70,7 @@ def _whole_number(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no whole number from {least} to {most}"
+                f"{text!r} is not a whole number from {least} to {most}"
             )
         return int(text)
 
@@ -88,7 +88,7 @@ def _share(text: str) -> float:
 
 
 def train_parser() -> argparse.ArgumentParser:
-    """What ``python -m mlp`` takes; errors are raised as TableError."""
+    """Return the parser of ``python -m mlp``; it raises errors as TableError."""
     parser = _Parser(
         prog="python -m mlp",
         description=DESCRIPTION,
@@ -134,20 +134,20 @@ def _add_table_arguments(group: Any) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="take this column as text, whatever it holds; may be repeated",
+        help="treat this column as text; may be repeated",
     )
     add(
         "--numeric",
         action="append",
         default=[],
         metavar="COLUMN",
-        help="take this column as numbers, such as 0012; may be repeated",
+        help="treat this column as numbers, 0012 as 12; may be repeated",
     )
     _add_missing(group)
     add(
         "--decimal",
         choices=[".", ","],
-        help="the decimal sign of all numbers; recognised if not given",
+        help="decimal sign of all numbers; recognised if not given",
     )
 
 
@@ -157,7 +157,7 @@ def _add_missing(group: Any) -> None:
         action="append",
         default=[],
         metavar="VALUE",
-        help="take cells with this content as empty; may be repeated",
+        help="treat cells with this content as missing; may be repeated",
     )
 
 
@@ -223,7 +223,7 @@ def _add_network_arguments(group: Any) -> None:
 
 
 def predict_parser() -> argparse.ArgumentParser:
-    """What ``python -m mlp predict`` takes; errors are raised as TableError."""
+    """Return the parser of ``python -m mlp predict``; it raises TableError."""
     parser = _Parser(
         prog="python -m mlp predict",
         description="Predict each row of a table with a saved model.",

@@ -229,6 +229,7 @@ def _train_on_table(options: argparse.Namespace) -> None:
     if task == "classify" and len(np.unique(y[train])) < 2:
         raise TableError("too few rows: those for training are all of one class")
     raw = feature_matrix(columns, features, table.place)
+    del table, columns, y_column  # the cells as text take more memory than `raw`
     preprocessor = make_preprocessor(features)
     X = preprocessor.fit_transform(raw[train])
     n_numbers = sum(feature.is_number for feature in features)

@@ -3,8 +3,8 @@
 A column of text is read as numbers if every cell that is present is one. Numbers are
 written in one of two ways: with a decimal point, as 1,234.5, or with a decimal comma, as
 1.234,5; a blank or an apostrophe may separate thousands in both. Where the cells of a
-column fit both ways, as 1,234 does, the column's model, the other columns and the
-delimiter of the file decide, in this order.
+column fit both ways, as 1,234 does, the model that was trained on the column, the other
+columns and the delimiter of the file decide, in this order.
 """
 
 import re
@@ -105,7 +105,8 @@ class OddCell(NamedTuple):
     n_different : int
         Number of different cells that are not numbers.
     n_numbers, n_present : int
-        Number of cells that are numbers, and that are not missing.
+        Number of cells that are numbers with this decimal sign, and that are not
+        missing.
     decimal : str
         The decimal sign of the numbers.
     """
@@ -131,7 +132,7 @@ class Column:
     numbers : ndarray of shape (n_rows,) or None
         The values as numbers, NaN for missing ones; None for a column of text.
     odd : OddCell or None
-        Of a column that is numbers but for some cells.
+        The first cell that is not a number, where most cells are.
     n_numbers : int
         Number of numbers in a column of text.
     is_code : bool
@@ -209,7 +210,7 @@ def read_columns(
         for name, values in columns.items()
         if values.dtype == object and name not in reading.categorical
     }
-    proofs = {cell.proof for cell in cells.values()} - {None}
+    proofs = {cell.proof for cell in cells.values() if cell.mostly_numbers} - {None}
     proof = proofs.pop() if len(proofs) == 1 else None
     read = {}
     for name, values in columns.items():
@@ -292,6 +293,7 @@ class _Cells:
         self.mark = ""
         if self.dressed:
             self.mark = self._common_mark()
+        self.mostly_numbers = self.plain is not None
         self.proof = self._proof()
 
     def _plain_numbers(self) -> tuple[str, Array] | None:
@@ -365,6 +367,8 @@ class _Cells:
             return None if both else self.plain[0]
         weights = self._weights()
         point, comma = (int(weights[self._fit(sign)].sum()) for sign in ".,")
+        n_present = int(weights[~self.missing].sum())
+        self.mostly_numbers = max(point, comma) >= MOST * n_present
         return None if point == comma else "." if point > comma else ","
 
     def likely_decimal(self, proof: str | None, fallback: str) -> str:
@@ -390,13 +394,13 @@ class _Cells:
     def column(self, decimal: str, numeric: bool) -> Column:
         """Return the column: numbers if all cells are, or if it must be `numeric`."""
         fit = self._fit(decimal)
-        n_fit = int(np.count_nonzero(fit))
-        all_fit = n_fit == np.count_nonzero(~self.missing) and (n_fit > 0 or numeric)
+        all_fit = bool(np.all(fit | self.missing)) and (numeric or bool(np.any(fit)))
         codes = not numeric and self._are_codes(self.texts[fit])
         if all_fit and not codes:
             return self._numbers(decimal)
         weights = self._weights()
         n_present = int(weights[~self.missing].sum())
+        n_fit = int(weights[fit].sum())
         # a decimal comma among points is a mistake rather than a text
         either = fit if all_fit else fit | self._fit(_other(decimal))
         n_numbers = int(weights[either].sum())
@@ -407,9 +411,9 @@ class _Cells:
             rows = np.arange(len(self.texts))[self.codes]
             row = int(np.flatnonzero(np.isin(rows, wrong))[0])
             text = str(self.values[row])
-            odd = OddCell(row, text, len(wrong), n_numbers, n_present, decimal)
+            odd = OddCell(row, text, len(wrong), n_fit, n_present, decimal)
         missing = self.missing
-        if not mostly:
+        if odd is None and n_present:
             missing = _is_missing(self.texts, MISSING, self.further)
         return Column(
             self.values, missing[self.codes], None, odd, n_numbers, codes and mostly
@@ -440,8 +444,8 @@ class _Cells:
             marks.append(DECIMAL_COMMAS)
         if self.mark:
             marks.append(PERCENT if self.mark == "%" else CURRENCY)
-        known = MISSING.union(self.further)
-        signs = {t for t in self.texts[self.missing] if t.lower() not in known}
+        signs = {t for t in self.texts[self.missing] if t.lower() not in MISSING}
+        signs = signs.difference(self.further)
         marks += [f"{sign!r} for missing values" for sign in sorted(signs)]
         if self.further:
             lookalikes = np.isin(numbers, _as_floats(self.further))

@@ -45,7 +45,7 @@ class Table:
     target: str | None = None
     decimal: str = "."
     notes: tuple[str, ...] = ()
-    line: Callable[[int], int] | None = None
+    line: Callable[[int], int | None] | None = None
     origin: Array | None = None
 
     @property
@@ -78,7 +78,8 @@ class Table:
     def place(self, row: int) -> str:
         """Return where a row is found in the file."""
         row = row if self.origin is None else int(self.origin[row])
-        return f"row {row + 1}" if self.line is None else f"line {self.line(row)}"
+        line = None if self.line is None else self.line(row)
+        return f"row {row + 1}" if line is None else f"line {line}"
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:

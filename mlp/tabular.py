@@ -21,7 +21,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from mlp.columns import Column, Reading
+from mlp.columns import Column, OddCell, Reading
 from mlp.container import write_atomically
 from mlp.tables import TableError, listing
 
@@ -154,18 +154,14 @@ def _check_range(name: str, numbers: Array) -> None:
         raise TableError(f"column {name!r} has infinite values or beyond {LARGEST:g}")
 
 
-def _check_odd_cells(name: str, column: Column, place: Callable[[int], str]) -> None:
-    """Refuse a column of numbers with other cells, and say what can be done."""
-    if column.odd is None:
-        return
-    odd = column.odd
+def _odd_cell(subject: str, odd: OddCell, place: Callable[[int], str]) -> str:
+    """Describe a column of numbers with other cells, and what --missing would do."""
     kind = "numbers with decimal commas" if odd.decimal == "," else "numbers"
-    others = f" (and {odd.n_different - 1} more)" if odd.n_different > 1 else ""
-    raise TableError(
-        f"column {name!r} must hold {kind}, as {odd.n_numbers:,} of {odd.n_present:,} "
-        f"cells do, but {place(odd.row)} has {odd.text!r}{others}; "
-        f"--missing={shlex.quote(odd.text)} takes this for no value, "
-        f"--categorical={shlex.quote(name)} the column for text"
+    others = f" (and {odd.n_different - 1} other values)" if odd.n_different > 1 else ""
+    return (
+        f"{subject} has {kind} in {odd.n_numbers:,} of {odd.n_present:,} cells, and "
+        f"{odd.text!r} in {place(odd.row)}{others}; --missing={shlex.quote(odd.text)} "
+        f"treats {odd.text!r} as missing"
     )
 
 
@@ -219,7 +215,11 @@ def choose_features(
         if name.startswith("unnamed column "):
             dropped.append(f"{name}: most likely a row number")
             continue
-        _check_odd_cells(name, column, place)
+        if column.odd is not None:
+            raise TableError(
+                f"{_odd_cell(f'column {name!r}', column.odd, place)}, "
+                f"--categorical={shlex.quote(name)} treats the column as text"
+            )
         if column.numbers is not None:
             _check_range(name, column.numbers)
         else:
@@ -282,12 +282,7 @@ def _feature_values(
         return column.texts()
     if column.numbers is None:
         assert column.odd is not None
-        text = column.odd.text
-        raise TableError(
-            f"column {feature.name!r} must hold numbers, but "
-            f"{place(column.odd.row)} has {text!r}; --missing={shlex.quote(text)} "
-            f"takes this for no value"
-        )
+        raise TableError(_odd_cell(f"column {feature.name!r}", column.odd, place))
     _check_range(feature.name, column.numbers)
     return column.numbers
 
@@ -301,12 +296,9 @@ def guess_task(column: Column, name: str, place: Callable[[int], str]) -> str:
         If most cells are numbers and some are not.
     """
     if column.odd is not None:
-        odd = column.odd
         raise TableError(
-            f"target {name!r} holds numbers in {odd.n_numbers:,} of {odd.n_present:,} "
-            f"cells, but {place(odd.row)} has {odd.text!r}; "
-            f"--missing={shlex.quote(odd.text)} takes this for no value, --task "
-            f"classify every cell for a class"
+            f"{_odd_cell(f'target {name!r}', column.odd, place)}, --task classify "
+            f"treats every value as a class"
         )
     if column.numbers is None:
         return "classify"
@@ -350,8 +342,8 @@ def target_values(
         if column.numbers is None:
             assert column.odd is not None
             raise TableError(
-                f"target {name!r} is not numeric ({place(column.odd.row)} has "
-                f"{column.odd.text!r}), so that --task regress is impossible"
+                f"--task regress needs a numeric target, but "
+                f"{_odd_cell(f'{name!r}', column.odd, place)}"
             )
         _check_range(name, column.numbers)
         return column.numbers.astype(np.float64)

@@ -108,13 +108,21 @@ class Source:
         with self.open() as file:
             if file.read(4) != b"PK\x03\x04" or not zipfile.is_zipfile(file):
                 return []
-            with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    names = archive.namelist()
+            except Exception as error:  # damaged archives raise many kinds
+                raise TableError(f"a damaged archive ({error})") from error
         return [n for n in names if not n.endswith("/") and not n.startswith("__MAC")]
 
     @contextmanager
     def decompressed(self) -> Iterator[IO[bytes]]:
-        """Open the content of a compressed file; of any other, the file."""
+        """Open the content of a compressed file; of any other, the file.
+
+        Yields
+        ------
+        file
+        """
         with ExitStack() as stack:
             file: Any = stack.enter_context(self.open())
             start = file.read(6)
@@ -167,7 +175,12 @@ class TextTable:
 
     @contextmanager
     def text(self) -> Iterator[IO[str]]:
-        """Open the text behind the lines that are skipped."""
+        """Open the text after the lines that are skipped.
+
+        Yields
+        ------
+        file
+        """
         with self.source.decompressed() as file:
             text = io.TextIOWrapper(file, self.encoding, newline="")
             for _ in range(self.n_skipped):
@@ -175,7 +188,15 @@ class TextTable:
             yield text
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Return the first line and the cells of each row, from the header on."""
+        """Read the rows again, from the header on.
+
+        Yields
+        ------
+        line : int
+            The line in which the row begins.
+        cells : list of str
+            The cells of the row.
+        """
         with self.text() as text:
             reader = csv.reader(text, delimiter=self.delimiter, skipinitialspace=True)
             line = self.n_skipped + 1
@@ -184,9 +205,12 @@ class TextTable:
                     yield line, cells
                 line = self.n_skipped + reader.line_num + 1
 
-    def line(self, row: int) -> int:
-        """Return the line of the file in which row `row` begins, counted from 1."""
-        return next(islice(self.records(), row + 1, None))[0]
+    def line(self, row: int) -> int | None:
+        """Return the line of the file in which a row begins, or None if csv cannot."""
+        try:
+            return next(islice(self.records(), row + 1, None))[0]
+        except csv.Error:  # a cell of more than 128 KiB
+            return None
 
 
 def _is_blank(cells: list[str]) -> bool:
@@ -267,7 +291,9 @@ def _parse(table: TextTable) -> None:
             "checkout: pip install -e '.[table]')"
         ) from error
     with table.text() as text:
-        announced = re.fullmatch(r'"?sep=(.)"?\s*', text.readline(100))  # by Excel
+        announced = re.fullmatch(
+            r'"?sep=([,;:|^~\t])"?\s*', text.readline(100)
+        )  # by Excel
     if announced:
         table.n_skipped, table.delimiter = 1, announced[1]
     else:
@@ -292,7 +318,7 @@ def _parse(table: TextTable) -> None:
         _refuse_ragged_rows(table)
         raise TableError(f"not a table ({error})") from error
     cells = frame.to_numpy(dtype=object)
-    if cells[-1, 0] == END_OF_FILE and not any(cells[-1, 1:]):
+    if len(cells) > 1 and cells[-1, 0] == END_OF_FILE and not any(cells[-1, 1:]):
         cells = cells[:-1]
     # pandas fills short rows up
     if cells.shape[1] > 1 and np.any(cells[:, -1] == ""):
