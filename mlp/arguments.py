@@ -1,4 +1,4 @@
-"""What the command line understands: `python -m mlp …` and `python -m mlp predict …`."""
+"""The arguments of `python -m mlp` and of `python -m mlp predict`."""
 
 import argparse
 from collections.abc import Callable
@@ -23,8 +23,11 @@ examples:
   python -m mlp predict iris.model new.csv --out predictions.csv
 
 data:
-  .csv   a header, then one row per line; semicolons and tabs serve as well as
-         commas; empty cells and NA, N/A, nan, null and ? mean "no value".
+  text   a header, then one row per line; commas, semicolons, tabs or bars between
+         the cells; UTF-8, UTF-16 or Windows-1252; plain, .gz, .bz2, .xz or .zip.
+         1234.5, 1,234.5, 1.234,5, $12 and 12% are numbers; empty cells and NA, N/A,
+         nan, null, #N/A and ? are missing values, so are None, . and - among numbers.
+         Digits with leading zeros (00501) are text. Labels stay as they are written.
   .npz   X and y, or x_train, y_train, x_test and y_test, or one array per column.
   Columns of numbers are standardised, columns of text are one-hot encoded, and text
   that differs in nearly every row (a name, an id) is dropped.
@@ -32,6 +35,8 @@ data:
 'python -m mlp predict --help' tells how to use a saved model. A model file is a
 pickle, and loading one can run any code: only use files from a source you trust.
 """
+
+DATA_HELP = "a table of text or .npz file; - for the standard input"
 
 PREDICT_EPILOG = """\
 DATA needs the columns that the model was trained on, in any order; others, such as
@@ -54,7 +59,7 @@ def _hidden_layers(text: str) -> tuple[int, ...]:
         sizes = ()
     if not sizes or min(sizes) < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of positive layer sizes such as 100,50"
+            f"{text!r} is not a list of positive layer sizes such as 100,50"
         )
     return sizes
 
@@ -65,7 +70,7 @@ def _whole_number(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no whole number from {least} to {most}"
+                f"{text!r} is not a whole number from {least} to {most}"
             )
         return int(text)
 
@@ -83,7 +88,7 @@ def _share(text: str) -> float:
 
 
 def train_parser() -> argparse.ArgumentParser:
-    """What ``python -m mlp`` takes; errors are raised as TableError."""
+    """Return the parser of ``python -m mlp``; it raises errors as TableError."""
     parser = _Parser(
         prog="python -m mlp",
         description=DESCRIPTION,
@@ -91,7 +96,13 @@ def train_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("data", nargs="?", type=Path, metavar="DATA", help="a .csv or .npz file")
+    add(
+        "data",
+        nargs="?",
+        type=Path,
+        metavar="DATA",
+        help="a text table or .npz file; - for the standard input",
+    )
     add("--target", metavar="COLUMN", help="column to predict (.npz: y if not given)")
     add(
         "--task",
@@ -111,8 +122,43 @@ def train_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also time scikit-learn's own network on the same data; may take long",
     )
+    _add_table_arguments(parser.add_argument_group("cells of the table"))
     _add_network_arguments(parser.add_argument_group("network and training"))
     return parser
+
+
+def _add_table_arguments(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--categorical",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="treat this column as text; may be repeated",
+    )
+    add(
+        "--numeric",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="treat this column as numbers, 0012 as 12; may be repeated",
+    )
+    _add_missing(group)
+    add(
+        "--decimal",
+        choices=[".", ","],
+        help="decimal sign of all numbers; recognised if not given",
+    )
+
+
+def _add_missing(group: Any) -> None:
+    group.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="treat cells with this content as missing; may be repeated",
+    )
 
 
 def _add_network_arguments(group: Any) -> None:
@@ -177,7 +223,7 @@ def _add_network_arguments(group: Any) -> None:
 
 
 def predict_parser() -> argparse.ArgumentParser:
-    """What ``python -m mlp predict`` takes; errors are raised as TableError."""
+    """Return the parser of ``python -m mlp predict``; it raises TableError."""
     parser = _Parser(
         prog="python -m mlp predict",
         description="Predict each row of a table with a saved model.",
@@ -186,7 +232,13 @@ def predict_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="a file written by --out")
-    add("data", type=Path, metavar="DATA", help="a .csv or .npz file")
+    add(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a text table or .npz file; - for the standard input",
+    )
     add("--out", type=Path, metavar="CSV", help="write here, not to the terminal")
     add("--proba", action="store_true", help="add the probability of each class")
+    _add_missing(parser)
     return parser

@@ -31,13 +31,13 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 import mlp
 from mlp.arguments import predict_parser, train_parser
+from mlp.columns import Column, Reading, read_columns
 from mlp.container import descriptor_of, takes_bytes, write_atomically
 from mlp.progress import ProgressLine
-from mlp.tables import Table, TableError, listing, missing_values, read_table
+from mlp.tables import Table, TableError, listing, read_table
 from mlp.tabular import (
     TableModel,
     choose_features,
@@ -45,6 +45,8 @@ from mlp.tabular import (
     guess_task,
     load_model,
     make_preprocessor,
+    notes_on,
+    target_scaler,
     target_values,
 )
 
@@ -148,7 +150,7 @@ def _make_network(package: Any, task: str, options: argparse.Namespace) -> Any:
 def _timed_fit(network: Any, task: str, X: Any, y: Array) -> _Fit:
     estimator = network
     if task == "regress":
-        estimator = TransformedTargetRegressor(network, transformer=StandardScaler())
+        estimator = TransformedTargetRegressor(network, transformer=target_scaler())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = time.perf_counter()
@@ -214,18 +216,20 @@ def _demonstrate(options: argparse.Namespace) -> None:
 
 def _train_on_table(options: argparse.Namespace) -> None:
     """Train on the user's table, print how it went, and save the model."""
-    table, target = _read_training_table(options)
-    task = options.task or guess_task(table.columns[target])
+    table, columns, target = _read_training_table(options)
+    y_column = columns.pop(target)
+    task = options.task or guess_task(y_column, target, table.place)
     if options.task is None:
         print(f"Task: {task} (guessed from {target!r}; --task overrules it)")
-    y = target_values(table.columns[target], task, target)
-    features, dropped = choose_features(table, target)
+    y = target_values(y_column, task, target, table.place)
+    features, dropped = choose_features(columns, table.place)
     for reason in dropped:
         print(f"Dropped column {reason}")
     train, test = _split(y, task, table.n_train, options)
     if task == "classify" and len(np.unique(y[train])) < 2:
         raise TableError("too few rows: those for training are all of one class")
-    raw = feature_matrix(table, features)
+    raw = feature_matrix(columns, features, table.place)
+    del table, columns, y_column  # the cells as text take more memory than `raw`
     preprocessor = make_preprocessor(features)
     X = preprocessor.fit_transform(raw[train])
     n_numbers = sum(feature.is_number for feature in features)
@@ -246,24 +250,46 @@ def _train_on_table(options: argparse.Namespace) -> None:
     if task == "classify":
         _print_confusion(y[test], predicted)
     if options.out is not None:
-        _write(options.out, TableModel(features, target, task, pipeline).save)
+        model = TableModel(features, target, task, pipeline, tuple(options.missing))
+        _write(options.out, model.save)
         print(f"\nSaved to {options.out}")
 
 
-def _read_training_table(options: argparse.Namespace) -> tuple[Table, str]:
-    """Return the rows that have a target, and the target's name."""
+def _read_training_table(
+    options: argparse.Namespace,
+) -> tuple[Table, dict[str, Column], str]:
+    """Return the rows that have a target, their columns, and the target's name."""
     _check_out(options.out, options.data)
     table = read_table(options.data, options.target)
+    for note in table.notes:
+        print(note)
     target = options.target or table.target
     if target is None:
         raise TableError(f"--target is needed; columns: {listing(table.columns)}")
-    missing = missing_values(table.column(target))
+    reading = _reading(options, table, target)
+    y = {target: table.column(target)}
+    missing = read_columns(y, table.decimal, reading)[target].missing
     if missing.all():
         raise TableError(f"target {target!r} has no values")
     if missing.any():
         print(f"Dropped {missing.sum():,} rows without a value of {target!r}")
         table = table.rows(~missing)
-    return table, target
+    columns = read_columns(table.columns, table.decimal, reading)
+    for note in notes_on(columns):
+        print(note)
+    return table, columns, target
+
+
+def _reading(options: argparse.Namespace, table: Table, target: str) -> Reading:
+    """Return what the options say about the cells of a table."""
+    for name in (*options.numeric, *options.categorical):
+        table.column(name)
+        if name == target:
+            raise TableError(f"{name!r} is the target; --task says what it is")
+        if name in options.numeric and name in options.categorical:
+            raise TableError(f"{name!r} cannot be --numeric and --categorical")
+    numeric = [*options.numeric, *([target] if options.task == "regress" else [])]
+    return Reading(numeric, options.categorical, options.missing, options.decimal)
 
 
 def _split(
@@ -361,7 +387,12 @@ def _predict(options: argparse.Namespace) -> None:
         raise TableError("--proba needs a classifier, but the model is a regressor")
     names = [feature.name for feature in model.features]
     table = read_table(options.data, inputs=names)
-    X = feature_matrix(table, model.features)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    inputs = {name: table.columns[name] for name in names if name in table.columns}
+    reading = model.reading(options.missing)
+    cells = read_columns(inputs, table.decimal, reading)
+    X = feature_matrix(cells, model.features, table.place)
     try:
         columns = {"prediction": model.pipeline.predict(X)}
         if options.proba:

@@ -1,28 +1,20 @@
-"""Tables from `.csv` and `.npz` files: named columns, each either numbers or text."""
+"""Tables from files of text and `.npz` archives: named columns of numbers or text."""
 
-import csv
 import difflib
-import os
 import zipfile
-import zlib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Table", "TableError", "listing", "missing_values", "read_table"]
+from mlp.text_tables import Source, TableError, read_text_table
+
+__all__ = ["Table", "TableError", "listing", "read_table"]
 
 Array = NDArray[Any]
-
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})
-"""Cells that mean "no value", compared in lower case without surrounding blanks."""
-
-
-class TableError(ValueError):
-    """What is wrong with the user's file, in one line."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +30,23 @@ class Table:
         file itself says so.
     target : str or None
         The column to predict, if the file itself says so.
+    decimal : {'.', ','}
+        The decimal sign that is usual in files of this kind.
+    notes : tuple of str
+        Sentences about the file that the user should read.
+    line : callable or None
+        Gives the line of the file in which a row of the file begins.
+    origin : ndarray of shape (n_rows,) or None
+        The rows of the file that are left; None for all.
     """
 
     columns: dict[str, Array]
     n_train: int | None = None
     target: str | None = None
+    decimal: str = "."
+    notes: tuple[str, ...] = ()
+    line: Callable[[int], int | None] | None = None
+    origin: Array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -68,7 +72,14 @@ class Table:
         """Return the rows where `keep` is True."""
         n_train = None if self.n_train is None else int(keep[: self.n_train].sum())
         columns = {name: values[keep] for name, values in self.columns.items()}
-        return Table(columns, n_train, self.target)
+        origin = np.arange(self.n_rows) if self.origin is None else self.origin
+        return replace(self, columns=columns, n_train=n_train, origin=origin[keep])
+
+    def place(self, row: int) -> str:
+        """Return where a row is found in the file."""
+        row = row if self.origin is None else int(self.origin[row])
+        line = None if self.line is None else self.line(row)
+        return f"row {row + 1}" if line is None else f"line {line}"
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:
@@ -84,15 +95,16 @@ def read_table(
     *,
     inputs: Collection[str] | None = None,
 ) -> Table:
-    """Read a `.npz` archive, or any other file as comma-separated text.
+    """Read a `.npz` archive, or any other file as text.
 
     Parameters
     ----------
     path : Path
-        The file. An archive holds `X` and `y`, or `x_train`, `y_train`, `x_test` and
-        `y_test`, or one array per column; `X` may have any number of dimensions and
-        its columns are called x0, x1, ... unless `feature_names` names them. Text has
-        a header; semicolons and tabs are accepted in place of commas.
+        The file; `-` is the standard input. An archive holds `X` and `y`, or
+        `x_train`, `y_train`, `x_test` and `y_test`, or one array per column; `X` may
+        have any number of dimensions and its columns are called x0, x1, ... unless
+        `feature_names` names them. Text has a header; the cells are divided by commas,
+        semicolons, tabs or bars.
     target : str or None
         Array to use in place of `y` beside an `X`.
     inputs : collection of str or None
@@ -108,11 +120,10 @@ def read_table(
     TableError
         If the file is missing, unreadable, ragged or without rows.
     """
-    if not os.path.exists(path):
-        raise TableError(f"no such file: {path}")
     try:
-        is_archive = path.suffix.lower() == ".npz"
-        table = _read_npz(path, target, inputs) if is_archive else _read_csv(path)
+        source = Source.of(path)
+        is_archive = source.is_npz()
+        table = _read_npz(source, target, inputs) if is_archive else _read_text(source)
     except TableError as error:
         raise TableError(f"{path}: {error}") from error
     except OSError as error:
@@ -122,53 +133,32 @@ def read_table(
     return table
 
 
-def _read_csv(path: Path) -> Table:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=first.count)
-            return _parse_csv(csv.reader(file, delimiter=delimiter))
-    except UnicodeDecodeError as error:
-        raise TableError("not a table (neither .npz nor UTF-8 text)") from error
-    except csv.Error as error:
-        raise TableError(f"not a table ({error})") from error
+def _read_text(source: Source) -> Table:
+    text = read_text_table(source)
+    columns = dict(zip(text.header, text.columns, strict=True))
+    decimal = "," if text.delimiter in ";\t" else "."
+    return Table(columns, decimal=decimal, notes=tuple(text.notes), line=text.line)
 
 
-def _parse_csv(reader: Any) -> Table:
-    header = [name.strip() for name in next(reader, [])]
-    if not any(header):
-        raise TableError("empty file; the first line must name the columns")
-    for name in header:
-        if name and header.count(name) > 1:
-            raise TableError(f"two columns are called {name!r}")
-    rows = []
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise TableError(
-                f"line {reader.line_num} has {len(cells)} cells where the header "
-                f"has {len(header)}"
-            )
-        rows.append([cell.strip() for cell in cells])
-    columns = {}
-    for j, name in enumerate(header):
-        values = np.empty(len(rows), dtype=object)
-        values[:] = [row[j] for row in rows]
-        columns[name or f"unnamed column {j + 1}"] = values
-    return Table(columns)
-
-
-def _read_npz(path: Path, target: str | None, inputs: Collection[str] | None) -> Table:
-    if not zipfile.is_zipfile(path):
-        raise TableError("not an .npz archive")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files if inputs is None else _needed(archive.files, inputs)
-            arrays = {name: archive[name] for name in names}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TableError(f"unreadable archive ({error})") from error
+def _read_npz(
+    source: Source, target: str | None, inputs: Collection[str] | None
+) -> Table:
+    with source.open() as file:
+        if not zipfile.is_zipfile(file):
+            raise TableError("not an .npz archive")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                stored = archive.files
+                names = stored if inputs is None else _needed(stored, inputs)
+                arrays = {name: archive[name] for name in names}
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # zipfile and np.load raise anything for bad bytes
+            raise TableError(f"unreadable archive ({error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise TableError(f"unreadable archive ({name!r} is not an array)")
     by_lower_case = {name.lower(): array for name, array in arrays.items()}
     if {"x", "x_train", "x_test"}.isdisjoint(by_lower_case):
         return _one_array_per_column(arrays)
@@ -252,10 +242,3 @@ def _plain_values(name: str, values: Array) -> Array:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     return np.char.strip(values.astype(str)).astype(object)
-
-
-def missing_values(values: Array) -> NDArray[np.bool_]:
-    """Return where a column has no value."""
-    if values.dtype == object:
-        return np.array([value.lower() in MISSING for value in values], dtype=bool)
-    return np.isnan(values)

@@ -1,6 +1,10 @@
 """The command line: what it learns, prints and saves, and how it refuses."""
 
+import bz2
 import csv
+import gzip
+import io
+import lzma
 import os
 import re
 import signal
@@ -8,15 +12,18 @@ import stat
 import subprocess
 import sys
 import threading
+import zipfile
 
 import joblib
 import numpy as np
 import pytest
 
 from mlp import cli
+from mlp.columns import Reading, read_columns
 from mlp.progress import ProgressLine
 from mlp.tables import read_table
 from mlp.tabular import TableModel, choose_features
+from mlp.text_tables import _names
 
 
 def run(*arguments):
@@ -266,7 +273,10 @@ def test_ctrl_c_elsewhere_ends_without_a_traceback(animals, capsys, monkeypatch)
 
 
 def kinds(path, target="y"):
-    features, dropped = choose_features(read_table(path), target)
+    table = read_table(path)
+    columns = read_columns(table.columns, table.decimal)
+    del columns[target]
+    features, dropped = choose_features(columns, table.place)
     return {f.name: "number" if f.is_number else "text" for f in features}, dropped
 
 
@@ -324,6 +334,591 @@ def test_missing_cells_are_learned_from_and_predicted(tmp_path, capsys):
     path = write_csv(tmp_path / "t.csv", ["weight", "home", "kind"], rows)
     assert run(path, "--target", "kind", "--epochs", 100) == 0
     assert value_of("Test accuracy", capsys.readouterr().out) > 90
+
+
+# ------------------------------------------------------- numbers and how they look
+
+
+def numbers_of(path, name="a", fallback=None, **known):
+    """Return the column as it is read, after all columns of the file were seen."""
+    table = read_table(path)
+    reading = Reading(**known)
+    return read_columns(table.columns, fallback or table.decimal, reading)[name]
+
+
+def column_file(path, cells, name="a", delimiter=";"):
+    """Write a table of one column beside another that says nothing."""
+    rows = [f"{cell}{delimiter}{i}" for i, cell in enumerate(cells)]
+    path.write_text("\n".join([f"{name}{delimiter}b", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def column_of(tmp_path):
+    def read(cells, delimiter=";", **known):
+        cells = [f'"{cell}"' for cell in cells]
+        path = column_file(tmp_path / "t.csv", cells, delimiter=delimiter)
+        return numbers_of(path, **known)
+
+    return read
+
+
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_a_table_with_decimal_commas_gives_the_numbers_of_one_with_points(
+    tmp_path, capsys, task
+):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-9, 9, (200, 3)).round(2)
+    y = (X @ [1, -2, 3]).round(1) if task == "regress" else (X[:, 0] > 0).astype(int)
+    scores = []
+    for decimal, delimiter in ((",", ";"), (".", ",")):
+        rows = [["a", "b", "c", "y"], *np.column_stack([X, y.astype(object)])]
+        path = tmp_path / "t.csv"
+        text = "\n".join(delimiter.join(map(str, row)) for row in rows)
+        text = text.replace(".", decimal)
+        path.write_text(text)
+        assert run(path, "--target", "y", "--epochs", 5) == 0
+        scores.append(capsys.readouterr().out)
+    n_columns = 4 if task == "regress" else 3
+    assert f"Decimal commas in {n_columns} columns (a, b, c" in scores[0]
+    assert f"Task: {task} (guessed" in scores[0]
+    name = "Test R2" if task == "regress" else "Test accuracy"
+    assert value_of(name, scores[0]) == value_of(name, scores[1])
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "marks"),
+    [
+        (["2,6", "-0,5", ",25", "3"], [2.6, -0.5, 0.25, 3], ["decimal commas"]),
+        (["1,5e3", "2"], [1500, 2], ["decimal commas"]),
+        (["1,234,567", "1,234.5"], [1234567, 1234.5], ["thousands separators"]),
+        (
+            ["1.234.567", "1.234,5"],
+            [1234567, 1234.5],
+            ["thousands separators", "decimal commas"],
+        ),
+        (["1 234", "1\u202f234.5", "7"], [1234, 1234.5, 7], ["thousands separators"]),
+        (["1'234.5", "10"], [1234.5, 10], ["thousands separators"]),
+        (["$14600.00", "-$3", "$-4"], [14600, -3, -4], ["currency signs"]),
+        (["$1,234.50", "9"], [1234.5, 9], ["thousands separators", "currency signs"]),
+        (["1,50 €", "2 €"], [1.5, 2], ["decimal commas", "currency signs"]),
+        (["12%", "3.5 %"], [12, 3.5], ["percent signs"]),
+        (["\u22125", "+3"], [-5, 3], []),
+    ],
+)
+def test_number_formats_are_recognised(column_of, cells, values, marks):
+    column = column_of(cells)
+    assert column.numbers.tolist() == values
+    assert list(column.marks) == marks
+
+
+@pytest.mark.parametrize(
+    ("cells", "known", "value"),
+    [
+        (["1,234", "999"], {"delimiter": ","}, 1234),
+        (["1,234", "999"], {"delimiter": ";"}, 1.234),
+        (["1,234", "56789"], {"delimiter": ","}, 1.234),
+        (["1,234", "0,5"], {"delimiter": ","}, 1.234),
+        (["1,234", "2.5"], {"delimiter": ";"}, 1234),
+        (["1.234", "999"], {"delimiter": ";"}, 1.234),
+        (["1.234", "1.234.567"], {"delimiter": ","}, 1234),
+        (["1,234"], {"delimiter": ";", "decimal": "."}, 1234),
+        (["1,234"], {"delimiter": ",", "assumed": {"a": ","}}, 1.234),
+        (["1,234", "2.5"], {"delimiter": ",", "assumed": {"a": ","}}, 1234),
+    ],
+)
+def test_the_decimal_sign_is_what_explains_all_cells(column_of, cells, known, value):
+    assert column_of(cells, **known).numbers[0] == value
+
+
+@pytest.mark.parametrize(
+    ("proof", "cell", "value"), [("2,5", "1.234", 1234), ("2.5", "1,234", 1234)]
+)
+def test_other_columns_explain_an_ambiguous_one(tmp_path, proof, cell, value):
+    path = tmp_path / "t.csv"
+    path.write_text(f"a;b\n{cell};{proof}\n999;1\n")
+    assert numbers_of(path).numbers.tolist() == [value, 999]
+
+
+def test_numbers_among_texts_explain_no_other_column(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;c\n1,234;2.5;2,5\n999;x;3\n7;y;4\n")
+    assert numbers_of(path).numbers.tolist() == [1.234, 999, 7]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1_0", "2_0"],
+        ["1,23,4", "5"],
+        ["2020-01-05", "2020-01-06"],
+        ["1.10.2", "1.2.3"],
+        ["$1", "€2"],
+        ["1 23", "4"],
+        ["0x1F", "0x20"],
+        ["\u0661", "\u0662"],
+    ],
+)
+def test_what_is_no_number_stays_text(column_of, cells):
+    column = column_of(cells)
+    assert column.numbers is None
+    assert column.texts().tolist() == cells
+
+
+SIGNS_FOR_MISSING = [
+    *("NA", "N/A", "n/a", "N.A.", "#N/A", "#DIV/0!", "NaN", "-nan", "+NaN", "NaT"),
+    *("None", "null", "NULL", "<NA>", ".", "-", "--", "?", "missing"),
+]
+
+
+@pytest.mark.parametrize("sign", ["", *SIGNS_FOR_MISSING])
+@pytest.mark.parametrize("odd", ["7", "7,5", "$7"])
+def test_signs_for_missing_among_numbers_are_missing(column_of, sign, odd):
+    column = column_of([odd, sign, "3"])
+    assert column.missing.tolist() == [False, True, False]
+    assert np.isnan(column.numbers).tolist() == [False, True, False]
+
+
+def test_signs_for_missing_in_a_numeric_target_leave_it_numeric(tmp_path, capsys):
+    rows = [[i, i * 1.5] for i in range(60)]
+    for row, sign in zip(rows, SIGNS_FOR_MISSING, strict=False):
+        row[1] = sign
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], rows)
+    assert run(path, "--target", "y", "--epochs", 1) == 0
+    out = capsys.readouterr().out
+    n_missing = len(SIGNS_FOR_MISSING)
+    assert f"Dropped {n_missing} rows without a value of 'y'" in out
+    assert "Task: regress" in out
+
+
+def test_none_and_a_dash_are_texts_among_texts(column_of):
+    column = column_of(["None", "-", "brick", "NA"])
+    assert column.missing.tolist() == [False, False, False, True]
+
+
+def test_a_dash_among_codes_is_a_category(column_of):
+    column = column_of(["007", "-", "010", ""])
+    assert column.texts().tolist() == ["007", "-", "010", ""]
+    assert column.missing.tolist() == [False, False, False, True]
+
+
+def test_unusual_signs_for_missing_are_told(tmp_path, capsys):
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], [["-", 1], *[[5, 2], [6, 1]] * 5])
+    assert run(path, "--target", "y", "--epochs", 1) == 0
+    assert "'-' for missing values in 1 column (x)" in capsys.readouterr().out
+
+
+def mostly_numbers(path, odd="abc"):
+    rows = [[i / 7, i % 5, i * 1.5] for i in range(100)]
+    rows[16][0] = odd
+    return write_csv(path, ["x", "z", "y"], rows)
+
+
+def test_an_odd_cell_among_numbers_is_refused_with_its_line(tmp_path, capsys):
+    path = mostly_numbers(tmp_path / "t.csv")
+    message = error_of(capsys, path, "--target", "y")
+    assert "column 'x' has numbers in 99 of 100 cells, and 'abc' in line 18" in message
+    assert "--missing=abc" in message
+    assert "--categorical=x" in message
+
+
+def test_an_odd_cell_is_found_behind_blank_lines_and_line_breaks(tmp_path, capsys):
+    rows = "".join(f'"{i}"\n\n' for i in range(40))
+    path = tmp_path / "t.csv"
+    path.write_text('y,"x\ncm"\n,"1"\n' + rows.replace('"\n', '",5\n') + "41,abc\n")
+    message = error_of(capsys, path, "--target", "y")
+    assert "'abc' in line 84" in message
+
+
+def test_an_odd_cell_in_the_target_is_refused_unless_it_is_a_class(tmp_path, capsys):
+    path = mostly_numbers(tmp_path / "t.csv")
+    message = error_of(capsys, path, "--target", "x")
+    assert "target 'x' has numbers in 99 of 100 cells, and 'abc' in line 18" in message
+    assert run(path, "--target", "x", "--task", "classify", "--epochs", 1) == 0
+
+
+def test_a_point_among_decimal_commas_is_refused(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text("x;y\n" + "2,6;1\n1,5;0\n" * 20 + "2.65;1\n")
+    message = error_of(capsys, path, "--target", "y")
+    assert "decimal commas in 40 of 41 cells, and '2.65' in line 42" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "n_numbers"), [("--missing=abc", 2), ("--categorical=x", 1)]
+)
+def test_what_an_odd_cell_means_is_kept_in_the_model(
+    tmp_path, capsys, option, n_numbers
+):
+    path, model = mostly_numbers(tmp_path / "t.csv"), tmp_path / "m"
+    if option == "--categorical=x":
+        rows = [[i % 5 if i != 16 else "abc", i % 3, i * 1.5] for i in range(100)]
+        write_csv(path, ["x", "z", "y"], rows)
+    arguments = ("--target", "y", "--epochs", 1, "--out", model)
+    assert run(path, *arguments, option) == 0
+    assert f"Columns: {n_numbers} of numbers" in capsys.readouterr().out
+    assert run("predict", model, path) == 0
+    assert len(predictions(capsys.readouterr().out)) == 100
+
+
+def test_missing_of_predict_adds_to_the_models(animal_model, tmp_path, capsys):
+    path = write_csv(tmp_path / "new.csv", ["weight", "home"], [["heavy", "outdoors"]])
+    message = error_of(capsys, "predict", animal_model, path)
+    assert "--missing=heavy" in message
+    assert run("predict", animal_model, path, "--missing=heavy") == 0
+
+
+def test_missing_means_a_number_however_it_is_written(column_of):
+    column = column_of(["-200", "-200,0", "-20", "1"], missing=["-200"])
+    assert column.missing.tolist() == [True, True, False, False]
+
+
+def test_options_for_columns_are_checked(animals, capsys):
+    for options, message in (
+        (("--categorical", "wight"), "did you mean 'weight'?"),
+        (("--numeric", "kind"), "'kind' is the target"),
+        (("--numeric", "home", "--categorical", "home"), "cannot be"),
+        (("--numeric", "home"), "column 'home' has numbers in 0 of 80 cells"),
+        (("--decimal", ";"), "argument --decimal"),
+    ):
+        assert message in error_of(capsys, animals, "--target", "kind", *options)
+
+
+def test_predictions_read_ambiguous_cells_as_the_training_cells_were(
+    tmp_path, capsys
+):
+    path, model = tmp_path / "t.csv", tmp_path / "m"
+    path.write_text("x;y\n" + "".join(f"0,{i:03};{i % 2}\n" for i in range(60)))
+    assert run(path, "--target", "y", "--epochs", 1, "--out", model) == 0
+    (feature,) = joblib.load(model).features
+    assert feature.decimal == ","
+    read = joblib.load(model).reading()
+    cells = {"x": np.array(["1,234"], dtype=object)}
+    assert read_columns(cells, ".", read)["x"].numbers.tolist() == [1.234]
+
+
+# ------------------------------------------------------------------ labels, codes
+
+
+def saved_labels(tmp_path, cells, *options):
+    """Train on the cells as labels and return the classes of the saved model."""
+    rows = [[i, cell] for i, cell in enumerate(cells * 20)]
+    path = write_csv(tmp_path / "t.csv", ["x", "y"], rows)
+    model = tmp_path / "m"
+    assert run(path, "--target", "y", "--epochs", 1, "--out", model, *options) == 0
+    return joblib.load(model).pipeline[-1].classes_.tolist()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["00501", "02139", "07310", "90210"],
+        ["001", "01", "1", "2"],
+        ["100", "1E2", "2E1", "3"],
+        ["0.0", "1.0"],
+        ["+1", "1"],
+        ["-0", "0"],
+        ["1.1", "1.10", "2.0", "3.14"],
+        ["1,5", "2,5"],
+        ["9007199254740992", "9007199254740993", "9223372036854775808"],
+    ],
+)
+def test_labels_that_look_like_numbers_stay_text(tmp_path, labels):
+    assert saved_labels(tmp_path, labels, "--task", "classify") == labels
+
+
+def test_labels_written_as_whole_numbers_are_whole_numbers(tmp_path):
+    assert saved_labels(tmp_path, ["-1", "0", "10"]) == [-1, 0, 10]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["00501", "02139"],
+        ["1.1", "1.10", "2.0"],
+        ["9007199254740993", "9007199254740995", "9007199254740997"],
+    ],
+)
+def test_few_different_labels_are_guessed_to_be_classes(tmp_path, capsys, labels):
+    assert len(saved_labels(tmp_path, labels)) == len(labels)
+    assert "Task: classify (guessed" in capsys.readouterr().out
+
+
+def test_predictions_and_probabilities_show_labels_as_written(tmp_path, capsys):
+    saved_labels(tmp_path, ["00501", "02139"])
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", tmp_path / "t.csv", "--proba") == 0
+    rows = predictions(capsys.readouterr().out)
+    assert {row["prediction"] for row in rows} <= {"00501", "02139"}
+    assert list(rows[0])[1:] == ["probability of 00501", "probability of 02139"]
+
+
+def test_codes_with_leading_zeros_are_categories_unless_numeric(tmp_path, capsys):
+    rows = [[f"{i % 7:03}", i % 2] for i in range(60)]
+    path = write_csv(tmp_path / "t.csv", ["zip", "y"], rows)
+    run(path, "--target", "y", "--epochs", 1)
+    out = capsys.readouterr().out
+    assert "Codes with leading zeros, read as text, in 1 column (zip)" in out
+    assert "0 of numbers, 1 of text, 7 network inputs" in out
+    run(path, "--target", "y", "--epochs", 1, "--numeric", "zip")
+    assert "1 of numbers, 0 of text" in capsys.readouterr().out
+
+
+def test_npz_labels_of_whole_numbers_keep_their_kind(tmp_path):
+    X = np.arange(40.0).reshape(20, 2)
+    large = np.array([2**53 + 1, 2**53 + 3] * 10)
+    for y, expected in (
+        (np.arange(20) % 2.0, [0, 1]),
+        (large, large[:2].tolist()),
+        (np.array(["01", "1"] * 10), ["01", "1"]),
+    ):
+        np.savez(tmp_path / "t.npz", X=X, y=y)
+        assert run(tmp_path / "t.npz", "--epochs", 1, "--out", tmp_path / "m") == 0
+        assert joblib.load(tmp_path / "m").pipeline[-1].classes_.tolist() == expected
+
+
+# ------------------------------------------------------- targets of large offset
+
+
+@pytest.mark.parametrize(
+    ("offset", "size"), [(2460000.5, 0.1), (5.4e6, 0.3), (81234567.89, 2), (1.7e9, 20)]
+)
+def test_a_target_of_large_offset_is_predicted_as_one_without(
+    tmp_path, capsys, offset, size
+):
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    y = np.tanh(X @ [1, 2])
+    r2 = []
+    for target in (y, offset + size * y):
+        path = tmp_path / "t.npz"
+        np.savez(path, X=X, y=target)
+        options = ("--solver", "lbfgs", "--epochs", 60, "--hidden", 8)
+        assert run(path, "--task", "regress", *options) == 0
+        r2.append(value_of("Test R2", capsys.readouterr().out))
+    assert r2[1] == pytest.approx(r2[0], abs=2e-3)
+    assert r2[1] > 0.98
+
+
+# --------------------------------------------------- files: encodings, pipes, ...
+
+SMALL = "größe,y\n1,a\n2,b\n"
+
+
+def read_back(path):
+    return {name: list(cells) for name, cells in read_table(path).columns.items()}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"]
+)
+def test_encodings_are_recognised(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_text(SMALL, encoding=encoding)
+    assert read_back(path) == {"größe": ["1", "2"], "y": ["a", "b"]}
+
+
+def test_an_encoding_that_is_guessed_is_told(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i},{'äö'[i % 2]}\n" for i in range(40))
+    path.write_text("x,y\n" + rows, encoding="cp1252")
+    assert run(path, "--target", "y", "--epochs", 1, "--out", tmp_path / "m") == 0
+    assert "read as Windows-1252" in capsys.readouterr().out
+    assert run("predict", tmp_path / "m", path) == 0
+    printed = capsys.readouterr()
+    assert "read as Windows-1252" in printed.err
+    assert {row["prediction"] for row in predictions(printed.out)} <= {"ä", "ö"}
+
+
+def test_an_encoding_that_fails_late_is_guessed_again(tmp_path):
+    path = tmp_path / "t.csv"
+    text = "x,y\n" + "1,a\n" * 100_000 + "1,ä\n"
+    path.write_text(text, encoding="cp1252")
+    assert read_table(path).columns["y"][-1] == "ä"
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("t.csv", content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def test_compressed_tables_are_read(tmp_path, pack):
+    path = tmp_path / "t.csv.packed"
+    path.write_bytes(pack(SMALL.encode()))
+    assert read_back(path) == {"größe": ["1", "2"], "y": ["a", "b"]}
+
+
+@pytest.fixture
+def pipe_of():
+    """Return the name of a pipe through which some bytes come, once."""
+    opened = []
+
+    def pipe_of(content):
+        reading, writing = os.pipe()
+        opened.append(reading)
+        os.write(writing, content)
+        os.close(writing)
+        return f"/dev/fd/{reading}"
+
+    yield pipe_of
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+@pytest.mark.parametrize("kind", ["plain", "gzip", "npz"])
+def test_tables_come_through_a_pipe(tmp_path, capsys, pipe_of, kind):
+    content = b"a,y\n" + b"".join(b"%d,%d\n" % (i, i % 2) for i in range(40))
+    if kind == "gzip":
+        content = gzip.compress(content)
+    if kind == "npz":
+        file = io.BytesIO()
+        np.savez(file, a=np.arange(40.0), y=np.arange(40) % 2)
+        content = file.getvalue()
+    model = tmp_path / "m"
+    options = ("--target", "y", "--epochs", 1, "--out", model)
+    assert run(pipe_of(content), *options) == 0
+    capsys.readouterr()
+    assert run("predict", model, pipe_of(content)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 40
+
+
+def test_an_odd_cell_from_standard_input_has_its_line(tmp_path):
+    path = mostly_numbers(tmp_path / "t.csv")
+    command = [sys.executable, "-m", "mlp", "-", "--target", "y"]
+    content = path.read_bytes()
+    done = subprocess.run(command, input=content, check=False, capture_output=True)
+    assert b"'abc' in line 18" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"a, cm";"b, kg";k\n1;2;3\n', {"a, cm": "1", "b, kg": "2", "k": "3"}),
+        ('"a;b",c\n"1;2",3\n', {"a;b": "1;2", "c": "3"}),
+        ('"a\nb; c",d\n1,2\n', {"a\nb; c": "1", "d": "2"}),
+        ("a;b;c\n1,5;2,5;3,5\n", {"a": "1,5", "b": "2,5", "c": "3,5"}),
+        ("t, C;p, hPa\n1,5;2,5\n", {"t, C": "1,5", "p, hPa": "2,5"}),
+        ("a|b\n1|2\n", {"a": "1", "b": "2"}),
+        ("sep=;\na;b,c\n1;2\n", {"a": "1", "b,c": "2"}),
+        ('1, 2, "x, y"\n3, 4, "z, u"\n', {"1": "3", "2": "4", "x, y": "z, u"}),
+        ("a,b\n1,2\n\x1a", {"a": "1", "b": "2"}),
+        ("a,b\n1,2\n\x1a\n", {"a": "1", "b": "2"}),
+        ("a,b\n\n1,2\n   \n\n", {"a": "1", "b": "2"}),
+        ("a,b\r\n1,2\r\n", {"a": "1", "b": "2"}),
+        ("a\tb\n\t2\n", {"a": "", "b": "2"}),
+        ("a;b;;\n1;2;;\n", {"a": "1", "b": "2", "unnamed column 3": "",
+                              "unnamed column 4": ""}),
+        ("a,b\n1,\n", {"a": "1", "b": ""}),
+        ("a\n1\n", {"a": "1"}),
+    ],
+)  # fmt: skip
+def test_cells_are_divided_as_the_file_means_it(tmp_path, text, expected):
+    path = tmp_path / "t.csv"
+    path.write_text(text, newline="")
+    assert read_back(path) == {name: [cell] for name, cell in expected.items()}
+
+
+def test_trailing_delimiters_are_columns_without_values(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;y;;\n1;2;;\n2;3;;\n")
+    assert kinds(path)[1] == [
+        "unnamed column 3: it has no values",
+        "unnamed column 4: it has no values",
+    ]
+
+
+@pytest.mark.parametrize("n_cells", [2, 4])
+def test_ragged_rows_are_named_by_their_line(tmp_path, capsys, n_cells):
+    path = tmp_path / "t.csv"
+    text = 'a,"b",y\n\n"1\n2",3,4\n5,6,\n'
+    path.write_text(text + ",".join("7" * n_cells) + "\n8,9,0\n")
+    message = error_of(capsys, path, "--target", "y")
+    assert f"line 6 has {n_cells} cells where the header has 3" in message
+
+
+def test_an_open_quotation_mark_is_named(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text('a,b,y\n1,2,3\n4,"5,6\n7,8,9\n')
+    message = error_of(capsys, path, "--target", "y")
+    assert "line 3 has 2 cells" in message
+    assert "a quotation mark may be open" in message
+
+
+def test_headers_of_many_columns_are_searched_once_for_doubles(tmp_path, capsys):
+    class Name(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+        def strip(self):
+            return self
+
+    names = np.array([Name(f"c{j}") for j in range(5000)], dtype=object)
+    assert _names(names) == list(names)
+    assert Name.compared < 20 * len(names)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1a", "no rows"),
+        (b"PAR1....", "a Parquet file; convert it to .csv"),
+        (b'{"a": 1}\n{"a": 2}\n', "JSON; convert it to .csv"),
+        (b"\x28\xb5\x2f\xfd..", "compressed by zstd; convert it to .csv"),
+        ("a,y\n1,2\n".encode("utf-16-le"), "UTF-16 text without a byte order mark"),
+        (b"\xff\xfea", "not a table (it begins like utf-16, which it is not)"),
+        (b"a,y\n\xe4\x01,2\n", "not a table"),
+        (b"a,y\n\xe4\x81,2\n", "text in an unknown encoding"),
+        (gzip.compress(b"a,y\n1,2\n" * 99)[:-12], "a damaged compressed file"),
+        (b"\x1f\x8bnonsense", "cannot read"),
+        (zipped("a")[:-9], "not a table"),
+        (zipped("a").replace(b"PK\x01\x02", b"PK\x01\x09"), "a damaged archive"),
+    ],
+)
+def test_files_that_are_no_text_are_refused(tmp_path, capsys, content, message):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    assert message in error_of(capsys, path, "--target", "y")
+
+
+def test_a_workbook_and_an_archive_of_files_are_refused(tmp_path, capsys):
+    path = tmp_path / "t.xlsx"
+    for names, message in (
+        (["xl/workbook.xml", "a"], "an Excel workbook; save it as .csv"),
+        (["a.csv", "b.csv"], "a .zip of 2 files; unpack it first"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "a,y\n1,2\n")
+        assert message in error_of(capsys, path, "--target", "y")
+
+
+def test_pandas_is_needed_for_text_alone(animals, tmp_path, capsys, monkeypatch):
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name == "pandas":
+                raise ModuleNotFoundError(name)
+
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    message = error_of(capsys, animals, "--target", "kind")
+    assert "pip install -e '.[table]'" in message
+    np.savez(tmp_path / "t.npz", a=np.arange(20), c=np.array(["u", "v"] * 10))
+    assert run(tmp_path / "t.npz", "--target", "c", "--epochs", 1) == 0
+
+
+def test_models_of_another_version_are_refused(animals, animal_model, capsys):
+    model = joblib.load(animal_model)
+    del model.version
+    joblib.dump(model, animal_model)
+    message = error_of(capsys, "predict", animal_model, animals)
+    assert "was saved by another version of the command line" in message
 
 
 # ------------------------------------------------------------------------ .npz
@@ -399,6 +994,30 @@ def test_npz_columns_take_their_feature_names(tmp_path):
 def test_unusable_archives_are_refused(tmp_path, capsys, arrays, message):
     np.savez(tmp_path / "t.npz", **arrays)
     assert message in error_of(capsys, tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("members", "method", "message"),
+    [
+        ({"a": b"no array", "y.npy": b"x"}, 0, "is not an array"),
+        ({"a.npy": b"\x93NUMPY\x01\x00\x02\x00{("}, 0, "unreadable archive"),
+        ({"a.npy": b""}, 0, "unreadable archive"),
+        ({"a.npy": b"x" * 99}, 97, "unreadable archive"),
+    ],
+)
+def test_archives_of_other_members_are_refused(
+    tmp_path, capsys, members, method, message
+):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(file.getvalue())
+    # the method of compression, in the header of the member and in the directory
+    content[8] = content[content.index(b"PK\x01\x02") + 10] = method
+    path = tmp_path / "t.npz"
+    path.write_bytes(content)
+    assert message in error_of(capsys, path, "--target", "y")
 
 
 def test_a_damaged_archive_is_refused(tmp_path, capsys):
@@ -622,7 +1241,8 @@ def test_a_csv_needs_a_target(animals, capsys):
 
 def test_text_cannot_be_regressed_on(animals, capsys):
     message = error_of(capsys, animals, "--target", "kind", "--task", "regress")
-    assert "not numeric (it has 'cat')" in message
+    assert "numeric target" in message
+    assert "'cat' in line 2" in message
 
 
 @pytest.mark.parametrize(
@@ -717,7 +1337,7 @@ def test_text_among_numbers_is_named(animal_model, tmp_path, capsys):
     rows = [["25", "indoors"], ["heavy", "indoors"]]
     path = write_csv(tmp_path / "new.csv", ["weight", "home"], rows)
     message = error_of(capsys, "predict", animal_model, path)
-    assert "column 'weight' must hold numbers, but row 2 has 'heavy'" in message
+    assert "column 'weight' has numbers in 1 of 2 cells, and 'heavy' in line 3" in message
 
 
 def test_numbers_too_large_to_predict_from_are_named(animal_model, tmp_path, capsys):
