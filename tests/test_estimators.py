@@ -145,8 +145,9 @@ def test_xor_is_learned_by_a_regressor(solver, activation, dtype):
 # Where scikit-learn is wrong --------------------------------------------------------
 
 
-def reported_loss(network, flat, X, Y):
-    """Return the squared-error risk and penalty that `loss_` reports."""
+def risk_and_reported_loss(network, flat, X, Y):
+    """Return the risk, which sums squared errors over the outputs, and `loss_`, which
+    averages them."""
     arrays, start = [], 0
     for array in parameters(network):
         arrays.append(flat[start : start + array.size].reshape(array.shape))
@@ -156,11 +157,11 @@ def reported_loss(network, flat, X, Y):
         X = np.tanh(X @ W + b)
     error = X @ coefs[-1] + intercepts[-1] - Y
     penalty = sum((W**2).sum() for W in coefs) * network.alpha / (2 * len(Y))
-    return (error**2).mean() / 2 + penalty
+    return (error**2).sum() / 2 / len(Y) + penalty, (error**2).mean() / 2 + penalty
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2, 5])
-def test_lbfgs_ends_where_the_reported_loss_is_flat(n_outputs):
+def test_lbfgs_ends_where_the_risk_of_all_solvers_is_flat(n_outputs):
     X = np.random.default_rng(0).uniform(-1, 1, (50, 3))
     Y = np.stack([np.sin((k + 1) * X).sum(axis=1) for k in range(n_outputs)], axis=1)
     network = MLPRegressor(4, "tanh", solver="lbfgs", alpha=0.5, tol=1e-7)
@@ -168,28 +169,29 @@ def test_lbfgs_ends_where_the_reported_loss_is_flat(n_outputs):
     for _ in range(3):  # L-BFGS-B also ends on a small decrease; go on from there
         network.fit(X, Y if n_outputs > 1 else Y.ravel())
     flat = np.concatenate([array.ravel() for array in parameters(network)])
-    assert_allclose(reported_loss(network, flat, X, Y), network.loss_, rtol=1e-12)
-    steps = 1e-5 * np.eye(len(flat))
+    _, reported = risk_and_reported_loss(network, flat, X, Y)
+    assert_allclose(network.loss_, reported, rtol=1e-12)
     slopes = [
-        reported_loss(network, flat + h, X, Y) - reported_loss(network, flat - h, X, Y)
-        for h in steps
+        risk_and_reported_loss(network, flat + h, X, Y)[0]
+        - risk_and_reported_loss(network, flat - h, X, Y)[0]
+        for h in 1e-5 * np.eye(len(flat))
     ]
-    # It stops at a decrease of 2.2e-9, so at a slope of about its root, 5e-5.  A data
-    # term k times too large would leave the slope (1 - 1/k) alpha W / N, about 5e-3.
-    assert np.abs(slopes).max() / 2e-5 < 2e-4
+    # tol is the largest slope left; differences of a risk of order 1 add 1e-16 / 2e-5.  A
+    # data term k times too small would leave the slope (k - 1) alpha W / N, about 5e-3.
+    assert np.abs(slopes).max() / 2e-5 < 1e-7 + 1e-9
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_lbfgs_without_hidden_layers_is_ridge_regression(n_outputs):
-    # The data term is the mean over k outputs: alpha/2 |W|^2 / N + |E|^2 / (2 N k).
+    # The data term is the sum over the outputs: alpha/2 |W|^2 / N + |E|^2 / (2 N).
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((50, 3)), rng.standard_normal((50, n_outputs))
     network = MLPRegressor((), solver="lbfgs", alpha=2.0, tol=1e-9, max_iter=1000)
     network.fit(X, Y if n_outputs > 1 else Y.ravel())
-    ridge = Ridge(alpha=2.0 * n_outputs, tol=1e-12).fit(X, Y)
-    # ftol = 2.2e-9 of the loss leaves an error of its square root in the parameters.
-    assert_allclose(network.coefs_[0], ridge.coef_.reshape(n_outputs, -1).T, atol=1e-4)
-    assert_allclose(network.intercepts_[0], ridge.intercept_, atol=1e-4)
+    ridge = Ridge(alpha=2.0, tol=1e-12).fit(X, Y)
+    # a gradient of 1e-9, over a curvature of about 1
+    assert_allclose(network.coefs_[0], ridge.coef_.reshape(n_outputs, -1).T, atol=1e-8)
+    assert_allclose(network.intercepts_[0], ridge.intercept_, atol=1e-8)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
