@@ -341,6 +341,10 @@ class Network(FlatParameters):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        # training writes into them, and joblib hands out read-only ones
+        self.statistics = [s if s is None else s.copy() for s in self.statistics]
+        if self.input_statistics is not None:
+            self.input_statistics = self.input_statistics.copy()
         params = _core.aligned_zeros(self.params.size, self.dtype)
         params[:] = self.params
         self.params = params
