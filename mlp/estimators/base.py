@@ -22,6 +22,7 @@ from mlp.estimators.constraints import (
     check_combination,
     dropout_rates,
     hidden_sizes,
+    warn_without_effect,
 )
 from mlp.estimators.course import Course
 from mlp.estimators.standardize import check_sparse, measure, moments
@@ -192,7 +193,8 @@ class BaseMLP(SaveMixin, Course):
         with self._unchanged_on_error(go_on):
             self._validate_params()
             self._validates = validation is not None
-            self._check_combination(incremental, sparse=hasattr(X, "tocsr"))
+            self._check_combination(incremental)
+            warn_without_effect(self)
             log = None if checkpoint is None else Checkpoint(checkpoint, self)
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
