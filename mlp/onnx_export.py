@@ -269,7 +269,7 @@ def _probabilities(g: Graph, out: str, estimator: Any) -> str:
     name = estimator.out_activation_
     if name == "softmax" or (name == "logistic" and not several):
         return out
-    if estimator.loss == "logistic":
+    if estimator._fitted_loss() == "logistic":
         p = g("Sigmoid", out)
     else:
         low = float(estimator._low())

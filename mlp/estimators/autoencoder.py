@@ -422,8 +422,9 @@ class MLPAutoencoder(
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
         try:
             targets = self._samples(X, sample_weight, first=False)
-            if self.loss in OUTPUTS:
-                self._check_range(targets.X, OUTPUTS[self.loss])
+            loss = self._built_by("loss")
+            if loss in OUTPUTS:
+                self._check_range(targets.X, OUTPUTS[loss])
             return targets
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
@@ -463,8 +464,9 @@ class MLPAutoencoder(
 
     def _check_range(self, X: Any, output: Any) -> None:
         """Values that the loss is defined on, and that the outputs were chosen for."""
-        chosen = self.output_activation == "auto"
-        if not (chosen or self.loss in OUTPUTS) or _lies_in(output, X):
+        loss = self._built_by("loss")
+        chosen = self._built_by("output_activation") == "auto"
+        if not (chosen or loss in OUTPUTS) or _lies_in(output, X):
             return
         reason = f"loss={self.loss!r}"
         if self.loss not in OUTPUTS:

@@ -99,6 +99,12 @@ class BaseMLP(SaveMixin, Course):
         """What a parameter says of the layers, for all hidden layers of the network."""
         return given
 
+    def _built_by(self, name: str) -> Any:
+        """A parameter that is part of the network: its value in a fit; afterwards that of
+        the fitted network, whatever the parameter says by now."""
+        fitting = "_validates" in vars(self)
+        return getattr(self, name) if fitting else self._built_with[name]
+
     # -- state --
 
     def _adopt_parameters(self) -> None:

@@ -343,8 +343,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         make = self._multilabel_targets if self._multilabel else self._label_targets
-        fitting = "_validates" in vars(self)
-        return make(X, y, weights, self.loss if fitting else self._fitted_loss())
+        return make(X, y, weights, self._built_by("loss"))
 
     def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
         """Sample weights times those of the classes."""
@@ -393,8 +392,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             )
 
     def _output(self, default: str, loss: Any) -> Any:
-        if self.output_activation is not None:
-            return self.output_activation
+        output = self._built_by("output_activation")
+        if output is not None:
+            return output
         return "tanh" if loss == "logistic" else default
 
     @staticmethod
@@ -426,7 +426,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def _label_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
-        binary = n_classes <= 2 and self.output_activation != "softmax"
+        binary = n_classes <= 2 and self._built_by("output_activation") != "softmax"
         output = self._output("logistic" if binary else "softmax", loss)
         targets = Targets(
             X,

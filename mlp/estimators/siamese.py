@@ -420,7 +420,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         known = None if first else self.classes_
         self.classes_ = two_labels(y, classes, known)
         same = np.searchsorted(self.classes_, y)
-        values = np.array(HEADS[self.head], dtype=pairs.dtype)[same]
+        fitting = "_validates" in vars(self)
+        head = self.head if fitting else self.network_.kind
+        values = np.array(HEADS[head], dtype=pairs.dtype)[same]
         weights = check_weights(sample_weight, pairs)
         return PairTargets(
             pairs,
