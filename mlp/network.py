@@ -626,7 +626,7 @@ class Network(FlatParameters):
         self.check_rows(n)
         plan = self.training_plan(frozen_statistics=True)
         rows = n if self.batch_norm else min(n, 1024)
-        plan.allocate(max(1, rows), sparse=hasattr(X, "indptr"))
+        plan.allocate(max(1, rows), sparse=hasattr(X, "tocsr"))
         return plan
 
     def check_rows(self, n: int) -> None:

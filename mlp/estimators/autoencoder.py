@@ -354,7 +354,7 @@ class MLPAutoencoder(
         """What is said of the encoder's layers, mirrored for the decoder's."""
         return given if is_single(given) else [*given, *given[-2::-1]]
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         sizes = self.hidden_layer_sizes
         n_layers = (len(hidden_sizes(self)) + 1) // 2
         if n_layers == 0:
@@ -369,7 +369,7 @@ class MLPAutoencoder(
                     f"{name}={given!r} names {len(given)} layers, the encoder's "
                     f"hidden_layer_sizes={sizes!r} has {n_layers}"
                 )
-        super()._check_combination(incremental, sparse)
+        super()._check_combination(incremental)
         if self.denoising and self.solver in FULL_BATCH_SOLVERS:
             raise ValueError(
                 f"denoising={self.denoising!r} is random from batch to batch; "

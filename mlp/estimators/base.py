@@ -91,9 +91,9 @@ class BaseMLP(SaveMixin, Course):
         """Checked samples; may set what describes y, such as ``classes_``."""
         raise NotImplementedError
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         """Refuse parameters that make no sense together."""
-        check_combination(self, incremental=incremental, sparse=sparse)
+        check_combination(self, incremental=incremental)
 
     def _all_layers(self, given: Any) -> Any:
         """What a parameter says of the layers, for all hidden layers of the network."""
@@ -230,7 +230,9 @@ class BaseMLP(SaveMixin, Course):
             for samples in (targets, held_out):
                 if samples is not None:
                     self._check_inputs(samples)
-                    samples.cast(self.network_.dtype)
+                    self._cast(samples)
+            if targets.sparse:  # now that X is validated: a frame may be sparse
+                self._check_sparse_training()
             self._adopt_parameters()
             if callable(getattr(self, "loss", None)):
                 self._check_loss(targets)
@@ -442,6 +444,16 @@ class BaseMLP(SaveMixin, Course):
         elif y_true is None:
             y_true = np.zeros_like(y_out)
             labels = few.labels[:, 0]
+    def _check_sparse_training(self) -> None:
+        """Refuse sparse X where training works on dense batches."""
+        if self.augment is not None:
+            raise ValueError("augment wants dense batches, but X is sparse")
+        if self.input_dropout and self.dropout_mask == "sample":
+            raise ValueError(
+                "input_dropout with dropout_mask='sample' wants dense inputs, but X is "
+                "sparse"
+            )
+
             if y_out.shape[1] == 1:
                 y_true[:, 0] = labels
             else:

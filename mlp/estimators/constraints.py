@@ -140,7 +140,7 @@ def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
     return tuple(rates) if any(rates) else None
 
 
-def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> None:
+def check_combination(estimator: Any, *, incremental: bool) -> None:
     """Refuse what makes no sense together, naming both parameters.
 
     Raises
@@ -167,11 +167,6 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (e.batch_norm and not full_batch and e.batch_size == 1,
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),
-        (sparse and e.batch_norm and "input" in e.batch_norm,
-         f"batch_norm={e.batch_norm!r} would centre the inputs, but X is sparse"),
-        (sparse and e.augment, "augment wants dense batches, but X is sparse"),
-        (sparse and e.input_dropout and e.dropout_mask == "sample",
-         "input_dropout with dropout_mask='sample' wants dense inputs, but X is sparse"),
         (e.early_stopping and not e._validates and not e.validation_fraction > 0,
          f"early_stopping=True needs validation_fraction > 0, got "
          f"{e.validation_fraction!r}, or X_val, y_val"),
@@ -183,6 +178,11 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
         (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
          "has none"),
         (e.scoring is not None and not e.early_stopping and not e._validates,
+         f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
+    ]  # fmt: skip
+    for refused, message in refusals:
+        if refused:
+            raise ValueError(message)
 
 
 # -- parameters without effect --
@@ -272,8 +272,3 @@ def warn_without_effect(estimator: Any) -> None:
         warnings.warn(
             f"{name}={value!r} has no effect: it needs {needed}", stacklevel=5
         )
-         f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
-    ]  # fmt: skip
-    for refused, message in refusals:
-        if refused:
-            raise ValueError(message)

@@ -367,7 +367,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
 
     # -- what `fit` asks for --
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         hidden_sizes(self)
         self._head_sizes()
         resolve_threads(self.n_threads)
@@ -498,6 +498,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
 
     def _tell_network(self) -> None:
         """A pair's networks have no dropout and nothing frozen."""
+
+    def _check_sparse_training(self) -> None:
+        """Pairs are neither augmented nor dropped from: sparse ones are trained on."""
 
     def _check_inputs(self, targets: Any) -> None:
         if targets.sparse:
