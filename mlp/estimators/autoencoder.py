@@ -288,7 +288,7 @@ class MLPAutoencoder(
         -------
         ndarray of shape (n_samples,)
         """
-        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        X = as_rows(self._checked_rows(X), self.network_.prediction_dtype)
         return np.concatenate([error for _, _, error in self._compared(X)])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -308,7 +308,7 @@ class MLPAutoencoder(
         float
             At most 1; 0 for one that always gives the mean.
         """
-        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        X = as_rows(self._checked_rows(X), self.network_.prediction_dtype)
         return self._explained(X, check_weights(sample_weight, X))
 
     def _explained(self, X: Any, sample_weight: Array | None) -> float:
@@ -468,8 +468,8 @@ class MLPAutoencoder(
         chosen = self._built_by("output_activation") == "auto"
         if not (chosen or loss in OUTPUTS) or _lies_in(output, X):
             return
-        reason = f"loss={self.loss!r}"
-        if self.loss not in OUTPUTS:
+        reason = f"loss={loss!r}"
+        if loss not in OUTPUTS:
             reason = f"output_activation='auto', which took {output!r} at first,"
         low, high = RANGES[output]
         smallest, largest = _range(X)

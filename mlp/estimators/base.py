@@ -269,6 +269,8 @@ class BaseMLP(SaveMixin, Course):
         return targets
 
     def _working_dtype(self) -> Any:
+        """What validation is to make of X: the network's dtype, or its own, in which it is
+        standardised."""
         if self.dtype is None:
             return (np.float64, np.float32)
         dtype: Any
@@ -280,7 +282,19 @@ class BaseMLP(SaveMixin, Course):
             raise ValueError(
                 f"dtype must be None, float32 or float64, got {self.dtype!r}"
             )
-        return dtype.type
+        return (np.float64, np.float32) if self.standardize else dtype.type
+
+    def _network_dtype(self, targets: Targets) -> Any:
+        return targets.X.dtype if self.dtype is None else np.dtype(self.dtype)
+
+    def _cast(self, samples: Targets) -> None:
+        """Bring samples to the network's dtype, but for what is standardised before."""
+        network = self.network_
+        samples.cast(
+            network.dtype,
+            inputs=network.input_scale is None,
+            values=network.output_scale is None,
+        )
 
     def _initialize(self, targets: Targets) -> None:
         """A new network, drawn as scikit-learn draws it for the same random_state."""
@@ -300,7 +314,7 @@ class BaseMLP(SaveMixin, Course):
             residual=self.residual,
             connectivity=self.connectivity,
             tied=getattr(self, "tied", False),
-            dtype=targets.X.dtype,
+            dtype=self._network_dtype(targets),
         )
         network.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
@@ -430,6 +444,16 @@ class BaseMLP(SaveMixin, Course):
         if targets.sparse:
             check_sparse(self.network_)
 
+    def _check_sparse_training(self) -> None:
+        """Refuse sparse X where training works on dense batches."""
+        if self.augment is not None:
+            raise ValueError("augment wants dense batches, but X is sparse")
+        if self.input_dropout and self.dropout_mask == "sample":
+            raise ValueError(
+                "input_dropout with dropout_mask='sample' wants dense inputs, but X is "
+                "sparse"
+            )
+
     def _check_loss(self, targets: Targets) -> None:
         """The user's gradient, against differences at a few samples."""
         first = np.arange(min(8, targets.X.shape[0]))
@@ -444,16 +468,6 @@ class BaseMLP(SaveMixin, Course):
         elif y_true is None:
             y_true = np.zeros_like(y_out)
             labels = few.labels[:, 0]
-    def _check_sparse_training(self) -> None:
-        """Refuse sparse X where training works on dense batches."""
-        if self.augment is not None:
-            raise ValueError("augment wants dense batches, but X is sparse")
-        if self.input_dropout and self.dropout_mask == "sample":
-            raise ValueError(
-                "input_dropout with dropout_mask='sample' wants dense inputs, but X is "
-                "sparse"
-            )
-
             if y_out.shape[1] == 1:
                 y_true[:, 0] = labels
             else:

@@ -267,7 +267,8 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         if poisson and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson'")
         X = as_rows(X, X.dtype)
-        values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=X.dtype)
+        dtype = np.float64 if self.standardize else X.dtype  # rounded when standardised
+        values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
         known = ~np.isnan(values)
         if not incremental or (first and self.standardize):
             check_each_known(known, names)

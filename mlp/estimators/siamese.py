@@ -443,7 +443,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             batch_norm=self.batch_norm,
             batch_norm_momentum=self.batch_norm_momentum,
             batch_norm_epsilon=self.batch_norm_epsilon,
-            dtype=targets.X.dtype,
+            dtype=self._network_dtype(targets),
         )
         network = SiameseNetwork(
             twin, self.head, self._head_sizes(), self.head_activation
