@@ -15,6 +15,7 @@ VMATH: tuple[str, ...]
 COMPILED_ISAS: tuple[str, ...]
 AVAILABLE_ISAS: tuple[str, ...]
 ISA: str
+MAX_THREADS: int
 BUILD: str
 
 def describe(isa: str | None = None) -> dict[str, dict[str, Any]]: ...

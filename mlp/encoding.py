@@ -174,7 +174,7 @@ class Encoder:
                 [self(k, where), self(v, f"{where}[{k!r}]")] for k, v in value.items()
             ]
             return {"dict": pairs}
-        if kind is np.ndarray:
+        if kind in (np.ndarray, np.memmap):
             return self._array(value, where)
         if isinstance(value, np.generic):
             return self._scalar(value, where)

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mlp.network import Network
 
-__all__ = ["fold_into", "kept", "running_moments"]
+__all__ = ["fold_dtype", "fold_into", "kept", "running_moments"]
 
 Array = NDArray[Any]
+
+#: standard deviations from 0 that a mean may be in float32: 8 of its 24 bits are lost
+FAR = 256.0
 
 
 def running_moments(statistics: Array, momentum: float) -> tuple[Array, Array]:
@@ -29,6 +32,18 @@ def kept(network: Network) -> list[float]:
     if network.dropout is None or network.dropout_scaling == "train":
         return [1.0] * (len(network.layer_sizes) - 1)
     return [1 - p for p in network.dropout]
+
+
+def fold_dtype(network: Network) -> Any:
+    """The dtype in which means can be folded: the network's, or float64 where float32 would
+    keep little of what varies around them."""
+    for shift, scale in (
+        (network.input_shift, network.input_scale),
+        (network.output_shift, network.output_scale),
+    ):
+        if shift is not None and (np.abs(shift) > FAR * scale).any():
+            return np.dtype(np.float64)
+    return network.dtype
 
 
 def _inputs(network: Network) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from mlp.activations import (
     output_activations,
 )
 from mlp.connectivity import Connectivity, Edges, resolve_connectivity
-from mlp.folding import fold_into, kept
+from mlp.folding import fold_dtype, fold_into, kept
 from mlp.layout import FlatParameters
 from mlp.losses import Loss, resolve_loss
 from mlp.samples import as_rows, as_targets
@@ -358,6 +358,10 @@ class Network(FlatParameters):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        # training writes into them, and joblib hands out read-only ones
+        self.statistics = [s if s is None else s.copy() for s in self.statistics]
+        if self.input_statistics is not None:
+            self.input_statistics = self.input_statistics.copy()
         params = _core.aligned_zeros(self.params.size, self.dtype)
         params[:] = self.params
         self.params = params
@@ -406,14 +410,28 @@ class Network(FlatParameters):
         if not self.fit_intercept and any(b.any() for b in self.intercepts):
             raise ValueError("fit_intercept=False: the offsets must be 0")
         self._plan = self.plan()
-        self._folded = self if self.is_plain() else self.folded()
+        self._folded: Network = self if self.is_plain() else self.folded()
         self._predictor = self._folded._plan
 
-    def folded(self) -> "Network":
+    @property
+    def prediction_dtype(self) -> Any:
+        """The dtype that predictions are computed in: `dtype`, or float64 where `folded`
+        needs it."""
+        return self._folded.dtype
+
+    def folded(self, dtype: Any = None) -> "Network":
         """A plain network with the same predictions [S 65.188].
 
         Batch norm's scales and statistics, standardisation of inputs and targets, and the
         (1−p) of dropout's 'test' scaling become part of weights and offsets.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}, optional
+            Precision of the plain network.  By default it is that of this network, or
+            float64 where the mean of an input or a target is more than 256 standard
+            deviations from 0: folded in float32, such a mean would leave few digits of what
+            varies around it.
         """
         plain = Network(
             self.layer_sizes,
@@ -424,7 +442,7 @@ class Network(FlatParameters):
             group_weight=self.group_weight,
             residual=self.residual,
             connectivity=self.edges,
-            dtype=self.dtype,
+            dtype=fold_dtype(self) if dtype is None else dtype,
             **self.loss_function.argument(),
         )
         plain.skip_scales = self._skip_scales()
@@ -565,15 +583,16 @@ class Network(FlatParameters):
         Returns
         -------
         ndarray of shape (n_samples, n_outputs)
+            Of dtype `prediction_dtype`.
         """
         if (
             type(X) is np.ndarray
-            and X.dtype is self._plan.dtype
+            and X.dtype is self._predictor.dtype
             and X.ndim == 2
             and X.flags.c_contiguous
         ):  # nothing to convert: one row costs microseconds
             return self._predictor.forward(_core.Data(X), n_threads)
-        return self._predictor.forward(self.data(X), n_threads)
+        return self._predictor.forward(self._folded.data(X), n_threads)
 
     def predict_data(
         self, data: Any, n_threads: int = 1, depth: int | None = None
@@ -602,7 +621,7 @@ class Network(FlatParameters):
         Parameters
         ----------
         data : _core.Data
-            Raw samples, as `data` makes them.
+            Raw samples, as the `data` of `folded` makes them.
         n_threads : int, default=1
         """
         network = self._folded
@@ -642,7 +661,7 @@ class Network(FlatParameters):
         self.check_rows(n)
         plan = self.training_plan(frozen_statistics=True)
         rows = n if self.batch_norm else min(n, 1024)
-        plan.allocate(max(1, rows), sparse=hasattr(X, "indptr"))
+        plan.allocate(max(1, rows), sparse=hasattr(X, "tocsr"))
         return plan
 
     def check_rows(self, n: int) -> None:

@@ -21,8 +21,8 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     """Convert a fitted estimator to an ONNX model.
 
     Batch norm, standardisation and dropout's scaling are folded into weights and offsets.
-    The model is of opset 13, standard domain, and computes in the precision of the network
-    (float64 for `ProjectionPursuitRegressor`), which onnxruntime does in both precisions.
+    The model is of opset 13, standard domain, and computes in the precision of the
+    predictions: `Network.prediction_dtype`, float64 for `ProjectionPursuitRegressor`.
     Any number of samples can be predicted at once; radial basis functions then need memory
     for n_samples × n_features × n_centres numbers.
 
@@ -116,7 +116,7 @@ def _description(estimator: Any) -> str:
 
 
 def _network(network: Network) -> Graph:
-    g = Graph(network.dtype)
+    g = Graph(network.prediction_dtype)
     *_, out = layer_outputs(g, g.input("X", network.n_features), network)
     g.output("output", out, network.n_outputs)
     groups = network.groups
@@ -132,7 +132,7 @@ def _fitted_outputs(estimator: Any) -> tuple[Graph, str]:
     """A graph with the outputs of an estimator's network for its input X."""
     estimator._adopt_parameters()
     network = estimator.network_
-    g = Graph(network.dtype)
+    g = Graph(network.prediction_dtype)
     *_, out = layer_outputs(g, g.input("X", network.n_features), network)
     return g, out
 
@@ -177,7 +177,7 @@ def _multitask(estimator: Any) -> Graph:
 def _siamese(estimator: Any) -> Graph:
     estimator._adopt_parameters()
     network = estimator.network_
-    g = Graph(network.dtype)
+    g = Graph(network.prediction_dtype)
     pair = [g.input(name, network.n_features) for name in ("X1", "X2")]
     u, v = (list(layer_outputs(g, x, network.twin))[-1] for x in pair)
     if network.head is None:
@@ -269,7 +269,7 @@ def _probabilities(g: Graph, out: str, estimator: Any) -> str:
     name = estimator.out_activation_
     if name == "softmax" or (name == "logistic" and not several):
         return out
-    if estimator.loss == "logistic":
+    if estimator._fitted_loss() == "logistic":
         p = g("Sigmoid", out)
     else:
         low = float(estimator._low())

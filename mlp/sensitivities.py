@@ -280,14 +280,17 @@ def hidden_activations(
             "or from −1 backwards"
         )
     at = int(layer) % n_hidden
-    return network.predict_data(_samples(network, X), n_threads, at + 1)
+    outputs = network.predict_data(_samples(network, X), n_threads, at + 1)
+    return outputs.astype(network.dtype, copy=False)
 
 
 def _samples(
     network: "Network", X: Any, y: Any = None, sample_weight: Any = None
 ) -> Any:
     """Samples for the core, if they are not that already."""
-    return X if isinstance(X, _core.Data) else network.data(X, y, sample_weight)
+    if isinstance(X, _core.Data):
+        return X
+    return network._folded.data(X, y, sample_weight)
 
 
 def _ask(
@@ -358,7 +361,7 @@ def _gather(network: "Network", gradient: Array) -> Array:
 def _direction(
     network: "Network", name: str, value: ArrayLike, shape: tuple[int, ...]
 ) -> Array:
-    array = np.ascontiguousarray(value, dtype=network.dtype)
+    array = np.ascontiguousarray(value, dtype=network.prediction_dtype)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     return array

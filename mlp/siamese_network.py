@@ -52,6 +52,7 @@ class SiameseNetwork:
     #: what a `Network` may have and this one has not
     frozen: tuple[bool, ...] | None = None
     tied = False
+    output_scale = None
 
     def __init__(
         self,
@@ -108,6 +109,16 @@ class SiameseNetwork:
     def dtype(self) -> Any:
         """float32 or float64."""
         return self.twin.dtype
+
+    @property
+    def prediction_dtype(self) -> Any:
+        """The twin's."""
+        return self.twin.prediction_dtype
+
+    @property
+    def input_scale(self) -> Any:
+        """The twin's."""
+        return self.twin.input_scale
 
     @property
     def n_features(self) -> int:
@@ -265,6 +276,8 @@ class SiameseNetwork:
         if not self.twin.is_plain():
             plain = self.copy()
             plain.twin = self.twin.folded()
+            if plain.head is not None:
+                plain.head = plain.head.folded(plain.twin.dtype)
         plan = plain.training_plan(frozen_statistics=True)
         pairs = max(1, min(data.shape[0], VALIDATION_PAIRS))
         plan.allocate(pairs, n_threads, data.samples.sparse)

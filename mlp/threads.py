@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import threading
+from numbers import Integral
 from typing import Any
 
 from mlp import _core
@@ -55,7 +56,7 @@ def default_threads() -> int:
 
 
 def resolve_threads(n_threads: int | None) -> int:
-    """`n_threads`, or the default where it is None.
+    """`n_threads`, at most the core's `MAX_THREADS`; or the default where it is None.
 
     Raises
     ------
@@ -64,9 +65,9 @@ def resolve_threads(n_threads: int | None) -> int:
     """
     if n_threads is None:
         return default_threads()
-    if n_threads != int(n_threads) or n_threads < 1:
+    if not isinstance(n_threads, Integral) or n_threads < 1:
         raise ValueError(f"n_threads must be None or a positive int, got {n_threads!r}")
-    return int(n_threads)
+    return min(int(n_threads), _core.MAX_THREADS)
 
 
 def show_config() -> dict[str, Any]:

@@ -368,3 +368,46 @@ def test_changes_by_hand_and_no_hidden_layer():
 def test_to_sklearn_wants_a_fitted_estimator():
     with pytest.raises(NotFittedError):
         mlp.MLPClassifier().to_sklearn()
+
+
+def test_to_sklearn_when_the_loss_parameter_changed_after_the_fit_then_reads_the_fitted():
+    X, y = problem("multiclass")
+    model = quietly(mlp.MLPClassifier(4, loss="logistic", max_iter=3).fit, X, y)
+    model.set_params(loss="log_loss")
+    with pytest.raises(ValueError, match="loss='logistic' can't be said"):
+        model.to_sklearn()
+
+
+def test_to_sklearn_when_parameters_changed_after_the_fit_then_names_the_fitted_ones():
+    X, y = problem("several values")
+    model = quietly(mlp.MLPRegressor((4, 3), "tanh", loss="huber").fit, X, y)
+    model.set_params(loss="squared_error", activation="relu", hidden_layer_sizes=9)
+    with pytest.warns(UserWarning, match="loss='huber'"):
+        converted = model.to_sklearn()
+    assert converted.activation == "tanh"
+    assert converted.hidden_layer_sizes == (4, 3)
+    assert_allclose(converted.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitted", "changed"),
+    [
+        ("binary", {}, {"output_activation": "softmax"}),
+        ("binary", {"output_activation": "softmax"}, {"output_activation": None}),
+        ("multiclass", {}, {"output_activation": "tanh", "loss": "logistic"}),
+        ("multiclass", {"loss": "logistic"}, {"loss": "log_loss"}),
+        ("counts", {"loss": "poisson"}, {"loss": "squared_error"}),
+        ("values", {}, {"loss": "poisson"}),
+    ],
+)
+def test_loss_gradients_when_parameters_changed_after_the_fit_then_are_of_the_fitted(
+    kind, fitted, changed
+):
+    X, y = problem(kind)
+    model = CLASSES[KINDS.get(kind, "regressor")][1](
+        4, **fitted, max_iter=3, random_state=0
+    )
+    quietly(model.fit, X, y)
+    expected = model.loss_gradients(X, y)
+    model.set_params(**changed)
+    np.testing.assert_array_equal(model.loss_gradients(X, y), expected)

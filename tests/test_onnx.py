@@ -443,3 +443,24 @@ def test_subclasses_are_converted():
     model = to_onnx(est)
     assert model.graph.name == "Mine"
     assert_close(run(model, X)["variable"][:, 0], est.predict(X), "float64")
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared_error"])
+def test_onnx_when_the_loss_parameter_changed_after_the_fit_then_is_of_the_fitted(loss):
+    X, y = make_classification(
+        60, 5, n_informative=4, n_redundant=0, n_classes=3, random_state=0
+    )
+    model = MLPClassifier(4, loss=loss, output_activation="identity", max_iter=20)
+    model.fit(X, y)
+    expected = model.predict_proba(X)
+    model.set_params(loss="huber" if loss == "logistic" else "logistic")
+    assert_close(run(to_onnx(model), X)["probabilities"], expected, "float64")
+
+
+def test_onnx_of_float32_when_means_are_far_then_predicts_in_float64():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    far, y = 1.7e9 + X, 1.7e9 + X.sum(axis=1)
+    model = MLPRegressor(9, standardize=True, dtype="float32", max_iter=5)
+    model.fit(far, y)
+    predicted = run(to_onnx(model), far)["variable"].ravel()
+    np.testing.assert_allclose(predicted, model.predict(far), rtol=1e-14)

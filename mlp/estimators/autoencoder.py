@@ -293,7 +293,7 @@ class MLPAutoencoder(
         -------
         ndarray of shape (n_samples,)
         """
-        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        X = as_rows(self._checked_rows(X), self.network_.prediction_dtype)
         return np.concatenate([error for _, _, error in self._compared(X)])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -313,7 +313,7 @@ class MLPAutoencoder(
         float
             At most 1; 0 for one that always gives the mean.
         """
-        X = as_rows(self._checked_rows(X), self.network_.dtype)
+        X = as_rows(self._checked_rows(X), self.network_.prediction_dtype)
         return self._explained(X, check_weights(sample_weight, X))
 
     def _explained(self, X: Any, sample_weight: Array | None) -> float:
@@ -359,7 +359,7 @@ class MLPAutoencoder(
         """What is said of the encoder's layers, mirrored for the decoder's."""
         return given if is_single(given) else [*given, *given[-2::-1]]
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         sizes = self.hidden_layer_sizes
         n_layers = (len(hidden_sizes(self)) + 1) // 2
         if n_layers == 0:
@@ -374,7 +374,7 @@ class MLPAutoencoder(
                     f"{name}={given!r} names {len(given)} layers, the encoder's "
                     f"hidden_layer_sizes={sizes!r} has {n_layers}"
                 )
-        super()._check_combination(incremental, sparse)
+        super()._check_combination(incremental)
         if self.denoising and self.solver in FULL_BATCH_SOLVERS:
             raise ValueError(
                 f"denoising={self.denoising!r} is random from batch to batch; "
@@ -427,8 +427,9 @@ class MLPAutoencoder(
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
         try:
             targets = self._samples(X, sample_weight, first=False)
-            if self.loss in OUTPUTS:
-                self._check_range(targets.X, OUTPUTS[self.loss])
+            loss = self._built_by("loss")
+            if loss in OUTPUTS:
+                self._check_range(targets.X, OUTPUTS[loss])
             return targets
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
@@ -468,11 +469,12 @@ class MLPAutoencoder(
 
     def _check_range(self, X: Any, output: Any) -> None:
         """Values that the loss is defined on, and that the outputs were chosen for."""
-        chosen = self.output_activation == "auto"
-        if not (chosen or self.loss in OUTPUTS) or _lies_in(output, X):
+        loss = self._built_by("loss")
+        chosen = self._built_by("output_activation") == "auto"
+        if not (chosen or loss in OUTPUTS) or _lies_in(output, X):
             return
-        reason = f"loss={self.loss!r}"
-        if self.loss not in OUTPUTS:
+        reason = f"loss={loss!r}"
+        if loss not in OUTPUTS:
             reason = f"output_activation='auto', which took {output!r} at first,"
         low, high = RANGES[output]
         smallest, largest = _range(X)

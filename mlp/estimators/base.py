@@ -22,6 +22,7 @@ from mlp.estimators.constraints import (
     check_combination,
     dropout_rates,
     hidden_sizes,
+    warn_without_effect,
 )
 from mlp.estimators.course import Course
 from mlp.estimators.standardize import check_sparse, measure, moments
@@ -97,13 +98,19 @@ class BaseMLP(SaveMixin, Course):
         """Checked samples; may set what describes y, such as ``classes_``."""
         raise NotImplementedError
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         """Refuse parameters that make no sense together."""
-        check_combination(self, incremental=incremental, sparse=sparse)
+        check_combination(self, incremental=incremental)
 
     def _all_layers(self, given: Any) -> Any:
         """What a parameter says of the layers, for all hidden layers of the network."""
         return given
+
+    def _built_by(self, name: str) -> Any:
+        """A parameter that is part of the network: its value in a fit; afterwards that of
+        the fitted network, whatever the parameter says by now."""
+        fitting = "_validates" in vars(self)
+        return getattr(self, name) if fitting else self._built_with[name]
 
     # -- state --
 
@@ -204,7 +211,8 @@ class BaseMLP(SaveMixin, Course):
         with self._unchanged_on_error(go_on):
             self._validate_params()
             self._validates = validation is not None
-            self._check_combination(incremental, sparse=hasattr(X, "tocsr"))
+            self._check_combination(incremental)
+            warn_without_effect(self)
             log = None if checkpoint is None else Checkpoint(checkpoint, self)
             first = "network_" not in vars(self) or not go_on
             by_hand = vars(self).copy() if first and go_on else {}
@@ -234,7 +242,9 @@ class BaseMLP(SaveMixin, Course):
             for samples in (targets, held_out):
                 if samples is not None:
                     self._check_inputs(samples)
-                    samples.cast(self.network_.dtype)
+                    self._cast(samples)
+            if targets.sparse:  # now that X is validated: a frame may be sparse
+                self._check_sparse_training()
             self._adopt_parameters()
             if targets.X.shape[0] > 0:  # else a batch in which no target is known
                 if callable(getattr(self, "loss", None)):
@@ -273,6 +283,8 @@ class BaseMLP(SaveMixin, Course):
         return targets
 
     def _working_dtype(self) -> Any:
+        """What validation is to make of X: the network's dtype, or its own, in which it is
+        standardised."""
         if self.dtype is None:
             return (np.float64, np.float32)
         dtype: Any
@@ -284,7 +296,19 @@ class BaseMLP(SaveMixin, Course):
             raise ValueError(
                 f"dtype must be None, float32 or float64, got {self.dtype!r}"
             )
-        return dtype.type
+        return (np.float64, np.float32) if self.standardize else dtype.type
+
+    def _network_dtype(self, targets: Targets) -> Any:
+        return targets.X.dtype if self.dtype is None else np.dtype(self.dtype)
+
+    def _cast(self, samples: Targets) -> None:
+        """Bring samples to the network's dtype, but for what is standardised before."""
+        network = self.network_
+        samples.cast(
+            network.dtype,
+            inputs=network.input_scale is None,
+            values=network.output_scale is None,
+        )
 
     def _initialize(self, targets: Targets) -> None:
         """A new network, drawn as scikit-learn draws it for the same random_state."""
@@ -305,7 +329,7 @@ class BaseMLP(SaveMixin, Course):
             connectivity=self.connectivity,
             tied=getattr(self, "tied", False),
             fit_intercept=self.fit_intercept,
-            dtype=targets.X.dtype,
+            dtype=self._network_dtype(targets),
         )
         network.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
@@ -440,6 +464,16 @@ class BaseMLP(SaveMixin, Course):
         """Refuse sparse inputs where the network works on every value of a sample."""
         if targets.sparse:
             check_sparse(self.network_)
+
+    def _check_sparse_training(self) -> None:
+        """Refuse sparse X where training works on dense batches."""
+        if self.augment is not None:
+            raise ValueError("augment wants dense batches, but X is sparse")
+        if self.input_dropout and self.dropout_mask == "sample":
+            raise ValueError(
+                "input_dropout with dropout_mask='sample' wants dense inputs, but X is "
+                "sparse"
+            )
 
     def _check_loss(self, targets: Targets) -> None:
         """The user's gradient, against differences at a few samples."""

@@ -375,8 +375,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         make = self._multilabel_targets if self._multilabel else self._label_targets
-        fitting = "_validates" in vars(self)
-        return make(X, y, weights, self.loss if fitting else self._fitted_loss())
+        return make(X, y, weights, self._built_by("loss"))
 
     def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
         """Sample weights times those of the classes."""
@@ -417,7 +416,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             )
 
     def _output(self, default: str, loss: Any) -> Any:
-        given = self.output_activation
+        given = self._built_by("output_activation")
         if given is not None and not is_single(given):
             raise ValueError(
                 f"output_activation={given!r} names one activation per node; the classes "
@@ -456,7 +455,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def _label_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
-        binary = n_classes <= 2 and self.output_activation != "softmax"
+        binary = n_classes <= 2 and self._built_by("output_activation") != "softmax"
         output = self._output("logistic" if binary else "softmax", loss)
         targets = Targets(
             X,

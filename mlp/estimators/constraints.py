@@ -1,5 +1,9 @@
 """What parameters may be, each alone and together."""
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -12,7 +16,16 @@ from mlp.schedules import SCHEDULES
 from mlp.solvers import FULL_BATCH_SOLVERS
 from mlp.threads import resolve_threads
 
-__all__ = ["CONSTRAINTS", "STOCHASTIC_SOLVERS", "check_combination", "pair_of_betas"]
+__all__ = [
+    "CONSTRAINTS",
+    "NEEDS",
+    "STOCHASTIC_SOLVERS",
+    "check_combination",
+    "dropout_rates",
+    "hidden_sizes",
+    "pair_of_betas",
+    "warn_without_effect",
+]
 
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
 
@@ -134,7 +147,7 @@ def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
     return tuple(rates) if any(rates) else None
 
 
-def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> None:
+def check_combination(estimator: Any, *, incremental: bool) -> None:
     """Refuse what makes no sense together, naming both parameters.
 
     Raises
@@ -166,11 +179,6 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),
         (e.sampling == "replacement" and not e.shuffle, REPLACEMENT_IN_ORDER),
-        (sparse and e.batch_norm and "input" in e.batch_norm,
-         f"batch_norm={e.batch_norm!r} would centre the inputs, but X is sparse"),
-        (sparse and e.augment, "augment wants dense batches, but X is sparse"),
-        (sparse and e.input_dropout and e.dropout_mask == "sample",
-         "input_dropout with dropout_mask='sample' wants dense inputs, but X is sparse"),
         (e.early_stopping and not e._validates and not e.validation_fraction > 0,
          f"early_stopping=True needs validation_fraction > 0, got "
          f"{e.validation_fraction!r}, or X_val, y_val"),
@@ -187,3 +195,92 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
     for refused, message in refusals:
         if refused:
             raise ValueError(message)
+
+
+# -- parameters without effect --
+
+
+def _drops(estimator: Any) -> bool:
+    return dropout_rates(estimator) is not None
+
+
+def _normalises(estimator: Any) -> bool:
+    return estimator.batch_norm is not None
+
+
+def _normalises_something(estimator: Any) -> bool:
+    return bool(hidden_sizes(estimator)) or estimator.batch_norm != "hidden"
+
+
+def _drops_hidden_units(estimator: Any) -> bool:
+    return bool(hidden_sizes(estimator)) or not np.any(estimator.dropout)
+
+
+def _scores(estimator: Any) -> bool:
+    return estimator.solver in STOCHASTIC_SOLVERS
+
+
+def _stops_early(estimator: Any) -> bool:
+    return estimator.early_stopping and _scores(estimator)
+
+
+def _has_relation(estimator: Any) -> bool:
+    return bool(estimator.head == "relation")
+
+
+def _chooses_terms(estimator: Any) -> bool:
+    return bool(estimator.n_terms == "cv")
+
+
+DROPOUT = "a dropout rate above 0"
+BATCH_NORM = "batch_norm"
+HIDDEN_LAYERS = "hidden layers"
+STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
+
+#: parameter that scikit-learn does not have -> (whether the others give it an effect, what
+#: it needs for one); those that always have one, or are refused without, are left out
+NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "huber_delta": (lambda e: e.loss == "huber", "loss='huber'"),
+    "quantile": (lambda e: e.loss == "quantile", "loss='quantile'"),
+    "l2_bias": (lambda e: e.l2 > 0, "l2 above 0"),
+    "weight_decay": (
+        lambda e: e.solver == "adamw",
+        "solver='adamw'; l2 penalises the weights with every solver",
+    ),
+    "dropout": (_drops_hidden_units, HIDDEN_LAYERS),
+    "dropout_mask": (_drops, DROPOUT),
+    "dropout_scaling": (_drops, DROPOUT),
+    "batch_norm": (_normalises_something, HIDDEN_LAYERS),
+    "batch_norm_momentum": (_normalises, BATCH_NORM),
+    "batch_norm_epsilon": (_normalises, BATCH_NORM),
+    "batch_norm_scale_init": (_normalises, BATCH_NORM),
+    "batch_norm_gradient": (_normalises, BATCH_NORM),
+    "scoring": (_scores, STOCHASTIC),
+    "restore_best": (_stops_early, f"early_stopping=True and {STOCHASTIC}"),
+    "head_layer_sizes": (_has_relation, "head='relation'"),
+    "head_activation": (_has_relation, "head='relation'"),
+    "max_terms": (_chooses_terms, "n_terms='cv'"),
+    "cv": (_chooses_terms, "n_terms='cv'"),
+}
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    return {name: p.default for name, p in signature(kind).parameters.items()}
+
+
+def warn_without_effect(estimator: Any) -> None:
+    """Warn of each parameter of `NEEDS` that differs from its default in vain.
+
+    Called by ``_fit``, so that the warning points at the line that calls `fit`.
+    """
+    defaults, given = _defaults(estimator.__class__), vars(estimator)
+    for name, (has_effect, needed) in NEEDS.items():
+        if name not in given or name not in defaults:
+            continue
+        value, default = given[name], defaults[name]
+        if value is default or np.array_equal(value, default) or has_effect(estimator):
+            continue
+        warnings.warn(
+            f"{name}={value!r} has no effect: it needs {needed}", stacklevel=5
+        )

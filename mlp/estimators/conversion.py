@@ -15,7 +15,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from mlp.activations import Activation
-from mlp.estimators.constraints import pair_of_betas
+from mlp.estimators.constraints import hidden_sizes, pair_of_betas
 from mlp.network import Network
 from mlp.schedules import SGD_SCHEDULES, Schedule
 from mlp.stopping import Progress
@@ -194,7 +194,7 @@ def to_sklearn(self: Any) -> Any:
     Returns
     -------
     sklearn.neural_network.MLPClassifier or MLPRegressor
-        Sharing nothing with this estimator; of the precision of ``coefs_``.
+        Sharing nothing with this estimator; of the precision of the predictions.
 
     Raises
     ------
@@ -214,13 +214,15 @@ def to_sklearn(self: Any) -> Any:
     cls = getattr(
         neural_network, "MLP" + ("Classifier" if is_classifier(self) else "Regressor")
     )
-    activation = _hidden_activation(self, plain)
+    activation = _hidden_activation(plain)
     _check_output(self, plain)
     params = {
         name: deepcopy(getattr(self, name, None)) for name in signature(cls).parameters
     }
     lost = _without_counterpart(self, cls, params)
     params["activation"] = activation
+    if hidden_sizes(self) != list(plain.layer_sizes[1:-1]):  # said since the fit
+        params["hidden_layer_sizes"] = plain.layer_sizes[1:-1]
     if "loss" in params:
         exp = plain.output_name == "exp"
         params["loss"] = "poisson" if exp else "squared_error"
@@ -245,14 +247,14 @@ def to_sklearn(self: Any) -> Any:
     return theirs
 
 
-def _hidden_activation(estimator: Any, plain: Network) -> str:
+def _hidden_activation(plain: Network) -> str:
     """The one activation of all hidden layers, or a refusal."""
-    given = estimator.activation
     names: set[str] = set()
     for layer in plain.activations:
         nodes = (layer,) if isinstance(layer, Activation) else layer
         names.update(node.name for node in nodes)
     if not names <= set(HIDDEN) or len(names) > 1:
+        given: Any = sorted(names) if len(names) > 1 else names.pop()
         raise ValueError(
             f"activation={given!r} can't be said in scikit-learn, which has one of "
             f"{', '.join(HIDDEN)} for all hidden units"
@@ -268,7 +270,7 @@ def _check_output(estimator: Any, plain: Network) -> None:
     if is_classifier(estimator):
         single = estimator._multilabel or len(estimator.classes_) <= 2
         possible = ("logistic",) if single else ("softmax",)
-        if estimator.loss == "logistic":
+        if plain.loss_function.name == "logistic":
             raise ValueError("loss='logistic' can't be said in scikit-learn")
     name = plain.output_name
     if name not in possible:
@@ -283,15 +285,17 @@ def _without_counterpart(
 ) -> list[str]:
     """Options that only ours has, as 'name=value'; `params` gets the nearest instead."""
     shared, ours = signature(cls).parameters, signature(type(estimator)).parameters
+    # of what is part of the network, what it was fitted with
+    said = {name: getattr(estimator, name) for name in ours} | estimator._built_with
     lost = [
         name
         for name, parameter in ours.items()
         if name not in shared
         and name != "n_threads"
-        and np.any(getattr(estimator, name) != parameter.default)
+        and np.any(said[name] != parameter.default)
     ]
     solver, schedule = estimator.solver, estimator.learning_rate
-    if "loss" in shared and estimator.loss not in ("squared_error", "poisson"):
+    if "loss" in shared and said["loss"] not in ("squared_error", "poisson"):
         lost.append("loss")
     if solver in SOLVERS:
         lost.append("solver")
@@ -304,7 +308,7 @@ def _without_counterpart(
         params[name] = of_weights
         if of_weights != of_offsets:
             lost.append(name)
-    return [f"{name}={shortened(getattr(estimator, name))}" for name in lost]
+    return [f"{name}={shortened(said[name])}" for name in lost]
 
 
 def _binarizer(estimator: Any) -> LabelBinarizer:

@@ -322,6 +322,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
         """Score and loss on the validation samples; what early stopping is to watch."""
         self.network_.refold()
         n_threads = resolve_threads(self.n_threads)
+        held_out.cast(self.network_.prediction_dtype)
         loss = self.network_.prediction_loss(held_out.data(), n_threads)
         self.validation_loss_curve_.append(loss)
         if self.scoring == "loss":

@@ -185,7 +185,7 @@ class Inspection:
             …; ``output_names``: classes, or numbers; of several tasks, pairs of the
             task's column and the class.
         """
-        X = as_rows(self._question(X), self.network_.dtype)
+        X = as_rows(self._question(X), self.network_.prediction_dtype)
         n_outputs, n_features = self.network_.n_outputs, self.network_.n_features
         total = np.zeros((n_outputs, n_features))
         step = max(1, JACOBIAN_NUMBERS // total.size)
@@ -246,5 +246,5 @@ class Inspection:
             X, y, sample_weight, first=False, incremental=True
         )
         targets.smoothing = 0.0
-        targets.cast(self.network_.dtype)
+        targets.cast(self.network_.prediction_dtype)
         return targets

@@ -65,11 +65,11 @@ class PairTargets(Targets):
         samples = _core.Data(self.X.rows)
         return _core.PairData(samples, self.X.index, self.values, self.sample_weight)
 
-    def cast(self, dtype: Any) -> None:
-        """Bring samples, values and weights to the network's dtype."""
-        pairs, self.X = self.X, self.X.index
-        super().cast(dtype)  # of values and weights
-        self.X = Pairs(as_rows(pairs.rows, dtype), pairs.index)
+    def cast(self, dtype: Any, *, inputs: bool = True, values: bool = True) -> None:
+        """Bring weights, and samples and values if wanted, to a network's dtype."""
+        super().cast(dtype, inputs=False, values=values)
+        if inputs:
+            self.X = Pairs(as_rows(self.X.rows, dtype), self.X.index)
 
     def samples(self) -> Targets:
         """The samples by themselves, each with the weights of the pairs that it is in."""

@@ -136,6 +136,7 @@ freeze : int or sequence of bool, default=0
 standardize : bool, default=False
     Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
     into the first weights and the output for predictions.  Sparse inputs are only scaled.
+    With ``dtype="float32"`` too all of this is computed in float64.
 augment : callable or None, default=None
     ``(X_batch, rng) -> X_batch``, called for every batch in training.
 scoring : str, callable or None, default=None
@@ -153,8 +154,8 @@ init : str or callable, default="sklearn"
 dtype : {None, "float32", "float64"}, default=None
     Precision of training and prediction; None keeps that of X.
 n_threads : int or None, default=None
-    Threads to use at most; None means the cores this process may use.  The results are
-    the same bits for any number.
+    Threads to use at most, 256 if it is more; None means the cores this process may use.
+    The results are the same bits for any number.
 """
 
 ATTRIBUTES = """

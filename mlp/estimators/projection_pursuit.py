@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 )
 from threadpoolctl import threadpool_limits
 
+from mlp.estimators.constraints import warn_without_effect
 from mlp.estimators.pursuit import Pursuit, PursuitModel, Term
 from mlp.estimators.ridge_function import FloatArray
 from mlp.estimators.validation import validate_data
@@ -187,6 +188,7 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> ProjectionPursuitRegressor:
+        warn_without_effect(self)
         refuse_dates(y, "y")
         X_, y_ = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2

@@ -268,16 +268,18 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         check_consistent_length(X, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and (y < 0).any():
+        poisson = self._built_by("loss") == "poisson"
+        if poisson and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson'")
         X = as_rows(X, X.dtype)
-        values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=X.dtype)
+        dtype = np.float64 if self.standardize else X.dtype  # rounded when standardised
+        values = np.ascontiguousarray(y.reshape(len(y), -1), dtype=dtype)
         known = ~np.isnan(values)
         if not incremental or (first and self.standardize):
             check_each_known(known, names)
-        output = self.output_activation
+        output = self._built_by("output_activation")
         if output is None:
-            output = "exp" if self.loss == "poisson" else "identity"
+            output = "exp" if poisson else "identity"
         return Targets(
             X,
             y,

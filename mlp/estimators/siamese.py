@@ -378,7 +378,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
 
     # -- what `fit` asks for --
 
-    def _check_combination(self, incremental: bool, sparse: bool) -> None:
+    def _check_combination(self, incremental: bool) -> None:
         hidden_sizes(self)
         self._head_sizes()
         resolve_threads(self.n_threads)
@@ -432,7 +432,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         known = None if first else self.classes_
         self.classes_ = two_labels(y, classes, known)
         same = np.searchsorted(self.classes_, y)
-        values = np.array(HEADS[self.head], dtype=pairs.dtype)[same]
+        fitting = "_validates" in vars(self)
+        head = self.head if fitting else self.network_.kind
+        values = np.array(HEADS[head], dtype=pairs.dtype)[same]
         weights = check_weights(sample_weight, pairs)
         return PairTargets(
             pairs,
@@ -454,7 +456,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             batch_norm_momentum=self.batch_norm_momentum,
             batch_norm_epsilon=self.batch_norm_epsilon,
             fit_intercept=self.fit_intercept,
-            dtype=targets.X.dtype,
+            dtype=self._network_dtype(targets),
         )
         network = SiameseNetwork(
             twin, self.head, self._head_sizes(), self.head_activation
@@ -513,6 +515,9 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
 
     def _tell_network(self) -> None:
         """A pair's networks have no dropout and nothing frozen."""
+
+    def _check_sparse_training(self) -> None:
+        """Pairs are neither augmented nor dropped from: sparse ones are trained on."""
 
     def _check_inputs(self, targets: Any) -> None:
         if targets.sparse:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from mlp.estimators.targets import Targets
 from mlp.network import Network
@@ -12,6 +13,9 @@ from mlp.samples import as_rows
 __all__ = ["check_sparse", "measure", "moments", "standardized"]
 
 Array = NDArray[Any]
+
+#: numbers that are float64 at once on their way to a narrower dtype
+BLOCK = 2**16
 
 
 def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
@@ -22,7 +26,9 @@ def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
     still = deviation == 0
     if finite and still.any() and not hasattr(values, "indptr"):
         columns = values[:, still]
-        finite = (np.nanmax(columns, axis=0) == np.nanmin(columns, axis=0)).all()
+        spread = np.nanmax(columns, axis=0) - np.nanmin(columns, axis=0)
+        squared = spread.astype(np.float64) ** 2
+        finite = ((spread == 0) | (squared > np.finfo(np.float64).tiny)).all()
     if not finite:
         raise ValueError(
             f"standardize=True: the deviation of {name} is too large or too small for "
@@ -32,6 +38,9 @@ def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
 
 def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
     """Mean and deviation of each column, of samples with weights; NaN is left out.
+
+    The deviation is exactly 0 where the variance is within the rounding error of a constant
+    column's, by the rule of scikit-learn's ``StandardScaler``.
 
     Parameters
     ----------
@@ -43,28 +52,41 @@ def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
     mean : float64 ndarray of shape (n_columns,)
     deviation : float64 ndarray of shape (n_columns,)
     """
+    of_kind = _sparse_moments if hasattr(values, "indptr") else _dense_moments
     with np.errstate(over="ignore", invalid="ignore"):
-        if hasattr(values, "indptr"):
-            return _sparse_moments(values, weights)
-        if weights is None and not np.isnan(values.min()):
-            mean = values.mean(axis=0, dtype=np.float64)
-            return mean, values.std(axis=0, dtype=np.float64)
-        if weights is None:
-            mean = np.nanmean(values, axis=0, dtype=np.float64)
-            return mean, np.nanstd(values, axis=0, dtype=np.float64)
-        known = ~np.isnan(values)
-        shares = np.where(known, weights.astype(np.float64)[:, None], 0.0)
-        # of a column that is known only where the weights are 0, all that is known
-        shares = np.where(shares.any(axis=0), shares, known)
-        shares /= shares.sum(axis=0)
-        mean = np.nansum(shares * values, axis=0)
-        return mean, np.sqrt(np.nansum(shares * (values - mean) ** 2, axis=0))
+        mean, variance, n = of_kind(values, weights)
+        eps = np.finfo(np.float64).eps
+        constant = variance <= n * eps * variance + (n * mean * eps) ** 2
+        constant &= np.isfinite(variance)
+        return mean, np.sqrt(np.where(constant, 0.0, variance))
 
 
-def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array]:
+def _dense_moments(values: Array, weights: Array | None) -> tuple[Array, Array, Any]:
+    """Mean, variance, and of how many values."""
+    if weights is None and not np.isnan(values.min()):
+        mean = values.mean(axis=0, dtype=np.float64)
+        return mean, values.var(axis=0, dtype=np.float64), len(values)
+    known = ~np.isnan(values)
+    n = known.sum(axis=0)
+    if weights is None:
+        mean = np.nanmean(values, axis=0, dtype=np.float64)
+        return mean, np.nanvar(values, axis=0, dtype=np.float64), n
+    shares = np.where(known, weights.astype(np.float64)[:, None], 0.0)
+    # of a column that is known only where the weights are 0, all that is known
+    shares = np.where(shares.any(axis=0), shares, known)
+    shares /= shares.sum(axis=0)
+    mean = np.nansum(shares * values, axis=0)
+    return mean, np.nansum(shares * (values - mean) ** 2, axis=0), n
+
+
+def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array, int]:
+    """Mean, variance, and of how many values."""
     X = as_rows(X, X.dtype)  # an element is one entry
+    if weights is None:
+        weights = np.ones(X.shape[0])
+    else:
+        X, weights = X[weights != 0], weights[weights != 0].astype(np.float64)
     n_samples, n_columns = X.shape
-    weights = np.ones(n_samples) if weights is None else weights.astype(np.float64)
     shares = np.repeat(weights / weights.sum(), np.diff(X.indptr))
     values = X.data.astype(np.float64)
 
@@ -72,9 +94,11 @@ def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array]:
         return np.bincount(X.indices, of_entries, n_columns)
 
     mean = sums(shares * values)
-    zeros = np.maximum(1 - sums(shares), 0)
+    # what rounding leaves of 1 would count as absent where every entry is stored
+    full = np.bincount(X.indices, minlength=n_columns) == n_samples
+    absent = np.where(full, 0.0, np.maximum(1 - sums(shares), 0))
     around = sums(shares * (values - mean[X.indices]) ** 2)
-    return mean, np.sqrt(around + zeros * mean**2)
+    return mean, around + absent * mean**2, n_samples
 
 
 def measure(network: Network, targets: Targets, with_targets: bool) -> None:
@@ -117,19 +141,21 @@ def check_sparse(network: Network) -> None:
 
 
 def standardized(network: Network, targets: Targets) -> Targets:
-    """The samples as the network is trained on them."""
+    """The samples as the network is trained on them: standardised in float64, and only then
+    rounded to its dtype."""
     if network.input_scale is None and network.output_scale is None:
         return targets
     whole = targets.take(slice(None))  # type: ignore[arg-type]
     whole.smoothing = targets.smoothing
     if network.input_scale is not None:
-        factor = (1 / network.input_scale).astype(network.dtype)
+        factor = 1 / network.input_scale
         if targets.sparse:
-            whole.X = targets.X.multiply(factor).tocsr()
-        elif network.input_shift is None:
-            whole.X = targets.X * factor
+            whole.X = targets.X.multiply(factor).tocsr().astype(network.dtype)
         else:
-            whole.X = (targets.X - network.input_shift.astype(network.dtype)) * factor
+            shift = 0.0 if network.input_shift is None else network.input_shift
+            whole.X = np.empty(targets.X.shape, network.dtype)
+            for rows in gen_batches(len(whole.X), max(1, BLOCK // whole.X.shape[1])):
+                whole.X[rows] = (targets.X[rows] - shift) * factor
     if network.output_scale is not None and targets.values is not None:
         values = (targets.values - network.output_shift) / network.output_scale
         whole.values = np.ascontiguousarray(values, dtype=network.dtype)

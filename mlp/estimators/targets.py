@@ -83,10 +83,11 @@ class Targets:
             self.autoencode,
         )
 
-    def cast(self, dtype: Any) -> None:
-        """Bring inputs, values and weights to the network's dtype."""
-        self.X = as_rows(self.X, dtype)
-        if self.values is not None:
+    def cast(self, dtype: Any, *, inputs: bool = True, values: bool = True) -> None:
+        """Bring weights, and the inputs and values if wanted, to a network's dtype."""
+        if inputs:
+            self.X = as_rows(self.X, dtype)
+        if values and self.values is not None:
             self.values = self.values.astype(dtype, copy=False)
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.astype(dtype, copy=False)

@@ -28,10 +28,10 @@ def _loss_at(
     network = whole.twin if isinstance(whole, SiameseNetwork) else whole
     threads = resolve_threads(getattr(model, "n_threads", None))
     if isinstance(model, Network):
-        data = network.data(X, y, sample_weight)
+        data = network.folded().data(X, y, sample_weight)
     else:
         targets = model._validation_targets(X, y, sample_weight)
-        targets.cast(network.dtype)
+        targets.cast(network.prediction_dtype)
         data = targets.data()
 
     def loss(params: Array) -> float:

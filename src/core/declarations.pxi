@@ -241,7 +241,9 @@ cdef extern from "dispatch.h" nogil:
     const char *const mlp_loss_names[]
 
     enum:
+        TEAM_MAX_THREADS
         ACT_SOFTMAX
+        ACT_RBF
         PAIR_COSINE, PAIR_DISTANCE, PAIR_RELATION
         SENS_FORWARD, SENS_REVERSE, SENS_JVP, SENS_VJP, SENS_INPUTS, SENS_PARAMS
         SENS_PRODUCT, SENS_DIAGONAL, SENS_CURVATURE
@@ -359,6 +361,26 @@ def describe(isa=None):
         k = kernels_for(is_double, isa)
         out[name] = {"lanes": k.lanes, "tile": (k.tile_rows, k.tile_cols)}
     return out
+
+
+# ---- sizes ----------------------------------------------------------------------------------
+
+#: threads of the largest team: more of them are not used, whatever is asked for
+MAX_THREADS = TEAM_MAX_THREADS
+
+
+cdef size_t threads_of(n_threads) except 0:
+    """A number of threads that workspaces can be sized by."""
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be a positive int, got {n_threads!r}")
+    return min(n_threads, MAX_THREADS)
+
+
+cdef size_t times(size_t a, size_t b) except? 0:
+    """The size a·b; a product that wraps around would be a buffer too small."""
+    if b and a > SIZE_MAX // b:
+        raise MemoryError(f"a buffer of {a} times {b} elements is too large")
+    return a * b
 
 
 # ---- buffers --------------------------------------------------------------------------------

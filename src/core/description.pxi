@@ -330,7 +330,7 @@ cdef class Description:
             return aligned_zeros(self.params.shape[0], self.dtype)
         if given.shape != self.params.shape or given.dtype != self.dtype:
             raise ValueError("a solver's moment must have the parameters' shape and dtype")
-        return given
+        return given if given.flags.writeable else given.copy()
 
     @property
     def steps(self):

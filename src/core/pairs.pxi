@@ -81,7 +81,7 @@ cdef class PairPlan:
                 f"the head must take {n_inputs} inputs of {twin.dtype} to one output")
         self.c.head = &self.head.c
 
-    def allocate(self, size_t pairs, size_t n_threads=1, bint sparse=False):
+    def allocate(self, size_t pairs, n_threads=1, bint sparse=False):
         """Workspace for up to `pairs` pairs at once."""
         self.twin.allocate(2 * pairs, n_threads, sparse)
         if self.head is not None:
@@ -99,9 +99,7 @@ cdef class PairPlan:
     cdef int _attach(self, PairData data) except -1:
         if self.rows is None:
             raise ValueError("allocate comes first")
-        self.twin._check(data.samples)
-        if data.samples.sparse != self.twin.sparse:
-            raise ValueError("the workspace was allocated for other rows, dense or sparse")
+        self.twin._check_workspace(data.samples)
         if data.c.targets == NULL:
             raise ValueError("the pairs have no targets")
         self.c.samples, self.c.pairs = &data.samples.c, &data.c

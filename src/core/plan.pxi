@@ -42,31 +42,33 @@ cdef class Plan(Description):
         """Threads that training may use, given the size of its steps."""
         return self.most_threads
 
-    def allocate(self, size_t rows, size_t n_threads=1, bint sparse=False):
+    def allocate(self, size_t rows, n_threads=1, bint sparse=False):
         """Workspace for training with up to `rows` samples at once.
 
         With `rows` of 1 an epoch takes what it needs for the way that it goes.
         """
-        cdef size_t i
+        cdef size_t i, threads = threads_of(n_threads)
         cdef double work = 3 * self.work_per_row * <double> rows
+        if sparse:
+            self._refuse_sparse()
         if sparse:
             work = work / 4
         if rows == 1:
             work = 4 * work  # bound by memory
         if work < 2 * WORK_PER_THREAD or self.loss_function or self.augment_function:
-            n_threads = 1
-        self.most_threads = max(1, min(n_threads, <size_t> (work / WORK_PER_THREAD)))
+            threads = 1
+        self.most_threads = max(1, min(threads, <size_t> (work / WORK_PER_THREAD)))
         self.pace[0] = self.pace[1] = 0
         self.slices, self.trial_after = 0, FIRST_TRIAL
         self.rows, self.sparse = rows, sparse
         self.c.batch = rows
         self.c.ldt = self.k.row_stride(self.c.n_outputs)
-        self.c.t = self._room(rows * self.c.ldt)
+        self.c.t = self._room(rows, self.c.ldt)
         self.c.row_loss = <double *> address(self._buffer(rows, np.float64), 1)
         for i in range(self.c.n_layers):
             self._allocate_layer(&self.c.layers[i], rows)
         for i in range(2):
-            self.c.delta[i] = self._room(rows * self.widest)
+            self.c.delta[i] = self._room(rows, self.widest)
         self.c.n_threads = self.most_threads
         if rows > 1:
             self._allocate_batch()
@@ -77,16 +79,16 @@ cdef class Plan(Description):
         any_residual = any(self.c.layers[i].residual for i in range(self.c.n_layers))
         self.c.ldx = self.k.row_stride(self.c.n_features)
         if not self.sparse or self.c.corrupt > 0:
-            self.c.x = self._room(self.rows * self.c.ldx)
+            self.c.x = self._room(self.rows, self.c.ldx)
             self.c.rows = <const void **> address(self._buffer(self.rows, np.uintp), 1)
         for i in range(2):
             if any_residual:
-                self.c.skip_delta[i] = self._room(self.rows * self.widest)
+                self.c.skip_delta[i] = self._room(self.rows, self.widest)
         if self.c.norm_diagonal:
-            self.c.diagonal = self._room(self.rows * self.widest)
+            self.c.diagonal = self._room(self.rows, self.widest)
         self.grads = self._buffer(self.params.shape[0], self.dtype)
         self.c.grads = address(self.grads, 1)
-        self.c.pack = self._room(self.most_threads * self.c.pack_size)
+        self.c.pack = self._room(self.most_threads, self.c.pack_size)
         self._allocate_columns()
         blocks = self.params.shape[0] // 4096 + 1 + self.c.n_spans
         self.c.block_sums = <double *> address(self._buffer(2 * blocks, np.float64), 1)
@@ -102,21 +104,21 @@ cdef class Plan(Description):
             if self.c.layers[i].edges != NULL:
                 widest = max(widest, self.c.layers[i].n_out)
                 if i > 0 or not self.sparse or self.c.corrupt > 0:
-                    self.c.layers[i].columns = self._room(self.c.layers[i].n_in * rows)
+                    self.c.layers[i].columns = self._room(self.c.layers[i].n_in, rows)
         if widest:
-            self.c.delta_columns = self._room(widest * rows)
+            self.c.delta_columns = self._room(widest, rows)
         return 0
 
-    cdef void *_room(self, size) except NULL:
-        return address(self._buffer(max(size, 1), self.dtype), 1)
+    cdef void *_room(self, size_t rows, size_t columns=1) except NULL:
+        return address(self._buffer(max(times(rows, columns), 1), self.dtype), 1)
 
     cdef int _allocate_layer(self, layer_t *layer, size_t rows) except -1:
-        layer.y = layer.s = self._room(rows * layer.ld)
+        layer.y = layer.s = self._room(rows, layer.ld)
         if (layer.f.keeps_z or layer.residual
                 or (self.c.drop_per_sample and layer.drop > 0)):
-            layer.s = self._room(rows * layer.ld)
+            layer.s = self._room(rows, layer.ld)
         if layer.has_norm:
-            layer.norm.z_norm = self._room(rows * layer.ld)
+            layer.norm.z_norm = self._room(rows, layer.ld)
             layer.norm.inv_std = self._room(layer.ld)
         return 0
 
@@ -155,7 +157,7 @@ cdef class Plan(Description):
                 t.plan.layers[i].f.node = self._room(self.c.layers[i].ld)
         t.row_sums = <double *> address(self._buffer(2 * rows, np.float64))
         t.row_size = self.widest
-        t.row = self._room(2 * n_threads * self.widest)
+        t.row = self._room(2 * n_threads, self.widest)
         return 0
 
     cdef int _allocate_thin_edges(self, layer_t *layer, size_t n) except -1:
@@ -204,7 +206,7 @@ cdef class Plan(Description):
         if samples > 0 and seconds > 0 and self.slices != 1:
             self.pace[self.c.n_threads > 1] = samples / seconds
 
-    def forward(self, Data data, size_t n_threads=1, depth=None):
+    def forward(self, Data data, n_threads=1, depth=None):
         """Outputs (n_samples, n_outputs) of the network, or those of its first `depth`
         layers; needs no workspace."""
         cdef plan_t part
@@ -215,8 +217,8 @@ cdef class Plan(Description):
             memcpy(&part, &self.c, sizeof(plan_t))
             part.n_layers = depth
             part.n_outputs = part.layers[part.n_layers - 1].n_out
-            return self._forward(&part, data, n_threads)
-        return self._forward(&self.c, data, n_threads)
+            return self._forward(&part, data, threads_of(n_threads))
+        return self._forward(&self.c, data, threads_of(n_threads))
 
     cdef object _forward(self, const plan_t *p, Data data, size_t n_threads):
         cdef size_t n = data.c.n_samples, chunk, columns, pack = 0
@@ -229,12 +231,12 @@ cdef class Plan(Description):
             n_threads = 1
         chunk = min(min(n, n // n_threads + self.k.tile_rows), CHUNK_ROWS)
         if n >= 4:
-            pack = n_threads * self.c.pack_size
-        columns = n_threads * self.k.columns_room(p, chunk)
+            pack = times(n_threads, self.c.pack_size)
+        columns = times(n_threads, self.k.columns_room(p, chunk))
         cdef char *p_out = <char *> address(out, 1)
-        cdef size_t rows_room = 2 * n_threads * chunk * self.widest + columns
+        cdef size_t rows_room = times(2 * n_threads * chunk, self.widest) + columns
         # from C: one row takes four microseconds, an array for it would be one of them
-        cdef char *raw = <char *> calloc((rows_room + pack) * self.k.size + 64, 1)
+        cdef char *raw = <char *> calloc(rows_room + pack + 64, self.k.size)
         cdef char *p_scratch = raw + (64 - <size_t> raw % 64)
         cdef char *p_pack = p_scratch + rows_room * self.k.size
         cdef size_t at = 0, stop, step = n if work < 1e9 else max(
@@ -265,7 +267,7 @@ cdef class Plan(Description):
         cdef double total = 0, weight = n, begun
         if self.grads is None:
             self._allocate_batch()
-        self._check(data)
+        self._check_workspace(data)
         if data.c.targets == NULL and data.c.labels == NULL and not data.c.autoencode:
             raise ValueError("y is missing: the loss of a sample is that of its target")
         if data.c.weights != NULL:
@@ -314,7 +316,7 @@ cdef class Plan(Description):
         cdef epoch_t e
         cdef size_t n_samples = data.c.n_samples, n = n_samples, before
         cdef double begun
-        self._check(data)
+        self._check_workspace(data)
         memset(&e, 0, sizeof(epoch_t))
         e.batch_size = batch_size
         rates = set_rates(&e, rates, self.c.solver.t)
@@ -375,6 +377,26 @@ cdef class Plan(Description):
                 f"y has {data.c.ldt} columns, the network has {self.c.n_outputs} outputs")
         if data.c.labels != NULL:
             self._check_labels(data.largest_labels)
+        if data.sparse and self.c.layers[0].f.code == ACT_RBF:
+            raise ValueError("activation='rbf' measures distances: not with sparse X")
+        return 0
+
+    cdef int _check_workspace(self, Data data) except -1:
+        """Whether the samples are of the kind that `allocate` made buffers for."""
+        self._check(data)
+        if data.sparse != self.sparse:
+            raise ValueError("the workspace was allocated for other rows, dense or sparse")
+        return 0
+
+    cdef int _refuse_sparse(self) except -1:
+        """Refuse what works on the values of a dense batch, which sparse rows never form."""
+        if self.augment_function is not None:
+            raise ValueError("augment wants dense batches, but X is sparse")
+        if self.c.drop_per_sample and self.c.drop > 0:
+            raise ValueError("input_dropout with dropout_mask='sample' wants dense inputs, "
+                             "but X is sparse")
+        if self.c.has_norm:
+            raise ValueError("batch_norm would centre the inputs, but X is sparse")
         return 0
 
     cdef int _check_labels(self, tuple largest) except -1:

@@ -26,7 +26,7 @@ def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1, order=None):
     cdef size_t inner = a.shape[1]
     if kind == "TN":
         inner = a.shape[0] if order is None else len(order)
-    cdef size_t item = out.itemsize, threads = n_threads
+    cdef size_t item = out.itemsize, threads = threads_of(n_threads)
     cdef size_t lda = a.strides[0] // item, ldb = b.strides[0] // item
     cdef size_t ldc = out.strides[0] // item
     pack = aligned_zeros(k.pack_size * threads, out.dtype)

@@ -32,7 +32,7 @@ cdef double _work_per_sample(Plan plan, int kind):
     return work
 
 
-def sensitivity(Plan plan, question, Data data, direction=None, size_t n_threads=1):
+def sensitivity(Plan plan, question, Data data, direction=None, n_threads=1):
     """Derivatives of the network of a plan that needs no workspace, at samples.
 
     Parameters
@@ -48,7 +48,7 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t n_threads
     cdef int kind = _QUESTIONS[question], failed = 0
     cdef size_t n = data.c.n_samples, at = 0, stop, step, per = 1
     cdef size_t n_in = plan.c.n_features, n_out = plan.c.n_outputs
-    cdef size_t n_params = plan.params.shape[0]
+    cdef size_t n_params = plan.params.shape[0], threads = threads_of(n_threads)
     cdef double work = _work_per_sample(plan, kind), weight = n
     plan._check(data)
     if (kind in (SENS_INPUTS, SENS_PARAMS) or kind >= SENS_PRODUCT) and (
@@ -70,8 +70,8 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t n_threads
     if n == 0:
         return out
     if plan.loss_function is not None:
-        n_threads = 1
-    n_threads = max(1, min(n_threads, <size_t> (work * n / WORK_PER_THREAD)))
+        threads = 1
+    threads = max(1, min(threads, <size_t> (work * n / WORK_PER_THREAD)))
     memset(&q, 0, sizeof(sensitivity_t))
     q.kind, q.weight = kind, 1 / weight
     if kind <= SENS_REVERSE:
@@ -81,14 +81,14 @@ def sensitivity(Plan plan, question, Data data, direction=None, size_t n_threads
     q.out = address(out, 1)
     if direction is not None:
         q.direction = address(direction)
-    scratch = aligned_zeros(plan.k.sensitivity_size(&plan.c, &q, n_threads), plan.dtype)
+    scratch = aligned_zeros(plan.k.sensitivity_size(&plan.c, &q, threads), plan.dtype)
     losses = np.empty(q.rows)
     q.scratch = address(scratch, 1)
     q.losses = <double *> address(losses, 1)
     while at < n:
         stop = min(n, at + step)
         with nogil:
-            failed = plan.k.sensitivity(&plan.c, &data.c, at, stop, &q, n_threads)
+            failed = plan.k.sensitivity(&plan.c, &data.c, at, stop, &q, threads)
         if failed:
             plan._raise_failure()
         at = stop

@@ -34,7 +34,6 @@ void team_wait(struct team_barrier *barrier, size_t n) { (void)barrier; (void)n;
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_THREADS 256
 /* Spins before giving the processor away: about 20 µs, several phases of a small step. */
 #define SPINS 4000
 
@@ -135,8 +134,8 @@ size_t team_begin(size_t n_threads)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (n_threads <= 1)
         return 1;
-    if (n_threads > MAX_THREADS)
-        n_threads = MAX_THREADS;
+    if (n_threads > TEAM_MAX_THREADS)
+        n_threads = TEAM_MAX_THREADS;
     extern void team_register_fork(void);
     pthread_once(&once, team_register_fork);
     pthread_mutex_lock(&pool.lock);

@@ -16,6 +16,9 @@
 typedef void team_function(void *arg, size_t tid, size_t n_threads);
 struct team_barrier;
 
+/* The largest team: nobody needs a workspace for more threads. */
+#define TEAM_MAX_THREADS 256
+
 /* Calls f(arg, tid, n) for tid < n, n ≤ n_threads, and returns when all have returned.
  * `barrier` and n are what f must wait with. */
 size_t team_begin(size_t n_threads);

@@ -1,0 +1,113 @@
+"""Parameters of ours that are set in vain: a warning says what they need."""
+
+import warnings
+from inspect import signature
+
+import numpy as np
+import pytest
+from sklearn import neural_network
+
+import mlp
+from mlp.estimators.constraints import NEEDS
+
+RNG = np.random.RandomState(0)
+X = RNG.rand(40, 3)
+Y = (X[:, 0] > 0.5).astype(int)
+DATA = {
+    mlp.MLPClassifier: (X, Y),
+    mlp.MLPRegressor: (X, X[:, 1]),
+    mlp.MLPAutoencoder: (X,),
+    mlp.MultiTaskClassifier: (X, np.column_stack([Y, Y])),
+    mlp.SiameseClassifier: (RNG.rand(40, 2, 3), Y),
+    mlp.ProjectionPursuitRegressor: (X, X[:, 1]),
+}
+
+#: parameter -> a value that is not its default, what gives it an effect, what is named
+CASES = {
+    "huber_delta": (0.5, {"loss": "huber"}, "loss='huber'"),
+    "quantile": (0.9, {"loss": "quantile"}, "loss='quantile'"),
+    "l2_bias": (True, {"l2": 0.1}, "l2 above 0"),
+    "weight_decay": (5.0, {"solver": "adamw"}, "solver='adamw'"),
+    "dropout": (0.5, {"hidden_layer_sizes": 4}, "hidden layers"),
+    "dropout_mask": ("sample", {"dropout": 0.5}, "a dropout rate"),
+    "dropout_scaling": ("test", {"dropout": 0.5}, "a dropout rate"),
+    "batch_norm": ("hidden", {"hidden_layer_sizes": 4}, "hidden layers"),
+    "batch_norm_momentum": (0.5, {"batch_norm": "hidden"}, "batch_norm"),
+    "batch_norm_epsilon": (0.1, {"batch_norm": "hidden"}, "batch_norm"),
+    "batch_norm_scale_init": (0.0, {"batch_norm": "hidden"}, "batch_norm"),
+    "batch_norm_gradient": ("diagonal", {"batch_norm": "hidden"}, "batch_norm"),
+    "scoring": ("loss", {"early_stopping": True}, "solver="),
+    "restore_best": (False, {"early_stopping": True}, "early_stopping=True"),
+    "head_layer_sizes": ((4,), {"head": "relation"}, "head='relation'"),
+    "head_activation": ("tanh", {"head": "relation"}, "head='relation'"),
+    "max_terms": (2, {"n_terms": "cv"}, "n_terms='cv'"),
+    "cv": (2, {"n_terms": "cv"}, "n_terms='cv'"),
+}
+#: what takes the effect away where the defaults don't
+WITHOUT = {
+    "dropout": {"hidden_layer_sizes": ()},
+    "batch_norm": {"hidden_layer_sizes": ()},
+    "scoring": {"solver": "lbfgs", "early_stopping": True},
+}
+PAIRS = [
+    (Estimator, name)
+    for Estimator in DATA
+    for name in CASES
+    if name in signature(Estimator).parameters
+    # an autoencoder has a code, a Siamese network no full-batch solver
+    and (Estimator, name) not in ((mlp.MLPAutoencoder, "dropout"),
+                                  (mlp.MLPAutoencoder, "batch_norm"),
+                                  (mlp.SiameseClassifier, "scoring"))
+]  # fmt: skip
+each = pytest.mark.parametrize(("Estimator", "name"), PAIRS)
+
+
+def told(model, data, fit="fit"):
+    """What the fit warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        getattr(model, fit)(*data)
+    return [w for w in caught if "has no effect" in str(w.message)]
+
+
+def made(Estimator, **options):
+    if "max_iter" in signature(Estimator).parameters:
+        options = {"max_iter": 1, **options}
+    return Estimator(**options)
+
+
+def test_every_parameter_of_the_table_when_listed_then_has_a_case():
+    assert set(CASES) == set(NEEDS)
+
+
+def test_parameters_of_the_table_when_listed_then_are_not_those_of_scikit_learn():
+    for cls in (neural_network.MLPClassifier, neural_network.MLPRegressor):
+        assert not set(NEEDS) & set(signature(cls).parameters)
+
+
+@each
+def test_parameter_without_effect_when_fitted_then_warns_what_it_needs(Estimator, name):
+    value, _, needed = CASES[name]
+    model = made(Estimator, **WITHOUT.get(name, {}), **{name: value})
+    [warning] = told(model, DATA[Estimator])
+    assert warning.category is UserWarning
+    assert str(warning.message).startswith(f"{name}={value!r} has no effect")
+    assert needed in str(warning.message)
+    assert warning.filename == __file__
+
+
+@each
+def test_parameter_with_effect_when_fitted_then_does_not_warn(Estimator, name):
+    value, giving, _ = CASES[name]
+    assert not told(made(Estimator, **giving, **{name: value}), DATA[Estimator])
+
+
+@pytest.mark.parametrize("Estimator", DATA)
+def test_defaults_when_fitted_then_do_not_warn(Estimator):
+    assert not told(made(Estimator), DATA[Estimator])
+
+
+def test_parameter_without_effect_when_partially_fitted_then_warns():
+    model = mlp.MLPRegressor(weight_decay=5.0)
+    [warning] = told(model, DATA[mlp.MLPRegressor], "partial_fit")
+    assert "weight_decay=5.0 has no effect" in str(warning.message)
