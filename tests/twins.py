@@ -75,6 +75,7 @@ def twin_of(net, dtype=np.float64, mask="batch"):
             ours[:] = norm.mean, norm.var, norm.count
     twin.dropout = tuple(net.dropout) if any(net.dropout) else None
     twin.dropout_mask, twin.dropout_scaling = mask, net.scaling
+    twin.dropout_decay = net.dropout_decay
     twin.refold()
     return twin
 

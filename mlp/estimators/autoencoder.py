@@ -156,6 +156,7 @@ class MLPAutoencoder(
         dropout: Any = 0.0,
         dropout_mask: str = "batch",
         dropout_scaling: str = "train",
+        dropout_decay: str = "kept",
         batch_norm: str | None = None,
         batch_norm_momentum: float = 0.95,
         batch_norm_epsilon: float = 1e-5,

@@ -58,6 +58,7 @@ CONSTRAINTS: dict[str, Any] = {
     "input_dropout": [RATE],
     "dropout_mask": [StrOptions({"batch", "sample"})],
     "dropout_scaling": [StrOptions({"train", "test"})],
+    "dropout_decay": [StrOptions({"kept", "all"})],
     "batch_norm": [
         StrOptions({"hidden", "all", "hidden+input", "all+input"}),
         None,

@@ -97,6 +97,10 @@ dropout_mask : {'batch', 'sample'}, default="batch"
 dropout_scaling : {'train', 'test'}, default="train"
     'train': what is kept is divided by 1−p, and ``coefs_`` are the weights that predict;
     'test': as the listing, predictions multiply the weights by 1−p.
+dropout_decay : {'kept', 'all'}, default="kept"
+    Which weights the L2 penalties (and the decay of 'adamw') shrink in a step of a mask
+    per batch: those between kept units, or all of them, as the listing prints
+    [S 65.124].  A mask per sample has no units that a batch drops: all weights decay.
 batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
     Which pre-activations are normalised over the batch, and whether the inputs are
     [S 65.168–65.188]; folded into weights and offsets for predictions.

@@ -113,6 +113,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         input_dropout: float = 0.0,
         dropout_mask: str = "batch",
         dropout_scaling: str = "train",
+        dropout_decay: str = "kept",
         batch_norm: str | None = None,
         batch_norm_momentum: float = 0.95,
         batch_norm_epsilon: float = 1e-5,

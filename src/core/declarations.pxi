@@ -153,6 +153,7 @@ cdef extern from "dispatch.h" nogil:
         double drop
         int drop_per_sample
         int drop_inverted
+        int drop_decays_all
         uint64_t seed
         thin_plan *thin
         batch_callback *augment

@@ -267,14 +267,19 @@ cdef class Description:
         norm.seen = norm.var + n
         return 0
 
-    def set_dropout(self, rates, bint per_sample=False, bint inverted=True):
-        """Rates p of inputs and each hidden layer; to be called before `allocate`."""
+    def set_dropout(self, rates, bint per_sample=False, bint inverted=True,
+                    bint decays_all=False):
+        """Rates p of inputs and each hidden layer; to be called before `allocate`.
+
+        With `decays_all` the weights of dropped units decay too [S 65.124].
+        """
         cdef size_t i
         self.dropout = tuple(rates)
         self.c.drop = rates[0]
         for i in range(self.c.n_layers - 1):
             self.c.layers[i].drop = rates[i + 1]
         self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
+        self.c.drop_decays_all = decays_all
 
     def set_corruption(self, double rate):
         """Set inputs to 0 with this probability; to be called before `allocate`."""

@@ -13,6 +13,17 @@
 
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
+/* What a step multiplies the parameters of dropped units by, where they decay at all: the L2
+ * penalties' (1 − μ(alpha/Σweights + 2 l2)) of plain gradient descent, and adamw's decay. */
+static double dropped_factor(const plan_t *p, int kind, double weight_sum)
+{
+    const solver_t *o = &p->solver;
+    if (kind == WEIGHTS)
+        return 1 - o->rate * (p->alpha / weight_sum + 2 * p->l2 +
+                              (o->code == SOLVER_ADAMW ? o->decay : 0));
+    return kind == BIASES && p->l2_bias ? 1 - o->rate * 2 * p->l2 : 1;
+}
+
 /* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are penalised. */
 static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
 {
@@ -32,6 +43,7 @@ static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
     s.with_l1 = penalised && p->l1 != 0;
     s.l1 = v_set1((real)(s.with_l1 ? p->l1 : 0));
     s.keep = v_set1((real)(penalised ? 1 - o->rate * o->decay : 1));
+    s.dropped = (real)(p->drop_decays_all ? dropped_factor(p, kind, weight_sum) : 1);
     s.with_clip = o->clip_value != 0;
     s.clip = v_set1((real)o->clip_value);
     s.scale = v_set1(1);
@@ -145,6 +157,8 @@ static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t ti
         scale_gradient(s, clip_factor(p, squares));
     }
     for_rows_awake(p, row_update, s, tid, p->n_threads, tid);
+    if (p->drop_decays_all)
+        decay_dropped_rows(p, s[WEIGHTS].dropped, tid);
 }
 
 INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, double l1,

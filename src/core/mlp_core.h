@@ -200,6 +200,7 @@ typedef struct {
     double drop;             /* of the inputs                                            */
     int drop_per_sample;     /* a mask a sample instead of one a batch                   */
     int drop_inverted;       /* what is kept is divided by 1 − p                         */
+    int drop_decays_all;     /* weights of dropped units decay too                       */
     uint64_t seed;           /* of this epoch's masks                                    */
     const int32_t *unit;     /* in a thinned network: the inputs that are awake          */
     struct thin_plan *thin;       /* the thinned network of a batch-shared mask, or NULL      */

@@ -22,6 +22,7 @@
 
 typedef struct {
     vec rate, momentum, b1, b2, rest1, rest2, eps, l2, l1, keep, scale, clip, floor;
+    real dropped; /* what parameters of dropped units are multiplied by */
     int with_l1, with_clip, with_floor, sum_l1, sum_l2;
 } step_t;
 
@@ -120,7 +121,8 @@ static void update(int code, const step_t *s, real *w, const real *g, real *m1, 
     }
 }
 
-/* The same for the lanes that are awake (1, else 0); the others keep w and their moments. */
+/* The same for the lanes that are kept (1, else 0); the others keep their moments, and w but
+ * for the decay of dropped units. */
 INLINE void update_awake_case(const int code, const step_t *s, real *w, const real *g, real *m1,
                               real *m2, const real *awake, size_t n)
 {
@@ -135,7 +137,7 @@ INLINE void update_awake_case(const int code, const step_t *s, real *w, const re
         if (code >= SOLVER_ADAM)
             b = old_b = v_load_n(m2 + j, r, 0);
         const vec new = update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b);
-        v_store_n(w + j, v_select(on, new, old), r);
+        v_store_n(w + j, v_select(on, new, v_set1(s->dropped) * old), r);
         if (code >= SOLVER_MOMENTUM)
             v_store_n(m1 + j, v_select(on, a, old_a), r);
         if (code >= SOLVER_ADAM)

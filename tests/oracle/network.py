@@ -55,6 +55,7 @@ class Net:
     bn_gradient: str = "exact"
     dropout: list = None
     scaling: str = "train"
+    dropout_decay: str = "kept"
     alpha: float = 0.0
     l2: float = 0.0
     l2_bias: bool = False
