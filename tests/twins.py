@@ -85,7 +85,7 @@ def plan_of(
 ):
     """A plan that trains batches of up to so many rows; `options` are the optimiser's."""
     plan = twin.training_plan(augment=augment)
-    plan.set_penalties(**dict(penalties))
+    Penalties(**dict(penalties)).attach(plan)
     Optimizer(solver, Schedule("constant", 1.0), **options).attach(plan)
     plan.allocate(rows, sparse=sparse)
     return plan

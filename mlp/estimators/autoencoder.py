@@ -148,6 +148,7 @@ class MLPAutoencoder(
         max_fun: int = 15000,
         huber_delta: float = 1.0,
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

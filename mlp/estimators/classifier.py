@@ -108,6 +108,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         output_activation: Any = None,
         huber_delta: float = 1.0,
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

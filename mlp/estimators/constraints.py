@@ -49,6 +49,7 @@ CONSTRAINTS: dict[str, Any] = {
     "output_activation": [str, tuple, None],
     "huber_delta": [POSITIVE],
     "l1": [NOT_NEGATIVE],
+    "l1_method": [StrOptions({"subgradient", "proximal"})],
     "l2": [NOT_NEGATIVE],
     "l2_bias": ["boolean"],
     "weight_decay": [NOT_NEGATIVE],
@@ -152,6 +153,9 @@ def check_combination(estimator: Any, *, incremental: bool, sparse: bool) -> Non
          "needs the same risk at every evaluation"),
         (full_batch and (e.clip_norm or e.clip_value), "clip_norm and clip_value change "
          f"the gradient; solver={e.solver!r} needs the risk's own"),
+        (e.solver == "cg" and e.l1 and e.l1_method == "proximal",
+         "solver='cg' can't take l1_method='proximal'; take 'lbfgs', 'gd' or a stochastic "
+         "solver"),
         (e.batch_norm and not full_batch and e.batch_size == 1,
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),

@@ -118,6 +118,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

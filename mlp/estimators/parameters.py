@@ -76,6 +76,10 @@ huber_delta : float, default=1.0
     Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
 l1 : float, default=0.0
     L1 penalty l1·‖W‖₁ [S P65.15].
+l1_method : {'subgradient', 'proximal'}, default="subgradient"
+    How the solver takes the L1 penalty: 'subgradient' adds l1·sign(W) to the gradient and
+    makes no weight exactly 0; 'proximal' takes each step without it and then moves every
+    weight towards 0 by up to μ·l1, which gives exact zeros [O].  Not with solver='cg'.
 l2 : float, default=0.0
     L2 penalty l2·‖W‖² whatever the batch size: ρ of [S 65.45].
 l2_bias : bool, default=False

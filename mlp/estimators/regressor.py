@@ -104,6 +104,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         huber_delta: float = 1.0,
         quantile: float = 0.5,
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

@@ -181,6 +181,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

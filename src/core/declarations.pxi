@@ -139,6 +139,7 @@ cdef extern from "dispatch.h" nogil:
         double alpha
         double l2
         double l1
+        int l1_proximal
         int l2_bias
         int has_norm
         norm_t norm

@@ -15,7 +15,6 @@
 
 #include "optimizer.h"
 #include "phases.h"
-#include "rows.h"
 
 /* splitmix64's finaliser: every input bit reaches every output bit */
 INLINE uint64_t mix(uint64_t x)
@@ -302,7 +301,7 @@ INLINE int is_penalised(const plan_t *p, size_t l)
 }
 
 /* The weights of dropped inputs and units, a share of the rows each. */
-static void decay_dropped_rows(const plan_t *p, real factor, size_t tid)
+static void decay_dropped_rows(const plan_t *p, const step_t *s, size_t tid)
 {
     double *sums = p->thin->row_sums;
     for (size_t l = 0; l < p->n_layers; l++) {
@@ -314,7 +313,10 @@ static void decay_dropped_rows(const plan_t *p, real factor, size_t tid)
             const size_t n = row_length(layer, i);
             if (((const real *)p->thin->awake[l])[i] != 0)
                 continue;
-            scaled_row(w, factor, w, n);
+            for (size_t j = 0; j < n; j += LANES) {
+                const size_t m = min_size(LANES, n - j);
+                v_store_n(w + j, update_dropped(s, v_load_n(w + j, m, 0)), m);
+            }
             row_sums(w, n, &sums[2 * i], &sums[2 * i + 1]);
         }
         sums += 2 * layer->n_in;

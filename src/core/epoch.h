@@ -13,8 +13,8 @@
 
 INLINE size_t n_blocks(size_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-/* What a step multiplies the parameters of dropped units by, where they decay at all: the L2
- * penalties' (1 − μ(alpha/Σweights + 2 l2)) of plain gradient descent, and adamw's decay. */
+/* What a step multiplies the parameters of dropped units by, where they decay at all: as plain
+ * gradient descent on the penalties does, whatever the solver, and adamw's decay. */
 static double dropped_factor(const plan_t *p, int kind, double weight_sum)
 {
     const solver_t *o = &p->solver;
@@ -40,15 +40,19 @@ static step_t step_of(const plan_t *p, double rate, int kind, double weight_sum)
     s.rest2 = v_set1((real)(1 - o->beta_2[biases]));
     s.eps = v_set1((real)o->epsilon);
     s.l2 = v_set1((real)((penalised ? p->alpha / weight_sum : 0) + (with_l2 ? 2 * p->l2 : 0)));
-    s.with_l1 = penalised && p->l1 != 0;
+    s.sum_l1 = penalised && p->l1 != 0;
+    s.with_l1 = s.sum_l1 && !p->l1_proximal;
     s.l1 = v_set1((real)(s.with_l1 ? p->l1 : 0));
+    s.with_threshold = s.sum_l1 && p->l1_proximal;
+    s.threshold = v_set1((real)(rate * p->l1));
     s.keep = v_set1((real)(penalised ? 1 - o->rate * o->decay : 1));
-    s.dropped = (real)(p->drop_decays_all ? dropped_factor(p, kind, weight_sum) : 1);
+    const int decays = p->drop_decays_all;
+    s.dropped = v_set1((real)(decays ? dropped_factor(p, kind, weight_sum) : 1));
+    s.dropped_l1 = v_set1((real)(decays && s.sum_l1 ? o->rate * p->l1 : 0));
     s.with_clip = o->clip_value != 0;
     s.clip = v_set1((real)o->clip_value);
     s.scale = v_set1(1);
     s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
-    s.sum_l1 = s.with_l1;
     s.with_floor = kind == WIDTHS;
     s.floor = v_set1(SMALLEST_WIDTH);
     return s;
@@ -158,7 +162,7 @@ static void update_thin(const plan_t *p, int64_t t, double weight_sum, size_t ti
     }
     for_rows_awake(p, row_update, s, tid, p->n_threads, tid);
     if (p->drop_decays_all)
-        decay_dropped_rows(p, s[WEIGHTS].dropped, tid);
+        decay_dropped_rows(p, &s[WEIGHTS], tid);
 }
 
 INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, double l1,

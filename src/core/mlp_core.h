@@ -185,6 +185,7 @@ typedef struct {
     solver_t solver;
     double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
     double l2, l1;           /* l2‖W‖² + l1‖W‖₁                                          */
+    int l1_proximal;         /* l1 by soft thresholds instead of its subgradient         */
     int l2_bias;
     /* batch norm: of hidden and output layers as they say, of the inputs if has_norm */
     int has_norm;
