@@ -64,6 +64,7 @@ def common_arguments(parser, *, epochs, every, batch_size):
     parser.add_argument("--init", default="normal", help="as the estimator's")
     parser.add_argument("--dropout", type=rates, metavar="P1,P2,P3")
     parser.add_argument("--scaling", choices=("train", "test"), default="train")
+    parser.add_argument("--dropout-decay", choices=("kept", "all"), default="kept")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--n-jobs", type=int, default=1, help="seeds side by side")
     parser.add_argument("--n-threads", type=int, default=1, help="threads of a run")
@@ -112,6 +113,7 @@ def settings(options, hidden, activation, seed):
         parameters["input_dropout"] = options.dropout[0]
         parameters["dropout"] = options.dropout[1:]
         parameters["dropout_scaling"] = options.scaling
+        parameters["dropout_decay"] = options.dropout_decay
     return parameters
 
 
@@ -256,6 +258,8 @@ def command(options, *shown):
     if options.dropout:
         words += ["--dropout", ",".join(f"{p:g}" for p in options.dropout)]
         words += ["--scaling", options.scaling]
+        if options.dropout_decay != "kept":
+            words += ["--dropout-decay", options.dropout_decay]
     if options.init != "normal":
         words += ["--init", options.init]
     return " ".join(words)

@@ -101,7 +101,11 @@ class Plan:
         frozen: bool = False,
     ) -> None: ...
     def set_dropout(
-        self, rates: Sequence[float], per_sample: bool = False, inverted: bool = True
+        self,
+        rates: Sequence[float],
+        per_sample: bool = False,
+        inverted: bool = True,
+        decays_all: bool = False,
     ) -> None: ...
     def set_corruption(self, rate: float) -> None: ...
     def set_callbacks(self, loss: Any = None, augment: Any = None) -> None: ...
@@ -111,6 +115,7 @@ class Plan:
         l2: float = 0.0,
         l1: float = 0.0,
         l2_bias: bool = False,
+        l1_proximal: bool = False,
     ) -> None: ...
     def set_solver(
         self,

@@ -66,6 +66,7 @@ TOLD = (
     "dropout",
     "dropout_mask",
     "dropout_scaling",
+    "dropout_decay",
     "input_shift",
     "input_scale",
     "output_shift",

@@ -132,6 +132,8 @@ class Network(FlatParameters):
     corruption: float = 0.0
     fit_intercept: bool = True
     frozen: tuple[bool, ...] | None = None
+    #: which weights a step with dropout decays: those of 'kept' units, or 'all'
+    dropout_decay: str = "kept"
     group_weight: Array | None = None
     _plan: _core.Plan
     _predictor: _core.Plan
@@ -521,6 +523,7 @@ class Network(FlatParameters):
                 self.dropout,
                 self.dropout_mask == "sample",
                 self.dropout_scaling == "train",
+                self.dropout_decay == "all",
             )
         if self.corruption and not frozen_statistics:
             plan.set_corruption(self.corruption)

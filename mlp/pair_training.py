@@ -91,9 +91,7 @@ class PairRun:
             (self.plan.twin, self.plan.head), optimizer.each, strict=True
         ):
             if plan is not None:
-                plan.set_penalties(
-                    penalties.alpha, penalties.l2, penalties.l1, penalties.l2_bias
-                )
+                penalties.attach(plan)
                 memory.attach(plan)
         at_once = min(batch_size, LARGEST_PIECE // 2)
         if network.batch_norm:  # all of a batch at once, and one that joins the last

@@ -1,7 +1,12 @@
-"""Full-batch solvers, on the core's loss and gradient: 'lbfgs', 'cg', 'gd' [B; O]."""
+"""Full-batch solvers, on the core's loss and gradient: 'lbfgs', 'cg', 'gd' [B; O].
+
+The proximal way with ‖W‖₁ has a smooth `Risk` and the penalty apart from it: 'lbfgs' then
+works on W = P − N with P, N ≥ 0, where the penalty is l1·Σ(P + N); 'gd' takes steps
+W ← S_{a·l1}(W − a∇) with a found by backtracking.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,13 +63,23 @@ class Risk:
         self.evaluations = 0
         self._measuring: Any = None
         self.trained = [slice(at, at + n) for _, at, n in network.spans()]
+        self._smooth = self.penalties
+        #: with l1_method='proximal': l1 of each trained parameter, left out of the risk
+        self.l1: Array | None = None
+        if self.penalties.l1 and self.penalties.l1_method == "proximal":
+            strengths = [
+                np.full(n, self.penalties.l1 if kind == "weights" else 0.0)
+                for kind, _, n in network.spans()
+            ]
+            self.l1 = np.concatenate(strengths)
+            self._smooth = replace(self.penalties, l1=0.0)
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
         """Value and gradient (float64) at these values of the trained parameters."""
         self.evaluations += 1
         self.put(vector)
         loss = self.plan.loss_and_gradient(self.data)
-        penalty, gradient = self.penalties.full_batch(self.network, self.weight_sum)
+        penalty, gradient = self._smooth.full_batch(self.network, self.weight_sum)
         gradient = gradient.astype(np.float64) + self.plan.grads
         return loss + penalty, self._trained_of(gradient)
 
@@ -123,7 +138,7 @@ OnIteration = Callable[[Array, float], bool]
 
 
 def _lbfgs(
-    risk: Risk,
+    risk: "Risk | _Split",
     start: Array,
     max_iter: int,
     max_fun: int,
@@ -250,11 +265,140 @@ def _shorter_step(
     return None
 
 
+# ---- l1_method='proximal' --------------------------------------------------------------
+
+
+class _Split:
+    """A risk plus its l1‖W‖₁ as a smooth function of (x with P for W, N), W = P − N."""
+
+    def __init__(self, risk: Risk, l1: Array) -> None:
+        self.risk, self.where = risk, np.flatnonzero(l1)
+        self.n, self.l1 = len(l1), l1[self.where]
+
+    @property
+    def evaluations(self) -> int:
+        return self.risk.evaluations
+
+    def split(self, vector: Array) -> Array:
+        first = vector.copy()
+        first[self.where] = np.maximum(vector[self.where], 0)
+        return np.concatenate([first, np.maximum(-vector[self.where], 0)])
+
+    def joined(self, z: Array) -> Array:
+        vector: Array = z[: self.n].copy()
+        vector[self.where] -= z[self.n :]
+        return vector
+
+    def total(self, z: Array, value: float) -> float:
+        """The risk with l1‖W‖₁, given that with l1·Σ(P + N)."""
+        return value - 2 * float(self.l1 @ np.minimum(z[self.where], z[self.n :]))
+
+    def __call__(self, z: Array) -> tuple[float, Array]:
+        value, gradient = self.risk(self.joined(z))
+        first = gradient.copy()
+        first[self.where] += self.l1
+        value += float(self.l1 @ (z[self.where] + z[self.n :]))
+        return value, np.concatenate([first, self.l1 - gradient[self.where]])
+
+    def bounds(self) -> scipy.optimize.Bounds:
+        lower = np.full(self.n + len(self.where), -np.inf)
+        given = self.risk.bounds()
+        if given is not None:
+            lower[: self.n] = given.lb
+        lower[self.where] = lower[self.n :] = 0
+        return scipy.optimize.Bounds(lower, np.inf)
+
+
+def _split_lbfgs(
+    risk: Risk,
+    start: Array,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    assert risk.l1 is not None
+    split = _Split(risk, risk.l1)
+    result = _lbfgs(
+        split,
+        split.split(start),
+        max_iter,
+        max_fun,
+        tol,
+        lambda z, value: on_iteration(split.joined(z), split.total(z, value)),
+    )
+    result.fun = split.total(result.x, float(result.fun))
+    result.x = split.joined(result.x)
+    return result
+
+
+def _least_subgradient(x: Array, gradient: Array, l1: Array) -> float:
+    """Largest entry of the subgradient of smallest norm of the risk with l1‖W‖₁."""
+    at_zero = np.maximum(np.abs(gradient) - l1, 0)
+    return float(np.where(x == 0, at_zero, np.abs(gradient + l1 * np.sign(x))).max())
+
+
+def _proximal_gradient(
+    risk: Risk,
+    start: Array,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    on_iteration: OnIteration,
+) -> scipy.optimize.OptimizeResult:
+    """ISTA by backtracking; a line search begins at Barzilai and Borwein's step."""
+    assert risk.l1 is not None
+    l1, x = risk.l1, start.copy()
+    value, gradient = risk(x)
+    rounding = 8 * float(np.finfo(risk.network.dtype).eps)
+    step, status = 1.0, OUT_OF_STEPS
+    message = "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
+    iterations = 0
+    while iterations < max_iter:
+        if _least_subgradient(x, gradient, l1) <= tol:
+            status, message = CONVERGED, "CONVERGENCE: NORM OF SUBGRADIENT <= TOL"
+            break
+        while risk.evaluations < max_fun:
+            u = x - step * gradient
+            new = u - np.clip(u, -step * l1, step * l1)  # exactly 0 below the threshold
+            d = new - x
+            new_value, new_gradient = risk(new)
+            above = new_value - value - d @ gradient - d @ d / (2 * step)
+            if above <= rounding * abs(value) or not d.any():
+                break
+            step /= 2
+        else:
+            message = TOO_MANY_EVALUATIONS
+            break
+        if not d.any():
+            status, message = NO_DESCENT, "STOP: NO STEP LOWERS THE RISK"
+            break
+        curvature = float(d @ (new_gradient - gradient))
+        step = float(d @ d) / curvature if curvature > 0 else 2 * step
+        x, value, gradient = new, new_value, new_gradient
+        iterations += 1
+        if on_iteration(x, value + float(l1 @ np.abs(x))):
+            status, message = CONVERGED, "STOPPED BY A CALLBACK"
+            break
+    return scipy.optimize.OptimizeResult(
+        x=x,
+        fun=value + float(l1 @ np.abs(x)),
+        nit=iterations,
+        status=status,
+        message=message,
+    )
+
+
 #: name -> function of (risk, start, max_iter, max_fun, tol, on_iteration)
 FULL_BATCH_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
     "lbfgs": _lbfgs,
     "cg": _cg,
     "gd": _gd,
+}
+#: the same for a risk whose `l1` is apart
+PROXIMAL_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
+    "lbfgs": _split_lbfgs,
+    "gd": _proximal_gradient,
 }
 
 
@@ -296,7 +440,8 @@ def minimize(
         return on_iteration(risk.reported(value))
 
     try:
-        result = FULL_BATCH_SOLVERS[solver](risk, start, max_iter, max_fun, tol, accept)
+        solvers = FULL_BATCH_SOLVERS if risk.l1 is None else PROXIMAL_SOLVERS
+        result = solvers[solver](risk, start, max_iter, max_fun, tol, accept)
     except BaseException:
         risk.accept(risk.accepted)
         raise

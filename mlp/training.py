@@ -57,12 +57,23 @@ def steps_of_epoch(n: int, batch_size: int, *, joins_last: bool) -> int:
 
 @dataclass(frozen=True)
 class Penalties:
-    """(alpha/2)‖W‖²/Σweights of the batch + l2‖W‖² + l1‖W‖₁ [S 65.45, P65.15]."""
+    """(alpha/2)‖W‖²/Σweights of the batch + l2‖W‖² + l1‖W‖₁ [S 65.45, P65.15].
+
+    With `l1_method` 'proximal' the solvers meet l1‖W‖₁ by soft thresholds, which make
+    weights exactly 0; with 'subgradient' it is part of the gradient.
+    """
 
     alpha: float = 0.0
     l2: float = 0.0
     l1: float = 0.0
     l2_bias: bool = False
+    l1_method: str = "subgradient"
+
+    def attach(self, plan: Any) -> None:
+        """Let `plan` train with these penalties."""
+        plan.set_penalties(
+            self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method == "proximal"
+        )
 
     def full_batch(self, network: Network, weight_sum: float) -> tuple[float, Array]:
         """Value and (sub)gradient over all samples, in the parameters."""
@@ -206,9 +217,7 @@ class StochasticRun:
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.network = network
         self.plan = network.training_plan(augment=augment)
-        self.plan.set_penalties(
-            penalties.alpha, penalties.l2, penalties.l1, penalties.l2_bias
-        )
+        penalties.attach(self.plan)
         optimizer.attach(self.plan)
         rows = min(batch_size, LARGEST_PIECE)
         if network.batch_norm:  # all of a batch at once, and one that joins the last

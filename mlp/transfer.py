@@ -169,6 +169,7 @@ def tail(network: Network, n: int) -> Network:
         short.dropout = network.dropout[n:]
     short.dropout_mask = network.dropout_mask
     short.dropout_scaling = network.dropout_scaling
+    short.dropout_decay = network.dropout_decay
     short.output_shift, short.output_scale = network.output_shift, network.output_scale
     _copy_parameters(short, network, n, back=False)
     short.refold()

@@ -133,6 +133,8 @@ RUNS = {
     "the last, not the best": {"early_stopping": True, "restore_best": False},
     "held out, in order": {"early_stopping": True, "shuffle": False, "scoring": "loss"},
     "dropout": {"dropout": 0.3, "input_dropout": 0.1},
+    "dropout that decays all": {"dropout": 0.3, "dropout_decay": "all", "l2": 0.01},
+    "exact zeros": {"l1": 0.01, "l1_method": "proximal"},
     "dropout of samples": {"dropout": 0.3, "dropout_mask": "sample"},
     "batch norm": {"batch_norm": "all+input", "early_stopping": True},
     "standardized": {"standardize": True, "residual": True, "clip_norm": 0.1},

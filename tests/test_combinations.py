@@ -30,7 +30,7 @@ STEP = 1e-6  # leaves 1e-12 of curvature and 1e-10 of rounding
 RATE = 2.0**-12  # short of where a radial basis function's width would meet its floor
 KINKED = {"relu", "leaky_relu", "two_sided_relu", "elu", "selu"}
 KINKED_LOSSES = {"absolute_error", "quantile"}
-PENALTIES = ("alpha", "l2", "l1", "l2_bias")
+PENALTIES = ("alpha", "l2", "l1", "l2_bias", "l1_method")
 
 PLAIN = {
     "output": ("identity", "squared_error"),
@@ -39,10 +39,12 @@ PLAIN = {
     "rates": [0.0, 0.0, 0.0, 0.0],
     "mask": "batch",
     "scaling": "train",
+    "decay": "kept",
     "residual": False,
     "alpha": 0.0,
     "l2": 0.0,
     "l1": 0.0,
+    "l1_method": "subgradient",
     "l2_bias": False,
     "weighted": False,
     "missing": False,
@@ -71,6 +73,8 @@ CHOICES = {
     "rates": st.lists(st.sampled_from([0.0, 0.2, 0.5]), min_size=4, max_size=4),
     "mask": st.sampled_from(["batch", "sample"]),
     "scaling": st.sampled_from(["train", "test"]),
+    "decay": st.sampled_from(["kept", "all"]),
+    "l1_method": st.sampled_from(["subgradient", "proximal"]),
     # the part of its weights that each layer has; None is all of them, by another path
     "connectivity": st.lists(
         st.sampled_from([None, None, 0.0, 0.5, 1.0]), min_size=4, max_size=4
@@ -109,7 +113,7 @@ class Case:
             rng, sizes, o["hidden"], output, o["norm"], loss=loss, offsets=offsets
         )
         net.residual, net.scaling, net.dropout = o["residual"], o["scaling"], o["rates"]
-        net.bn_gradient = bn_gradient
+        net.bn_gradient, net.dropout_decay = bn_gradient, o["decay"]
         for name in PENALTIES:
             setattr(net, name, o[name])
         net.frozen = list(frozen_layers(o["freeze"], 4))
@@ -156,8 +160,11 @@ class Case:
         masks = masks_of(self.twin, self.seed, [np.arange(len(self.X))])
         return None if masks is None else masks[0]
 
-    def awake(self):
-        """The trained parameters of units that don't sleep in this batch."""
+    def moving(self):
+        """The parameters that a step changes: of units that are kept in this batch, or
+        all that are trained, where the penalties go on acting on the others."""
+        if self.net.dropout_decay == "all":
+            return self.trained()
         return existing(self.net, oracle.awake(self.net, self.masks)) > 0
 
     def trained(self):
@@ -197,6 +204,12 @@ class Case:
         spread = [np.ptp(v, axis=0).max() for v in s.v if v is not None]
         return any(self.net.norm) and min(spread) < 1e-6
 
+    def steep(self):
+        """Whether batch norm enlarges a unit's differences, and with their square the
+        error of a central difference, by more than a hundred."""
+        s = oracle.forward(self.net, self.seen, train=True, masks=self.masks)
+        return max((n.xi.max() for n in s.norm if n is not None), default=1.0) > 100
+
     def near_a_kink(self):
         """Whether a small step could cross a kink."""
         s = oracle.forward(self.net, self.seen, train=True, masks=self.masks)
@@ -219,7 +232,7 @@ class Case:
 
     def expected(self):
         g = oracle.gradients(self.net, self.seen, self.T, self.w, masks=self.masks)
-        return existing(self.net, oracle.flat(g)) * self.awake()
+        return existing(self.net, oracle.flat(g)) * self.moving()
 
 
 def relative(actual, expected):
@@ -242,6 +255,14 @@ SINGLE = {
         for scaling in ("train", "test")
     },
     "input dropout": {"rates": [0.5, 0.0, 0.0, 0.0]},
+    "dropout in which all weights decay": {
+        "rates": [0.2, 0.5, 0.5, 0.2],
+        "decay": "all",
+        "alpha": 0.1,
+        "l2": 0.1,
+        "l1": 0.1,
+        "l2_bias": True,
+    },
     "residual": {"residual": True},
     **{name: {name: 0.1} for name in ("alpha", "l2", "l1")},
     "l2 of offsets": {"l2": 0.1, "l2_bias": True},
@@ -266,7 +287,7 @@ SINGLE = {
 def test_gradient_of_a_single_option_is_the_central_difference(options, isa):
     case = Case({"seed": 2, **options})
     assert not case.near_a_kink()
-    assert relative(case.gradient(), case.differences() * case.awake()) < 1e-6
+    assert relative(case.gradient(), case.differences() * case.moving()) < 1e-6
 
 
 # ---- all together -----------------------------------------------------------------------
@@ -275,17 +296,17 @@ def test_gradient_of_a_single_option_is_the_central_difference(options, isa):
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(anything)
 def test_gradient_of_any_combination_is_the_central_difference(options):
-    case = Case(options)
-    assume(not case.near_a_kink() and not case.mute())
+    case = Case({**options, "l1_method": "subgradient"})
+    assume(not (case.near_a_kink() or case.mute() or case.steep()))
     gradient = case.gradient()
-    assert relative(gradient, case.differences() * case.awake()) < 1e-6
+    assert relative(gradient, case.differences() * case.moving()) < 1e-6
     assert not gradient[~case.trained()].any()
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(anything, st.sampled_from(["exact", "diagonal"]))
 def test_loss_and_gradient_of_any_combination_are_the_twins(options, bn_gradient):
-    case = Case(options, bn_gradient)
+    case = Case({**options, "l1_method": "subgradient"}, bn_gradient)
     assume(not case.mute())
     loss = case.plan().epoch(case.data(), len(case.X), None, 0.0, case.seed)
     expected = oracle.loss(case.net, case.seen, case.T, case.w, masks=case.masks)

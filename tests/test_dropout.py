@@ -35,6 +35,11 @@ either_mask = pytest.mark.parametrize("mask", ["batch", "sample"])
 SEED = 7
 
 
+def parts(twin, params):
+    """A flat vector as the lists that the oracle keeps."""
+    return [a for views in twin.unpack(params)[:2] for a in views]
+
+
 def case(sizes=(5, 8, 8, 3), rates=(0.4, 0.5, 0.5), n=6, **options):
     net = oracle.make_net(oracle.rng_of(1), list(sizes), dropout=list(rates), **options)
     return net, *oracle.random_data(oracle.rng_of(2), net, n=n)
@@ -64,6 +69,91 @@ def test_sleepers_and_their_moments_stand_still_bit_for_bit(
         if old is not None:
             assert_array_equal(new[asleep], old[asleep])
             assert (new[~asleep] != old[~asleep]).mean() > 0.95
+
+
+@either_dtype
+@pytest.mark.parametrize("batch_size", [1, 6])
+@pytest.mark.parametrize("penalties", DECAYS.values(), ids=DECAYS)
+@pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_dropped_units_when_all_weights_decay_take_the_penalties_step_alone(
+    options, penalties, batch_size, dtype
+):
+    net, X, T = case(dropout_decay="all", **penalties)
+    twin = twin_of(net, dtype)
+    plan, data = plan_of(twin, 6, penalties=penalties, **options), twin.data(X, T)
+    order = np.arange(batch_size)
+    plan.epoch(data, batch_size, order, 0.1, SEED)  # so that there are moments to keep
+    state = [plan.moment_1, plan.moment_2]
+    moments = [None if a is None else a.copy() for a in state]
+    before = twin.params.copy()
+    plan.epoch(data, batch_size, order, 0.1, SEED + 1)
+    [masks] = masks_of(twin, SEED + 1, [order])
+    dropped = vector(oracle.awake(net, masks)) == 0
+    net = oracle.with_parameters(net, [np.float64(a) for a in parts(twin, before)])
+    W, b = oracle.penalty_gradients(net, batch_size)
+    decay = vector(oracle.per_parameter(net, options.get("weight_decay", 0.0), 0.0))
+    decay = np.repeat(decay, [a.size for a in oracle.parameters(net)])
+    expected = before - 0.1 * (vector([*W, *b]) + decay * before)
+    eps = np.finfo(dtype).eps  # and rounding of what cancels, less than 0.1 in size
+    assert_allclose(twin.params[dropped], expected[dropped], rtol=8 * eps, atol=eps / 8)
+    for old, new in zip(moments, state, strict=True):
+        if old is not None:
+            assert_array_equal(new[dropped], old[dropped])
+
+
+@either_scaling
+@pytest.mark.parametrize("decay", ["kept", "all"])
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_reported_loss_when_units_are_dropped_has_the_penalties_of_all_weights(
+    batch_size, decay, scaling
+):
+    # a rate of 0 would decay nothing: the last epoch reports what the first ones left
+    net, X, T = case(n=32, dropout_decay=decay, scaling=scaling, l2=0.5)
+    twin = twin_of(net)
+    plan, data = plan_of(twin, 32, penalties={"l2": 0.5}), twin.data(X, T)
+    for seed in range(3):
+        plan.epoch(data, batch_size, None, 0.02, seed)
+    loss = plan.epoch(data, batch_size, np.arange(batch_size), 0.0, SEED)
+    net = oracle.with_parameters(net, parts(twin, twin.params))
+    [masks] = masks_of(twin, SEED, [np.arange(batch_size)])
+    rows = X[:batch_size], T[:batch_size]
+    error = oracle.loss(net, *rows, masks=masks) - oracle.penalty(net, batch_size)
+    expected = error / net.sizes[-1] + oracle.penalty(net, batch_size)
+    assert loss == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
+@both
+def test_dropout_of_zero_when_all_weights_decay_is_no_dropout(
+    Estimator, solver, batch_size
+):
+    X, y = make_data()
+    model = Estimator((8, 6), solver=solver, batch_size=batch_size, max_iter=3)
+    model.set_params(l2=0.01, random_state=0)
+    zero = clone(model).set_params(dropout=[0.0, 0], dropout_decay="all").fit(X, y)
+    assert_same_bits(zero, model.fit(X, y))
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+def test_masks_per_sample_when_all_weights_decay_are_as_when_only_kept_do(batch_size):
+    X, y = make_data()
+    model = MLPRegressor((8, 6), solver="sgd", batch_size=batch_size, max_iter=3)
+    model.set_params(l2=0.01, random_state=0, dropout=0.5, dropout_mask="sample")
+    every = clone(model).set_params(dropout_decay="all").fit(X, y)
+    assert_same_bits(every, model.fit(X, y))
+
+
+@pytest.mark.parametrize("decay", ["kept", "all"])
+def test_dropout_decay_when_changed_holds_from_the_next_fit_on(decay):
+    X, y = make_data()
+    options = {"solver": "sgd", "batch_size": 20, "l2": 0.1, "dropout": 0.5}
+    model = MLPRegressor((8, 6), max_iter=1, random_state=0, warm_start=True, **options)
+    model.set_params(dropout_decay="kept").fit(X, y)
+    model.set_params(dropout_decay=decay, learning_rate_init=0.05)
+    other = pickle.loads(pickle.dumps(model)).set_params(dropout_decay="kept")
+    same = np.array_equal(model.fit(X, y).coefs_[0], other.fit(X, y).coefs_[0])
+    assert same == (decay == "kept")
 
 
 def test_statistics_of_a_sleeping_unit_stand_still():
@@ -234,12 +324,14 @@ def test_sparse_inputs_are_trained_on_as_dense(Estimator, mask, dtype):
 
 @either_mask
 @either_scaling
+@pytest.mark.parametrize("decay", ["kept", "all"])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
-def test_number_of_threads_does_not_change_a_bit(solver, scaling, mask):
+def test_number_of_threads_does_not_change_a_bit(solver, decay, scaling, mask):
     X, y = make_data(n_samples=300, n_features=64)
     options = {"dropout": [0.5, 0.2], "input_dropout": 0.1, "clip_norm": 0.5}
     model = MLPClassifier((200, 200), solver=solver, max_iter=2, random_state=0)
     model.set_params(dropout_mask=mask, dropout_scaling=scaling, l1=1e-5, **options)
+    model.set_params(dropout_decay=decay)
     one, *more = (clone(model).set_params(n_threads=n).fit(X, y) for n in (1, 2, 4))
     for other in more:
         assert_same_bits(one, other)
@@ -283,6 +375,7 @@ def test_dropout_of_zero_is_no_dropout():
         ({"dropout": 1.0}, "'dropout'"),
         ({"dropout_mask": "row"}, "'dropout_mask'"),
         ({"dropout_scaling": "both"}, "'dropout_scaling'"),
+        ({"dropout_decay": "none"}, "'dropout_decay'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options, message):

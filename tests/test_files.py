@@ -51,6 +51,8 @@ MODELS = {
     "no hidden layer": {"hidden_layer_sizes": ()},
     "batch norm": {"batch_norm": "all+input"},
     "residual": {"residual": True, "dropout": 0.3, "dropout_scaling": "test"},
+    "dropout that decays all": {"dropout": 0.3, "dropout_decay": "all"},
+    "exact zeros": {"l1": 0.01, "l1_method": "proximal"},
     "standardized": {"standardize": True},
     "a pair of betas": {"beta_1": (0.8, 0.9), "clip_norm": 1.0},
     "an activation a node": {

@@ -78,9 +78,10 @@ def test_cross_entropy_by_single_samples_65_150(output):
 
 @pytest.mark.parametrize("rates", [[0.2, 0.5, 0.4], [0.0, 0.5, 0.0], [0.5, 0, 0]])
 @pytest.mark.parametrize("scaling", ["train", "test"])
+@pytest.mark.parametrize("decay", ["kept", "all"])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_dropout_65_124(batch_size, scaling, rates):
-    net, X, T, start = make_case(dropout=rates, scaling=scaling)
+def test_dropout_65_124(batch_size, decay, scaling, rates):
+    net, X, T, start = make_case(dropout=rates, scaling=scaling, dropout_decay=decay)
     batches = batches_of(ORDER, batch_size)
     masks = [
         [
@@ -90,7 +91,7 @@ def test_dropout_65_124(batch_size, scaling, rates):
         for m in masks_of(twin_of(net), SEED, batches)
     ]
     given = X, T, batches, masks, rates, RATE, RHO, scaling
-    listing = oracle.listing_65_124(*start, net.activation, *given)
+    listing = oracle.listing_65_124(*start, net.activation, *given, decay=decay)
     assert_ends_at(epoch(net, X, T, batch_size), *listing)
 
 

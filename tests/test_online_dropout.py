@@ -38,6 +38,8 @@ def settings(**options):
         {"alpha": 0.0},
         {"alpha": 0.1, "l2": 0.01},
         {"l2": 0.1, "dropout_scaling": "test"},
+        {"alpha": 0.1, "l2": 0.01, "dropout_decay": "all"},
+        {"l2": 0.1, "dropout_scaling": "test", "dropout_decay": "all"},
     ],
     ids=str,
 )
@@ -60,10 +62,11 @@ def test_it_is_the_gathered_network(activation, penalty, sparse, weighted):
         assert_allclose(here.loss_curve_, gathered.loss_curve_, rtol=1e-10)
 
 
-def test_float32_and_narrow_and_wide_layers():
+@pytest.mark.parametrize("decay", ["kept", "all"])
+def test_float32_and_narrow_and_wide_layers(decay):
     X, y, _ = data()
     for sizes in ((3,), (50, 70, 40), (16, 16)):
-        setting = settings(dropout=0.5, dtype="float32", l2=0.01)
+        setting = settings(dropout=0.5, dtype="float32", l2=0.01, dropout_decay=decay)
         here = MLPClassifier(sizes, momentum=0.0, **setting).fit(X, y)
         gathered = MLPClassifier(sizes, **setting, **GATHERED).fit(X, y)
         assert_allclose(
@@ -84,3 +87,16 @@ def test_the_same_bits_again():
     fits = [MLPClassifier((37,), momentum=0.0, **settings(dropout=0.5)).fit(X, y)
             for _ in range(2)]  # fmt: skip
     assert_array_equal(fits[0].network_.params, fits[1].network_.params)
+
+
+def test_scale_of_all_weights_is_folded_before_it_vanishes():
+    # 600 steps that halve the weights, nearly: s would pass 1e-150
+    X, y, _ = data()
+    setting = settings(dropout=0.5, l2=4.5, learning_rate_init=0.05, max_iter=10)
+    setting |= {"dropout_decay": "all"}
+    here = MLPRegressor((10,), momentum=0.0, **setting).fit(X, y)
+    gathered = MLPRegressor((10,), **setting, **GATHERED).fit(X, y)
+    assert_allclose(
+        here.network_.params, gathered.network_.params, rtol=1e-9, atol=1e-12
+    )
+    assert_allclose(here.loss_curve_, gathered.loss_curve_, rtol=1e-9)

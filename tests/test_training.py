@@ -50,7 +50,7 @@ RULES = {
     "adamw": ({"solver": "adamw", "rate": 0.01, "weight_decay": 0.3}, adamw_of),
 }
 every_rule = pytest.mark.parametrize("rule", RULES)
-PENALTIES = ("alpha", "l2", "l1", "l2_bias")
+PENALTIES = ("alpha", "l2", "l1", "l2_bias", "l1_method")
 
 
 def case(n=53, sizes=(9, 17, 6, 3), hidden="tanh", output="softmax", **penalties):
@@ -123,6 +123,8 @@ def test_single_precision_differs_by_its_roundings(rule, isa):
         {"l1": 0.02},
         {"l2": 0.05, "l2_bias": True},
         {"alpha": 0.7, "l2": 0.02, "l1": 0.01, "l2_bias": True},
+        {"l1": 0.02, "l1_method": "proximal"},
+        {"alpha": 0.7, "l2": 0.02, "l1": 0.1, "l1_method": "proximal"},
     ],
     ids=str,
 )

@@ -31,6 +31,9 @@ CASES = {
     "dropout": (0.5, {"hidden_layer_sizes": 4}, "hidden layers"),
     "dropout_mask": ("sample", {"dropout": 0.5}, "a dropout rate"),
     "dropout_scaling": ("test", {"dropout": 0.5}, "a dropout rate"),
+    "dropout_decay": ("all", {"dropout": 0.5}, "dropout_mask='batch'"),
+    "l1_method": ("proximal", {"l1": 0.1}, "l1 above 0"),
+    "sampling": ("replacement", {"solver": "sgd"}, "solver="),
     "batch_norm": ("hidden", {"hidden_layer_sizes": 4}, "hidden layers"),
     "batch_norm_momentum": (0.5, {"batch_norm": "hidden"}, "batch_norm"),
     "batch_norm_epsilon": (0.1, {"batch_norm": "hidden"}, "batch_norm"),
@@ -47,6 +50,7 @@ CASES = {
 WITHOUT = {
     "dropout": {"hidden_layer_sizes": ()},
     "batch_norm": {"hidden_layer_sizes": ()},
+    "sampling": {"solver": "lbfgs"},
     "scoring": {"solver": "lbfgs", "early_stopping": True},
 }
 PAIRS = [
@@ -57,6 +61,7 @@ PAIRS = [
     # an autoencoder has a code, a Siamese network no full-batch solver
     and (Estimator, name) not in ((mlp.MLPAutoencoder, "dropout"),
                                   (mlp.MLPAutoencoder, "batch_norm"),
+                                  (mlp.SiameseClassifier, "sampling"),
                                   (mlp.SiameseClassifier, "scoring"))
 ]  # fmt: skip
 each = pytest.mark.parametrize(("Estimator", "name"), PAIRS)

@@ -76,6 +76,7 @@ def twin_of(net, dtype=np.float64, mask="batch"):
             ours[:] = norm.mean, norm.var, norm.count
     twin.dropout = tuple(net.dropout) if any(net.dropout) else None
     twin.dropout_mask, twin.dropout_scaling = mask, net.scaling
+    twin.dropout_decay = net.dropout_decay
     twin.refold()
     return twin
 
@@ -85,7 +86,7 @@ def plan_of(
 ):
     """A plan that trains batches of up to so many rows; `options` are the optimiser's."""
     plan = twin.training_plan(augment=augment)
-    plan.set_penalties(**dict(penalties))
+    Penalties(**dict(penalties)).attach(plan)
     Optimizer(solver, Schedule("constant", 1.0), **options).attach(plan)
     plan.allocate(rows, sparse=sparse)
     return plan

@@ -459,6 +459,7 @@ class BaseMLP(SaveMixin, Course):
         network.frozen = frozen if any(frozen) else None
         network.dropout = dropout_rates(self)
         network.dropout_mask = self.dropout_mask
+        network.dropout_decay = self.dropout_decay
 
     def _check_inputs(self, targets: Targets) -> None:
         """Refuse sparse inputs where the network works on every value of a sample."""

@@ -68,6 +68,7 @@ CONSTRAINTS: dict[str, Any] = {
     "output_activation": [str, tuple, list, None],
     "huber_delta": [POSITIVE],
     "l1": [NOT_NEGATIVE],
+    "l1_method": [StrOptions({"subgradient", "proximal"})],
     "l2": [NOT_NEGATIVE],
     "l2_bias": ["boolean"],
     "weight_decay": [NOT_NEGATIVE],
@@ -77,6 +78,7 @@ CONSTRAINTS: dict[str, Any] = {
     "input_dropout": [RATE],
     "dropout_mask": [StrOptions({"batch", "sample"})],
     "dropout_scaling": [StrOptions({"train", "test"})],
+    "dropout_decay": [StrOptions({"kept", "all"})],
     "batch_norm": [
         StrOptions({"hidden", "all", "hidden+input", "all+input"}),
         None,
@@ -175,6 +177,9 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
          "needs the same risk at every evaluation"),
         (full_batch and (e.clip_norm or e.clip_value), "clip_norm and clip_value change "
          f"the gradient; solver={e.solver!r} needs the risk's own"),
+        (e.solver == "cg" and e.l1 and e.l1_method == "proximal",
+         "solver='cg' can't take l1_method='proximal'; take 'lbfgs', 'gd' or a stochastic "
+         "solver"),
         (e.batch_norm and not full_batch and e.batch_size == 1,
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),
@@ -250,6 +255,12 @@ NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dropout": (_drops_hidden_units, HIDDEN_LAYERS),
     "dropout_mask": (_drops, DROPOUT),
     "dropout_scaling": (_drops, DROPOUT),
+    "dropout_decay": (
+        lambda e: _drops(e) and e.dropout_mask == "batch",
+        f"{DROPOUT} and dropout_mask='batch'",
+    ),
+    "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
+    "sampling": (lambda e: e.solver in STOCHASTIC_SOLVERS, STOCHASTIC),
     "batch_norm": (_normalises_something, HIDDEN_LAYERS),
     "batch_norm_momentum": (_normalises, BATCH_NORM),
     "batch_norm_epsilon": (_normalises, BATCH_NORM),

@@ -125,7 +125,7 @@ class Course(CallbackSupportMixin, BaseEstimator):
     # -- stochastic solvers --
 
     def _penalties(self) -> Penalties:
-        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias)
+        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method)
 
     def _new_optimizer(self) -> Optimizer:
         schedule = Schedule(

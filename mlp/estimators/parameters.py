@@ -86,6 +86,10 @@ huber_delta : float, default=1.0
     Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
 l1 : float, default=0.0
     L1 penalty l1·‖W‖₁ [S P65.15].
+l1_method : {'subgradient', 'proximal'}, default="subgradient"
+    How the solver takes the L1 penalty: 'subgradient' adds l1·sign(W) to the gradient and
+    makes no weight exactly 0; 'proximal' takes each step without it and then moves every
+    weight towards 0 by up to μ·l1, which gives exact zeros [O].  Not with solver='cg'.
 l2 : float, default=0.0
     L2 penalty l2·‖W‖² whatever the batch size: ρ of [S 65.45].
 l2_bias : bool, default=False
@@ -107,6 +111,10 @@ dropout_mask : {'batch', 'sample'}, default="batch"
 dropout_scaling : {'train', 'test'}, default="train"
     'train': what is kept is divided by 1−p, and ``coefs_`` are the weights that predict;
     'test': as the listing, predictions multiply the weights by 1−p.
+dropout_decay : {'kept', 'all'}, default="kept"
+    Which weights the L2 penalties (and the decay of 'adamw') shrink in a step of a mask
+    per batch: those between kept units, or all of them, as the listing prints
+    [S 65.124].  A mask per sample has no units that a batch drops: all weights decay.
 batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
     Which pre-activations are normalised over the batch, and whether the inputs are
     [S 65.168–65.188]; folded into weights and offsets for predictions.

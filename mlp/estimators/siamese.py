@@ -191,6 +191,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: Any = 10,
         sampling: str = "shuffle",
         l1: float = 0.0,
+        l1_method: str = "subgradient",
         l2: float = 0.0,
         l2_bias: bool = False,
         weight_decay: float = 0.01,

@@ -138,6 +138,7 @@ cdef extern from "dispatch.h" nogil:
         double alpha
         double l2
         double l1
+        int l1_proximal
         int l2_bias
         int no_offsets
         int has_norm
@@ -153,6 +154,7 @@ cdef extern from "dispatch.h" nogil:
         double drop
         int drop_per_sample
         int drop_inverted
+        int drop_decays_all
         uint64_t seed
         thin_plan *thin
         batch_callback *augment

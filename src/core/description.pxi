@@ -271,14 +271,19 @@ cdef class Description:
         norm.seen = norm.var + n
         return 0
 
-    def set_dropout(self, rates, bint per_sample=False, bint inverted=True):
-        """Rates p of inputs and each hidden layer; to be called before `allocate`."""
+    def set_dropout(self, rates, bint per_sample=False, bint inverted=True,
+                    bint decays_all=False):
+        """Rates p of inputs and each hidden layer; to be called before `allocate`.
+
+        With `decays_all` the weights of dropped units decay too [S 65.124].
+        """
         cdef size_t i
         self.dropout = tuple(rates)
         self.c.drop = rates[0]
         for i in range(self.c.n_layers - 1):
             self.c.layers[i].drop = rates[i + 1]
         self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
+        self.c.drop_decays_all = decays_all
 
     def set_corruption(self, double rate):
         """Set inputs to 0 with this probability; to be called before `allocate`."""
@@ -296,11 +301,14 @@ cdef class Description:
             self.c.augment_context = <void *> self
 
     def set_penalties(self, double alpha=0.0, double l2=0.0, double l1=0.0,
-                      bint l2_bias=False):
+                      bint l2_bias=False, bint l1_proximal=False):
+        """alpha/2‖W‖²/Σweights + l2‖W‖² + l1‖W‖₁; with `l1_proximal` the last one's part
+        of a step is a soft threshold, which makes weights exactly 0."""
         self.c.alpha = alpha
         self.c.l2 = l2
         self.c.l1 = l1
         self.c.l2_bias = l2_bias
+        self.c.l1_proximal = l1_proximal
 
     def set_solver(self, code, *, double momentum=0.0, beta_1=(0.9, 0.9),
                    beta_2=(0.999, 0.999), double epsilon=1e-8, double decay=0.0,

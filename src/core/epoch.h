@@ -19,6 +19,17 @@ INLINE double rate_of(const epoch_t *e, int64_t t)
     return e->rates[min_size((size_t)(t - e->first), e->n_rates - 1)];
 }
 
+/* What a step multiplies the parameters of dropped units by, where they decay at all: as plain
+ * gradient descent on the penalties does, whatever the solver, and adamw's decay. */
+static double dropped_factor(const plan_t *p, double rate, int kind, double weight_sum)
+{
+    const solver_t *o = &p->solver;
+    if (kind == WEIGHTS)
+        return 1 - rate * (p->alpha / weight_sum + 2 * p->l2 +
+                              (o->code == SOLVER_ADAMW ? o->decay : 0));
+    return kind == BIASES && p->l2_bias ? 1 - rate * 2 * p->l2 : 1;
+}
+
 /* A step's constants for one kind of parameter; only weights, and with l2_bias offsets, are
  * penalised.  `rate` is the schedule's, `step` what Adam makes of it. */
 static step_t step_of(const plan_t *p, double rate, double step, int kind, double weight_sum)
@@ -36,14 +47,19 @@ static step_t step_of(const plan_t *p, double rate, double step, int kind, doubl
     s.rest2 = v_set1((real)(1 - o->beta_2[biases]));
     s.eps = v_set1((real)o->epsilon);
     s.l2 = v_set1((real)((penalised ? p->alpha / weight_sum : 0) + (with_l2 ? 2 * p->l2 : 0)));
-    s.with_l1 = penalised && p->l1 != 0;
+    s.sum_l1 = penalised && p->l1 != 0;
+    s.with_l1 = s.sum_l1 && !p->l1_proximal;
     s.l1 = v_set1((real)(s.with_l1 ? p->l1 : 0));
+    s.with_threshold = s.sum_l1 && p->l1_proximal;
+    s.threshold = v_set1((real)(step * p->l1));
     s.keep = v_set1((real)(penalised ? 1 - rate * o->decay : 1));
+    const int decays = p->drop_decays_all;
+    s.dropped = v_set1((real)(decays ? dropped_factor(p, rate, kind, weight_sum) : 1));
+    s.dropped_l1 = v_set1((real)(decays && s.sum_l1 ? rate * p->l1 : 0));
     s.with_clip = o->clip_value != 0;
     s.clip = v_set1((real)o->clip_value);
     s.scale = v_set1(1);
     s.sum_l2 = (penalised && p->alpha != 0) || (with_l2 && p->l2 != 0);
-    s.sum_l1 = s.with_l1;
     s.with_floor = kind == WIDTHS;
     s.floor = v_set1(SMALLEST_WIDTH);
     return s;
@@ -154,6 +170,8 @@ static void update_thin(const plan_t *p, double rate, int64_t t, double weight_s
         scale_gradient(s, clip_factor(p, squares));
     }
     for_rows_awake(p, row_update, s, tid, p->n_threads, tid);
+    if (p->drop_decays_all)
+        decay_dropped_rows(p, &s[WEIGHTS], tid);
 }
 
 INLINE double penalty_value(const plan_t *p, double weight_sum, double l2, double l1,

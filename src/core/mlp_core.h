@@ -184,6 +184,7 @@ typedef struct {
     solver_t solver;
     double alpha;            /* (alpha/2)‖W‖²/Σ weights of the batch                     */
     double l2, l1;           /* l2‖W‖² + l1‖W‖₁                                          */
+    int l1_proximal;         /* l1 by soft thresholds instead of its subgradient         */
     int l2_bias;
     int no_offsets;          /* every b is 0 and stays 0: no gradient, no step           */
     /* batch norm: of hidden and output layers as they say, of the inputs if has_norm */
@@ -200,6 +201,7 @@ typedef struct {
     double drop;             /* of the inputs                                            */
     int drop_per_sample;     /* a mask a sample instead of one a batch                   */
     int drop_inverted;       /* what is kept is divided by 1 − p                         */
+    int drop_decays_all;     /* weights of dropped units decay too                       */
     uint64_t seed;           /* of this epoch's masks                                    */
     const int32_t *unit;     /* in a thinned network: the inputs that are awake          */
     struct thin_plan *thin;       /* the thinned network of a batch-shared mask, or NULL      */

@@ -2,8 +2,10 @@
  *
  * The thinned network of one sample would cost more to gather than to train, so its rows are
  * used where they lie: a sleeping input's row of W is not touched, and across an awake one δ is
- * 0 where the output sleeps.  As everywhere a weight between two units that are awake decays, and
- * no other:  W_ij ← (1 − μ(alpha + 2 l2) a_j) W_ij − μ y_i δ_j  for the awake i.
+ * 0 where the output sleeps.  A weight between two units that are awake decays, and no other:
+ *   W_ij ← (1 − μ(alpha + 2 l2) a_j) W_ij − μ y_i δ_j  for the awake i.
+ * With drop_decays_all every weight does: W = s V, the decay multiplies s alone, and an update
+ * of W by u is one of V by u/s, as in online.h; otherwise s = 1.
  * Where what is kept is scaled up, y_i stands for y_i/(1−p), and what comes back is scaled too.
  *
  * ‖W‖² of the reported loss is the sum of the rows' squares; a row that is updated brings its
@@ -24,6 +26,8 @@ typedef struct {
     row_list_t list;
     double *row_square;          /* ‖·‖² of each row of each W                             */
     double square;               /* their sum                                              */
+    double s;                    /* W = s V; the rows above are V's                        */
+    double rate;                 /* this step's                                            */
     double *norms;               /* this sample's gradient norms go here, or NULL          */
 } masked_t;
 
@@ -64,6 +68,7 @@ static void masked_begin(masked_t *o, plan_t *p, real *scratch)
     o->list.row = (uint32_t *)(scratch + 6 * width);
     o->row_square = (double *)(scratch + 7 * width);
     o->square = 0;
+    o->s = 1;
     double *square = o->row_square;
     for (size_t l = 0; l < p->n_layers; l++)
         for (size_t i = 0; i < p->layers[l].n_in; i++, square++) {
@@ -130,9 +135,9 @@ static void masked_norm(const masked_t *o, size_t l, const real *y, const real *
         o->norms[l] = sqrt((!o->p->no_offsets + square) * (double)dot(delta, delta, layer->n_out));
 }
 
-/* Layer l backwards and its update; `below` may be NULL. */
+/* Layer l backwards and its update, of V by k y δᵀ; `below` may be NULL. */
 static void masked_backward(masked_t *o, size_t l, const real *y, const real *delta, real *below,
-                            double rate, double decay)
+                            double k, double decay)
 {
     plan_t *p = o->p;
     const layer_t *layer = &p->layers[l];
@@ -147,23 +152,23 @@ static void masked_backward(masked_t *o, size_t l, const real *y, const real *de
         v_store(o->hold + j, v_set1(1) - v_set1((real)decay) * v_load(o->awake[l + 1] + j));
     const activation_t *under = l ? &p->layers[l - 1].f : NULL;
     const int relu = under && !under->n_kinds && under->code == ACT_RELU;
-    list_awake(o, l, y, (real)rate * scale, decay != 0 || !(l == 0 || relu));
+    list_awake(o, l, y, (real)k * scale, decay != 0 || !(l == 0 || relu));
     row_list_t *list = &o->list;
     FOR_LISTED(list, v, n,
                masked_update(AT_ONCE, row, ahead, list->now + at, delta, o->hold,
                              list->next + at, o->squares + at, n),
                masked_update(1, row, ahead, list->now + at, delta, o->hold, list->next + at,
                              o->squares + at, n))
-    for (size_t k = 0; k < list->n; k++) {
-        o->square += (double)o->squares[k] - square[list->row[k]];
-        square[list->row[k]] = (double)o->squares[k];
+    for (size_t i = 0; i < list->n; i++) {
+        o->square += (double)o->squares[i] - square[list->row[i]];
+        square[list->row[i]] = (double)o->squares[i];
     }
     if (!p->no_offsets)
-        add_scaled((real *)p->params + layer->b, (real)-rate, delta, n);
+        add_scaled((real *)p->params + layer->b, (real)-o->rate, delta, n);
     if (below) {
         memset(below, 0, round_up(layer->n_in, LANES) * sizeof(real));
-        for (size_t k = 0; k < list->n; k++)
-            below[list->row[k]] = scale * list->next[k];
+        for (size_t i = 0; i < list->n; i++)
+            below[list->row[i]] = scale * (real)o->s * list->next[i];
     }
 }
 
@@ -177,7 +182,7 @@ static void masked_forward(masked_t *o, size_t l, const real *x)
     const size_t n = layer->n_out;
     real *v = (real *)p->params + layer->w, *y = layer->y, *z = o->z;
     row_list_t *list = &o->list;
-    list_awake(o, l, x, kept_scale(p, l), 0);
+    list_awake(o, l, x, kept_scale(p, l) * (real)o->s, 0);
     clear(z, n);
     FOR_LISTED(list, v, n, forward_rows(AT_ONCE, row, ahead, list->now + at, z, n),
                forward_rows(1, row, ahead, list->now + at, z, n))
@@ -201,12 +206,28 @@ static void draw_awake(masked_t *o, size_t batch)
     }
 }
 
+/* W ← s V, s ← 1 */
+static void masked_fold(masked_t *o)
+{
+    real *w = o->p->params;
+    if (o->s == 1)
+        return;
+    scaled_row(w, (real)o->s, w, o->p->n_weights);
+    for (size_t i = 0; i < rows_of_all(o->p); i++)
+        o->row_square[i] *= o->s * o->s;
+    o->square *= o->s * o->s;
+    o->s = 1;
+}
+
 static double masked_step(masked_t *o, const real *x, size_t batch, double rate, double weight)
 {
     plan_t *p = o->p;
     const layer_t *top = &p->layers[p->n_layers - 1];
     const double decay = rate * (p->alpha / weight + 2 * p->l2);
-    const double penalty = (p->alpha / 2 / weight + p->l2) * o->square;
+    const double s = p->drop_decays_all ? o->s * (1 - decay) : 1, k = rate / s;
+    const double of_kept = p->drop_decays_all ? 0 : decay;
+    const double penalty = (p->alpha / 2 / weight + p->l2) * o->s * o->s * o->square;
+    o->rate = rate;
     draw_awake(o, batch);
     masked_forward(o, 0, x);
     for (size_t l = 1; l < p->n_layers; l++)
@@ -215,7 +236,7 @@ static double masked_step(masked_t *o, const real *x, size_t batch, double rate,
     const double loss = loss_row(&p->loss, &top->f, top->y, top->s, p->t, above, p->n_outputs);
     for (size_t l = p->n_layers - 1; l > 0; l--) {
         const layer_t *under = &p->layers[l - 1];
-        masked_backward(o, l, under->y, above, below, rate, decay);
+        masked_backward(o, l, under->y, above, below, k, of_kept);
         activation_backward(&under->f, below, under->s, 0, 1, round_up(under->n_out, LANES), 0);
         for (size_t j = 0; j < under->n_out; j += LANES)
             v_store(below + j, v_load(below + j) * v_load(o->awake[l] + j));
@@ -223,7 +244,10 @@ static double masked_step(masked_t *o, const real *x, size_t batch, double rate,
         above = below;
         below = t;
     }
-    masked_backward(o, 0, x, above, NULL, rate, decay);
+    masked_backward(o, 0, x, above, NULL, k, of_kept);
+    o->s = s;
+    if (s < SMALLEST_SCALE)
+        masked_fold(o);
     return loss * p->loss.value_scale + penalty;
 }
 
@@ -232,8 +256,10 @@ static void masked_epoch(plan_t *p, const data_t *d, epoch_t *e)
     masked_t *o = p->online;
     const double deadline = team_seconds() + e->seconds;
     size_t i = e->position;
-    if (e->abandon)
+    if (e->abandon) {
+        masked_fold(o);
         return;
+    }
     if (i == 0)
         masked_begin(o, p, (real *)(o + 1));
     for (; i < d->n_samples && !e->stop; i++) {
@@ -250,6 +276,8 @@ static void masked_epoch(plan_t *p, const data_t *d, epoch_t *e)
         if (team_seconds() > deadline)
             e->stop = 1;
     }
+    if (i == d->n_samples)
+        masked_fold(o);
     e->position = i;
 }
 

@@ -1,12 +1,23 @@
 /* optimizer.h — one pass over the flat buffers per step, everything fused into it.
  *
  *   G  = g + (alpha/Σweights + 2 l2) w + l1 sign(w)        penalties   [S 65.45, P65.15]
+ *                                                          (with l1_proximal without l1)
  *   G  ← clip(G)                                           by value, by global norm
  *   sgd       w ← w − μ G                                  [S 65.82]
  *   momentum  v ← m v − μ G;  w ← w + v
  *   nesterov  v ← m v − μ G;  w ← w + (m v − μ G)          as scikit-learn
  *   adam      v₁ ← β₁v₁+(1−β₁)G; v₂ ← β₂v₂+(1−β₂)G²; w ← w − μ_t v₁/(√v₂+ε) [S 65.95–65.98]
  *   adamw     the same, w ← (1 − μ·decay) w first
+ *
+ * With l1_proximal the penalty l1‖W‖₁ is the soft threshold S_τ(u) = sign(u) max(∣u∣ − τ, 0) of
+ * what the rest of the step gives, so that a step with a constant gradient rests only where
+ * ∣∂/∂w of the rest∣ ≤ l1 at w = 0, and elsewhere ∂/∂w + l1 sign(w) = 0:
+ *
+ *   sgd       w ← S_τ(w − μ G), τ = μ l1
+ *   momentum  w′ = S_τ(w + m v − μ G);  v ← w′ − w;  w ← w′            inertial proximal gradient
+ *   nesterov  x′ = S_τ(w − μ G);  v ← x′ − (w − m v);  w ← x′ + m v    FISTA with a constant m;
+ *             v ← 0 where x′ = 0, so that w is 0 there too
+ *   adam(w)   w ← S_τ(w − μ_t v₁/(√v₂+ε)), τ = μ_t l1/(√v₂+ε): in the metric of its own step
  *
  * The same pass sums w² and ∣w∣ (before the update), which the reported loss wants.  Sums are
  * taken by blocks of BLOCK parameters, each by one thread, and added in order: the same bits
@@ -22,12 +33,49 @@
 
 typedef struct {
     vec rate, momentum, b1, b2, rest1, rest2, eps, l2, l1, keep, scale, clip, floor;
-    int with_l1, with_clip, with_floor, sum_l1, sum_l2;
+    vec threshold;           /* rate · l1, the soft threshold                            */
+    vec dropped, dropped_l1; /* decay of dropped units' parameters: w ← dropped·w − …    */
+    int with_threshold, with_l1, with_clip, with_floor, sum_l1, sum_l2;
 } step_t;
 
 INLINE vec sign_of(vec w)
 {
     return i_real(~V_EQ(w, v_zero()) & v_bits(v_copysign(v_set1(1), w)));
+}
+
+/* What the soft threshold takes from u: u − clamped is exactly 0 where ∣u∣ ≤ threshold. */
+INLINE vec clamped(vec u, vec threshold)
+{
+    return v_max(-threshold, v_min(threshold, u));
+}
+
+/* The new w by a proximal step with gradient g, clipped; m1, m2: the moments, updated. */
+INLINE vec update_proximal(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+{
+    vec u = w - s->rate * g, taken;
+    switch (code) {
+    case SOLVER_MOMENTUM:
+        *m1 = s->momentum * *m1 - s->rate * g;
+        u = w + *m1;
+        taken = clamped(u, s->threshold);
+        *m1 -= taken;
+        return u - taken;
+    case SOLVER_NESTEROV:
+        taken = clamped(u, s->threshold);
+        u -= taken;
+        *m1 = v_select(V_EQ(u, v_zero()), v_zero(), s->momentum * *m1 - s->rate * g - taken);
+        return u + s->momentum * *m1;
+    case SOLVER_ADAMW:
+    case SOLVER_ADAM:
+        if (code == SOLVER_ADAMW)
+            w = s->keep * w;
+        *m1 = s->b1 * *m1 + s->rest1 * g;
+        *m2 = s->b2 * *m2 + s->rest2 * (g * g);
+        u = w - s->rate * *m1 / (v_sqrt(*m2) + s->eps);
+        return u - clamped(u, s->threshold / (v_sqrt(*m2) + s->eps));
+    default:
+        return u - clamped(u, s->threshold);
+    }
 }
 
 /* the new w; m1, m2: the moments, updated */
@@ -38,6 +86,8 @@ INLINE vec update_freely(int code, const step_t *s, vec w, vec g, vec *m1, vec *
         g += s->l1 * sign_of(w);
     if (s->with_clip)
         g = v_max(-s->clip, v_min(s->clip, g));
+    if (s->with_threshold)
+        return update_proximal(code, s, w, g, m1, m2);
     switch (code) {
     case SOLVER_MOMENTUM:
         *m1 = s->momentum * *m1 - s->rate * g;
@@ -120,7 +170,15 @@ static void update(int code, const step_t *s, real *w, const real *g, real *m1, 
     }
 }
 
-/* The same for the lanes that are awake (1, else 0); the others keep w and their moments. */
+/* What a step makes of a dropped unit's parameter: w, or what the penalties alone make of it. */
+INLINE vec update_dropped(const step_t *s, vec w)
+{
+    const vec u = s->dropped * w;
+    return u - (s->with_threshold ? clamped(u, s->dropped_l1) : s->dropped_l1 * sign_of(w));
+}
+
+/* The same for the lanes that are kept (1, else 0); the others keep their moments, and w but
+ * for the decay of dropped units. */
 INLINE void update_awake_case(const int code, const step_t *s, real *w, const real *g, real *m1,
                               real *m2, const real *awake, size_t n)
 {
@@ -135,7 +193,7 @@ INLINE void update_awake_case(const int code, const step_t *s, real *w, const re
         if (code >= SOLVER_ADAM)
             b = old_b = v_load_n(m2 + j, r, 0);
         const vec new = update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b);
-        v_store_n(w + j, v_select(on, new, old), r);
+        v_store_n(w + j, v_select(on, new, update_dropped(s, old)), r);
         if (code >= SOLVER_MOMENTUM)
             v_store_n(m1 + j, v_select(on, a, old_a), r);
         if (code >= SOLVER_ADAM)

@@ -7,6 +7,8 @@ it is ours, without the factor 2 of the book: its (mu, rho) are our (2 mu, rho /
 Nothing is changed in place; the new lists are returned.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from oracle import functions
@@ -116,9 +118,11 @@ def listing_65_124(
     rho=0.0,
     scaling="train",
     boundary=boundary_squared,
+    decay="kept",
 ):
     """Dropout: ``masks[m][k]`` is the 0/1 vector of layer k for batch m, ``rates[k]``
-    its rate. Sleeping nodes' parameters are frozen, also against the decay."""
+    its rate. The printed listing decays all weights (``decay="all"``); with "kept" the
+    parameters of dropped nodes are frozen, also against the decay."""
     n = len(W)
     for rows, drawn in zip(batches, masks, strict=True):
         B = len(rows)
@@ -141,9 +145,10 @@ def listing_65_124(
                     delta = _df(activation[k - 1], z[k]) * (W[k] @ delta)
                     delta = delta * a[k] * up[k]
         in_play = [*a, np.ones(len(theta[-1]))]
+        kept = [np.outer(i, j) for i, j in pairwise(in_play)]
+        decayed = [np.ones_like(k) for k in kept] if decay == "all" else kept
         W = [
-            W[k] - mu * (2 * rho * W[k] + G[k]) * np.outer(in_play[k], in_play[k + 1])
-            for k in range(n)
+            W[k] - mu * (2 * rho * W[k] * decayed[k] + G[k] * kept[k]) for k in range(n)
         ]
         theta = [theta[k] + mu * g[k] for k in range(n)]
     return W, theta

@@ -56,10 +56,12 @@ class Net:
     bn_gradient: str = "exact"
     dropout: list = None
     scaling: str = "train"
+    dropout_decay: str = "kept"
     alpha: float = 0.0
     l2: float = 0.0
     l2_bias: bool = False
     l1: float = 0.0
+    l1_method: str = "subgradient"
     edges: list = None
     frozen: list = None
     offsets: bool = True
@@ -233,6 +235,18 @@ def penalty(net, total_weight):
     return value
 
 
+def penalty_gradients(net, total_weight):
+    """Gradients of ``penalty`` in W and b, two lists; with l1_method 'proximal' without
+    the l1, which the update rules take apart."""
+    W, b = [np.zeros_like(w) for w in net.W], [np.zeros_like(v) for v in net.b]
+    l1 = net.l1 if net.l1_method == "subgradient" else 0.0
+    for k in penalised(net):
+        strength = net.alpha / total_weight + 2 * net.l2
+        W[k] = strength * net.W[k] + l1 * np.sign(net.W[k])
+        b[k] = 2 * net.l2 * net.b[k] if net.l2_bias else b[k]
+    return W, b
+
+
 def _weights(X, sample_weight):
     return np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
 
@@ -280,10 +294,9 @@ def gradients(net, X, T, sample_weight=None, train=True, masks=None):
     g.X = dy
     if net.norm[0] is not None:
         g.X = normalise_backward(net.norm[0], s.norm[0], dy, train, "exact")[0]
-    for k in penalised(net):
-        W = net.W[k]
-        g.W[k] += net.alpha * W / w.sum() + 2 * net.l2 * W + net.l1 * np.sign(W)
-        g.b[k] += 2 * net.l2 * net.b[k] if net.l2_bias else 0.0
+    for k, (dW, db) in enumerate(zip(*penalty_gradients(net, w.sum()), strict=True)):
+        g.W[k] = g.W[k] + dW
+        g.b[k] = g.b[k] + db
     return g
 
 

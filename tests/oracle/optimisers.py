@@ -2,7 +2,10 @@
 
 Every rule is ``rule(params, grads, state, lr=..., awake=None, ...) -> new params``
 over lists of arrays; ``state`` is a dict, empty at the start, that the rule keeps.
-Where ``awake`` is False a parameter and its moments stay as they are [S 65.6].
+Where ``awake`` is False a parameter and its moments stay as they are [S 65.6], or, given
+``shrink``, the gradients of the penalties, a plain step of these is all that is taken
+[S 65.124].  With ``l1``, one number per parameter, every step ends in a soft threshold
+that stands for the gradient of l1‖W‖₁.
 """
 
 from itertools import pairwise
@@ -16,6 +19,8 @@ from oracle.network import (
     is_rbf,
     loss,
     parameters,
+    penalised,
+    penalty_gradients,
     update_statistics,
     with_parameters,
 )
@@ -31,27 +36,67 @@ def _zeros(params):
     return [np.zeros_like(p) for p in params]
 
 
-def sgd(params, grads, state, *, lr, awake=None):
+def soft(u, threshold):
+    return np.sign(u) * np.maximum(np.abs(u) - threshold, 0)
+
+
+def _ended(new, params, lr, awake, shrink, l1):
+    """New parameters of those in play, and what becomes of the others."""
+    if shrink is None:
+        return _frozen(new, params, awake)
+    l1 = l1 or [0.0] * len(params)
+    alone = [
+        soft(p - lr * g, lr * t) for p, g, t in zip(params, shrink, l1, strict=True)
+    ]
+    return _frozen(new, alone, awake)
+
+
+def sgd(params, grads, state, *, lr, awake=None, shrink=None, l1=None):
     new = [p - lr * g for p, g in zip(params, grads, strict=True)]
-    return _frozen(new, params, awake)
+    if l1:
+        new = [soft(p, lr * t) for p, t in zip(new, l1, strict=True)]
+    return _ended(new, params, lr, awake, shrink, l1)
 
 
-def momentum(params, grads, state, *, lr, beta=0.9, awake=None, nesterov=False):
+def momentum(params, grads, state, *, lr, beta=0.9, awake=None, shrink=None, l1=None):
     old = state.setdefault("velocity", _zeros(params))
     v = [beta * u - lr * g for u, g in zip(old, grads, strict=True)]
-    state["velocity"] = _frozen(v, old, awake)
-    if nesterov:
-        v = [beta * u - lr * g for u, g in zip(v, grads, strict=True)]
     new = [p + u for p, u in zip(params, v, strict=True)]
-    return _frozen(new, params, awake)
+    if l1:  # inertial proximal gradient
+        new = [soft(p, lr * t) for p, t in zip(new, l1, strict=True)]
+        v = [after - before for after, before in zip(new, params, strict=True)]
+    state["velocity"] = _frozen(v, old, awake)
+    return _ended(new, params, lr, awake, shrink, l1)
 
 
-def nesterov(params, grads, state, *, lr, beta=0.9, awake=None):
-    return momentum(params, grads, state, lr=lr, beta=beta, awake=awake, nesterov=True)
+def nesterov(params, grads, state, *, lr, beta=0.9, awake=None, shrink=None, l1=None):
+    """As scikit-learn: the parameters are where the gradient is taken, y = x + beta v;
+    with ``l1`` FISTA with a constant beta, and no velocity where x is 0."""
+    old = state.setdefault("velocity", _zeros(params))
+    l1 = l1 or [0.0] * len(params)
+    new, v = [], []
+    for y, g, u, t in zip(params, grads, old, l1, strict=True):
+        x = soft(y - lr * g, lr * t)
+        v.append(np.where((x == 0) & (t > 0), 0.0, x - (y - beta * u)))
+        new.append(x + beta * v[-1])
+    state["velocity"] = _frozen(v, old, awake)
+    return _ended(new, params, lr, awake, shrink, l1)
 
 
-def adam(params, grads, state, *, lr, betas=(0.9, 0.999), eps=1e-8, awake=None):
-    """[S 65.95-65.98]; ``betas`` is a pair or a list with one pair per parameter."""
+def adam(
+    params,
+    grads,
+    state,
+    *,
+    lr,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    awake=None,
+    shrink=None,
+    l1=None,
+):
+    """[S 65.95-65.98]; ``betas`` is a pair or a list with one pair per parameter; the
+    soft threshold is that of each parameter's own step size."""
     pairs = betas if isinstance(betas, list) else [betas] * len(params)
     t = state["t"] = state.get("t", 0) + 1
     m, s = state.get("m", _zeros(params)), state.get("s", _zeros(params))
@@ -61,15 +106,19 @@ def adam(params, grads, state, *, lr, betas=(0.9, 0.999), eps=1e-8, awake=None):
         new_s.append(b2 * si + (1 - b2) * g * g)  # [S 65.97]
         step = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
         new.append(p - step * new_m[-1] / (eps + np.sqrt(new_s[-1])))  # [S 65.98]
+        if l1:
+            own = step / (eps + np.sqrt(new_s[-1]))
+            new[-1] = soft(new[-1], own * l1[len(new) - 1])
     state["m"], state["s"] = _frozen(new_m, m, awake), _frozen(new_s, s, awake)
-    return _frozen(new, params, awake)
+    return _ended(new, params, lr, awake, shrink, l1)
 
 
-def adamw(params, grads, state, *, lr, decay, awake=None, **options):
+def adamw(params, grads, state, *, lr, decay, awake=None, shrink=None, **options):
     """Adam after w <- (1 - lr * decay) w; ``decay`` is one number per parameter."""
     shrunk = [(1 - lr * d) * p for p, d in zip(params, decay, strict=True)]
-    shrunk = _frozen(shrunk, params, awake)
-    return adam(shrunk, grads, state, lr=lr, awake=awake, **options)
+    if shrink is None:
+        shrunk = _frozen(shrunk, params, awake)
+    return adam(shrunk, grads, state, lr=lr, awake=awake, shrink=shrink, **options)
 
 
 def clip(grads, norm=None, value=None):
@@ -112,6 +161,20 @@ def awake(net, masks):
     return [*W, *(bk & net.offsets for bk in b), *scaled]
 
 
+def _penalties(net, total_weight):
+    """What the rules are told of the penalties beside the gradient."""
+    told = {}
+    rest = [np.zeros_like(p) for p in parameters(net)[2 * len(net.W) :]]
+    if net.dropout_decay == "all":
+        W, b = penalty_gradients(net, total_weight)
+        told["shrink"] = [*W, *b, *rest]
+    if net.l1 and net.l1_method == "proximal":
+        there = penalised(net)
+        W = [net.l1 * (k in there) for k in range(len(net.W))]
+        told["l1"] = W + [0.0] * (len(net.b) + len(rest))
+    return told
+
+
 def train_epoch(
     net,
     X,
@@ -138,7 +201,10 @@ def train_epoch(
         g = [gi * ai for gi, ai in zip(g, active, strict=True)]
         g = clip(g, clip_norm, clip_value)
         saved = forward(net, X[rows], train=True, masks=drawn)
+        penalties = _penalties(net, len(rows) if w is None else w.sum())
         rule = update[m] if isinstance(update, list) else update
-        net = with_parameters(net, rule(parameters(net), g, state, awake=active))
+        new = rule(parameters(net), g, state, awake=active, **penalties)
+        new = _frozen(new, parameters(net), awake(net, None))
+        net = with_parameters(net, new)
         update_statistics(net, saved, drawn)
     return net, total / sum(len(rows) for rows in batches)
