@@ -23,7 +23,7 @@ from mlp import MLPClassifier
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 SOLVERS = [
     ("stochastic gradient, rate 0.1", {"solver": "sgd", "momentum": 0.0}, 0.1),

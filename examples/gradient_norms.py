@@ -1,36 +1,61 @@
-"""How much of the gradient reaches the first layers of a deep network [S 65.8; B; L].
+"""Vanishing and exploding gradients in deep networks, and what helps [S 65.8; B; L].
 
-    python gradient_norms.py [--depth 20] [--seeds 5] [--out FILE.png]
+    python gradient_norms.py [--depth 20] [--seeds 3] [--out FILE.png]
 
-Networks of 20 hidden layers on scikit-learn's digits, before any training: the root mean
-square of the gradient in each layer's weights, for sigmoid, tanh and ReLU units. Left:
-weights by Glorot's rule, for ReLU He's. Middle: normal weights of variance 1/n and unit
-offsets [S 65.88-65.89]. Right: Glorot and He again, with batch normalisation.
+The first four panels show networks of 20 hidden layers of 64 units on scikit-learn's digits
+before any training: the root mean square of the gradient in each layer's weights, for
+sigmoid, tanh and ReLU units. The initial weights are
+
+    Glorot's, He's for ReLU
+    normal, of variance 1/n [S 65.88-65.92], with offsets of variance 1
+    normal, of variance 1, not scaled by the number n of inputs of a unit: gradients
+        explode. Those of tanh units grow from layer to layer towards the inputs; those of
+        ReLUs are huge in all layers, as the activations grow towards the outputs
+    Glorot's and He's again, with batch normalisation
+
+The last panel shows clipping as the cure of exploding gradients [L]. ReLU networks of 5 and
+10 layers, from weights of variance 1, are trained by stochastic gradient descent for 10
+epochs. Without clipping each depth needs a very small learning rate of its own, and larger
+ones make training diverge. With `clip_norm=1` no rate diverges, and 0.1 serves both depths.
 """
 
 import argparse
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
-from mlp import Network
+from mlp import MLPClassifier, Network
 from mlp.initializers import draw
 
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 WIDTH = 64
+EPOCHS = 10
+RATES = 10.0 ** np.arange(-10, 1)
+DEPTHS = [(5, "C1", 0.04), (10, "C4", -0.01)]
+
+
+def unscaled(rng, n_in, n_out):
+    """Normal weights of variance 1."""
+    return rng.standard_normal((n_in, n_out)), np.zeros(n_out)
+
+
 UNITS = [("sigmoid", "logistic", "C3"), ("tanh", "tanh", "C0"), ("ReLU", "relu", "C2")]
 FITTING = {"logistic": "glorot", "tanh": "glorot", "relu": "he"}
 NORMAL = dict.fromkeys(FITTING, "normal")
+UNSCALED = dict.fromkeys(FITTING, unscaled)
 PANELS = [
     ("Glorot's weights, He's for ReLU", FITTING, None),
-    ("normal weights and offsets", NORMAL, None),
+    ("variance 1/n, offsets of variance 1", NORMAL, None),
+    ("variance 1", UNSCALED, None),
     ("Glorot's and He's, batch norm", FITTING, "hidden"),
 ]
 
@@ -51,6 +76,7 @@ def gradient_norms(activation, init, batch_norm, depth, X, Y, seed):
 def draw_panel(ax, panel, X, Y, options):
     title, inits, batch_norm = panel
     layers = np.arange(1, options.depth + 2)
+    print(f"{title}:")
     for name, activation, colour in UNITS:
         norms = np.array(
             [
@@ -65,29 +91,85 @@ def draw_panel(ax, panel, X, Y, options):
             layers, norms.min(axis=0), norms.max(axis=0), color=colour, alpha=0.2, lw=0
         )
         ax.plot(layers, middle, ".-", color=colour, label=name)
-        ratio = middle[0] / middle[-1]
-        print(f"{title}, {name}: first layer's gradient / last layer's {ratio:.1e}")
+        print(f"  {name:8} first layer {middle[0]:8.1e}, last layer {middle[-1]:8.1e}")
     ax.set(yscale="log", xlabel="layer of weights (1: from the inputs)", title=title)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(axis="y", color="0.9")
 
 
+def accuracy(depth, rate, clip_norm, X, y):
+    """Training accuracy after some epochs from unscaled weights; NaN if they diverged."""
+    model = MLPClassifier(
+        (WIDTH,) * depth,
+        init=unscaled,
+        solver="sgd",
+        momentum=0.0,
+        learning_rate_init=rate,
+        clip_norm=clip_norm,
+        batch_size=50,
+        max_iter=EPOCHS,
+        n_iter_no_change=EPOCHS,
+        random_state=0,
+    )
+    try:
+        return model.fit(X, y).score(X, y)
+    except ValueError:  # parameters that are not finite any more
+        return np.nan
+
+
+def draw_clipping(ax, X, y):
+    for depth, colour, lowest in DEPTHS:
+        for clip_norm, name, style in (
+            (None, "no clipping", "--"),
+            (1.0, "clip_norm=1", "-"),
+        ):
+            reached = np.array(
+                [accuracy(depth, rate, clip_norm, X, y) for rate in RATES]
+            )
+            diverged = np.isnan(reached)
+            label = f"{depth} layers, {name}"
+            ax.plot(RATES, reached, f".{style}", color=colour, label=label)
+            ax.plot(
+                RATES[diverged],
+                np.full(diverged.sum(), lowest),
+                "x",
+                color=colour,
+                ms=8,
+            )
+            best = np.nanargmax(reached)
+            print(
+                f"  {label:24} best accuracy {reached[best]:6.1%} at rate "
+                f"{RATES[best]:.0e}; diverged at {diverged.sum()} of {len(RATES)} rates"
+            )
+    ax.plot([], [], "xk", ms=8, label="diverged")
+    ax.set(xscale="log", xlabel="learning rate", ylim=(-0.05, 1.05))
+    ax.set(title=f"accuracy after {EPOCHS} epochs, ReLU, variance 1")
+    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--depth", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("gradient_norms.png"))
     options = parser.parse_args()
 
+    warnings.simplefilter("ignore", ConvergenceWarning)  # as many epochs as asked for
     X, y = load_digits(return_X_y=True)
     X, Y = (X - X.mean(axis=0)) / X.std(), np.eye(10)[y]
-    fig, axes = plt.subplots(
-        1, len(PANELS), figsize=(14, 4.2), sharey=True, layout="constrained"
-    )
-    for ax, panel in zip(axes, PANELS, strict=True):
-        draw_panel(ax, panel, X, Y, options)
-    axes[0].set_ylabel("root mean square of the gradient")
-    axes[0].legend(frameon=False)
+    fig = plt.figure(figsize=(14, 8), layout="constrained")
+    grid = fig.add_gridspec(2, 3)
+    axes = None
+    for place, panel in zip(
+        (grid[0, 0], grid[0, 1], grid[0, 2], grid[1, 0]), PANELS, strict=True
+    ):
+        axes = fig.add_subplot(place, sharey=axes)
+        draw_panel(axes, panel, X, Y, options)
+        axes.set_ylabel("root mean square of the gradient")
+    fig.axes[0].legend(frameon=False)
+    print(f"training from variance 1, {EPOCHS} epochs:")
+    draw_clipping(fig.add_subplot(grid[1, 1:]), X.astype(np.float32), y)
     fig.savefig(options.out, dpi=110)
     print(f"wrote {options.out}")
 

@@ -1,31 +1,44 @@
-"""The loss of one sigmoid neuron over its two weights, and three ways down [B].
+"""The loss of one sigmoid neuron over its two weights, and four ways down [B].
 
     python loss_surface.py [--passes 60] [--rate 0.06] [--seed 1] [--out FILE.png]
 
 Four samples, (-3, -3) and (-2, -2) of class 1, (4, 4) and (2, -5) of class 0; no offset;
-E(w) is the sum of squared errors. From the same starts go gradient descent on all samples,
-mini-batches of two and single samples, with the same rate and number of passes. The
-terraces, where the neuron is saturated, stop all of them: E = 1 with one sample wrong.
+E(w) is the sum of squared errors. Four methods start from the same three points:
+
+    gradient descent     steps along the gradient of E, at a constant rate
+    exact line search    the same directions, each as far as E decreases (`solver="gd"`)
+    mini-batches of 2    steps along the gradient of two samples' errors, at the same rate
+    single samples       steps along the gradient of one sample's error, at the same rate
+
+The three with a rate make the same number of passes over the samples and end at about the
+same E: steps along a part of the samples are shorter, and there are more of them. Exact
+line search needs no rate, and one step. From the first two starts this step leaves the
+picture: E decreases along the whole line towards 0, which no finite w has. From the third
+start all methods end on a terrace, E = 1, where the neuron is saturated and one sample is
+wrong.
 """
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from mlp import Network
+from mlp import MLPRegressor, Network
 
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 X = np.array([[-3.0, -3], [-2, -2], [4, 4], [2, -5]])
 Y = np.array([[1.0], [1], [0], [0]])
 STARTS = [(1.15, -0.05), (0.75, 0.5), (1.65, -0.75)]
 WAYS = [
     ("gradient descent", 4, "black"),
+    ("exact line search", None, "tab:orange"),
     ("mini-batches of 2", 2, "tab:red"),
     ("single samples", 1, "white"),
 ]
@@ -52,8 +65,29 @@ def descend(start, batch_size, options):
         order = rng.permutation(len(X))
         for rows in order.reshape(-1, batch_size):
             _, gradient = net.gradients(X[rows], Y[rows])
-            w -= options.rate * 2 * len(X) * gradient[:2]  # the last is the offset's
+            # that of the mean of half the squares; the last entry is the offset's
+            w -= options.rate * 2 * len(rows) * gradient[:2]
             path.append(w.copy())
+    return np.array(path)
+
+
+def search_lines(start, options):
+    """The weights at the start and after every exact line search."""
+    model = MLPRegressor(
+        (),
+        output_activation="logistic",
+        init=lambda rng, n_in, n_out: (np.reshape(start, (2, 1)), np.zeros(1)),
+        solver="gd",
+        alpha=0.0,
+        max_iter=1,
+        warm_start=True,
+    )
+    # With each sample's mirror image, -x of the other class, the errors are the same and
+    # the offset's gradient is 0.
+    mirrored = np.concatenate([X, -X]), np.concatenate([Y, 1 - Y]).ravel()
+    path = [np.array(start)]
+    for _ in range(options.passes):
+        path.append(model.fit(*mirrored).coefs_[0][:, 0].copy())
     return np.array(path)
 
 
@@ -66,15 +100,20 @@ def draw_surface(ax, w, E):
 
 def draw_paths(ax, way, options):
     name, batch_size, colour = way
-    ends = []
+    ends, counts = [], []
     for start in STARTS:
-        path = descend(start, batch_size, options)
+        if batch_size is None:
+            path = search_lines(start, options)
+        else:
+            path = descend(start, batch_size, options)
         ends.append(f"{error(path[-1]):.3f}")
+        steps = np.count_nonzero(np.any(np.diff(path, axis=0) != 0, axis=1))
+        counts.append(f"{steps}")
         ax.plot(*path.T, color=colour, lw=1.2, marker=".", ms=4)
         ax.plot(*path[0], "o", color="0.8", mec="k", ms=8)
         ax.plot(*path[-1], "*", color=colour, mec="0.4", ms=14)
     ax.set(xlabel="$w_1$", title=f"{name}: E = {', '.join(ends)}")
-    print(f"{name}: E at the ends {', '.join(ends)}")
+    print(f"{name:18} E {', '.join(ends)} after {', '.join(counts)} steps")
 
 
 def main():
@@ -85,17 +124,18 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("loss_surface.png"))
     options = parser.parse_args()
 
-    w = np.linspace(-2.2, 2.2, 121)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # line by line, on purpose
+    w = np.linspace(-2.2, 2.2, 89)
     E = np.array([[error((a, b)) for a in w] for b in w])
-    fig = plt.figure(figsize=(17, 4.6), layout="constrained")
-    grid = fig.add_gridspec(1, 4, width_ratios=(1.15, 1, 1, 1))
-    draw_surface(fig.add_subplot(grid[0], projection="3d"), w, E)
+    fig = plt.figure(figsize=(14, 8), layout="constrained")
+    grid = fig.add_gridspec(2, 3, width_ratios=(1.3, 1, 1))
+    draw_surface(fig.add_subplot(grid[:, 0], projection="3d"), w, E)
     for k, way in enumerate(WAYS):
-        ax = fig.add_subplot(grid[k + 1])
+        ax = fig.add_subplot(grid[k // 2, 1 + k % 2])
         filled = ax.contourf(w, w, E, levels=24, cmap="viridis", alpha=0.8)
-        ax.set(aspect="equal", xticks=range(-2, 3), yticks=range(-2, 3))
         draw_paths(ax, way, options)
-    fig.axes[1].set_ylabel("$w_2$")
+        ax.set(aspect="equal", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
+        ax.set(xticks=range(-2, 3), yticks=range(-2, 3), ylabel="$w_2$")
     fig.colorbar(
         filled, ax=fig.axes[1:], label="E", shrink=0.8, pad=0.01, ticks=range(5)
     )

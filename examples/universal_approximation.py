@@ -21,7 +21,7 @@ from mlp import MLPRegressor
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 UNITS = [("ReLU", "relu", "C2"), ("tanh", "tanh", "C0"), ("Gaussian", "gaussian", "C3")]
 SIZES = (1, 2, 4, 8, 16, 32, 64)

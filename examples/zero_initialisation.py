@@ -21,7 +21,7 @@ from mlp import MLPClassifier
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    sys.exit("this example draws with matplotlib: pip install 'mlp[plot]'")
+    sys.exit("this example draws with matplotlib: pip install -e '.[plot]'")
 
 HIDDEN = 8
 STARTS = [("zeros", "from zeros", "C3"), ("sklearn", "from random weights", "C0")]

@@ -321,12 +321,19 @@ class Network(FlatParameters):
         """The name of the outputs' activation; of each node's where they differ."""
         return layer_name(self.output_activation)
 
-    def summary(self) -> Summary:
+    def summary(self, X: Any = None, n_threads: int = 1) -> Summary:
         """The layers as a table of text.
 
         A line a layer: the shapes of its weights W, offsets b and pre-activations Z for n
         samples, its number of parameters, activation and options; below them the sums and
         the loss.  Widths are those of the whole network, awake or not.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features), optional
+            With samples, the column "dead" has the number of each hidden layer's
+            `dead_units`.
+        n_threads : int, default=1
 
         Returns
         -------
@@ -345,7 +352,7 @@ class Network(FlatParameters):
         ----------------------------------------------------------------------
         7,510 parameters, 60,080 bytes as float64; loss log_loss
         """
-        return summarize(self)
+        return summarize(self, None if X is None else self.dead_units(X, n_threads))
 
     def copy(self) -> "Network":
         """The same network on a copy of its parameters and statistics."""
@@ -657,6 +664,7 @@ class Network(FlatParameters):
     hessian_vector_product = sensitivities.hessian_vector_product
     hessian_diagonal = sensitivities.hessian_diagonal
     hidden_activations = sensitivities.hidden_activations
+    dead_units = sensitivities.dead_units
 
     def _full_plan(self, X: Any) -> Any:
         """A plan for all rows of X at once, without dropout; statistics stand still."""

@@ -186,12 +186,23 @@ class SiameseNetwork:
                 params=self.head.params,
             )
 
-    def summary(self) -> Summary:
-        """The layers of the twin, and of the head where there is one, as tables; see
+    def summary(
+        self, samples: Any = None, index: Any = None, n_threads: int = 1
+    ) -> Summary:
+        """The layers of the twin, and of the head where there is one, as tables; with
+        samples and their pairs, as `data` takes them, also the numbers of dead units: see
         `Network.summary`."""
+        inputs: list[Any] = [None, None]
+        if samples is not None:
+            embedding = self.embed(samples, n_threads)
+            inputs = [samples, self._joined(*(embedding[rows] for rows in index.T))]
         names = [f"twin, judged by the {self.kind}", "head"]
-        tables = zip(names, self.networks, strict=False)
-        return Summary("\n\n".join(f"{name}\n{net.summary()}" for name, net in tables))
+        tables = zip(names, self.networks, inputs, strict=False)
+        return Summary(
+            "\n\n".join(
+                f"{name}\n{net.summary(X, n_threads)}" for name, net, X in tables
+            )
+        )
 
     # -- the core --
 
@@ -256,8 +267,11 @@ class SiameseNetwork:
         """
         if self._logit is None:
             return cosines(U, V)
-        joined = np.abs(U - V) if self.kind == "distance" else np.hstack([U, V])
-        return self._logit.forward(joined, n_threads)[:, 0]
+        return self._logit.forward(self._joined(U, V), n_threads)[:, 0]
+
+    def _joined(self, U: Array, V: Array) -> Array:
+        """Inputs of the head."""
+        return np.abs(U - V) if self.kind == "distance" else np.hstack([U, V])
 
     def loss_and_gradient(self, data: Any) -> tuple[float, Array]:
         """The mean loss over pairs and its gradient, laid out as `params`; statistics of

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from mlp.activations import Activation, LayerActivation
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "summarize"]
 
 HEADER = ("layer", "W", "b", "Z", "parameters", "activation", "options")
-RIGHT = HEADER.index("parameters")
+RIGHT = ("parameters", "dead")
 
 
 class Summary(str):
@@ -25,12 +28,23 @@ class Summary(str):
         return str(self)
 
 
-def summarize(network: Network) -> Summary:
-    """What `Network.summary` returns."""
+def summarize(network: Network, dead: Sequence[NDArray[Any]] | None = None) -> Summary:
+    """The table of `Network.summary`.
+
+    Parameters
+    ----------
+    network : Network
+    dead : sequence of bool ndarray, optional
+        `Network.dead_units` of the samples for the column "dead".
+    """
     rows = [HEADER, _input_row(network)]
     rows += [_row(network, k) for k in range(len(network.coefs))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line(row, widths) for row in rows]
+    if dead is not None:
+        cells = ("dead", "", *(f"{units.sum():,}" for units in dead), "")
+        rows = [
+            (*row[:-1], cell, row[-1]) for row, cell in zip(rows, cells, strict=True)
+        ]
+    lines = _lines(rows)
     rule = "-" * max(map(len, lines))
     params, loss = network.params, network.loss_function
     n_params = params.size
@@ -43,12 +57,14 @@ def summarize(network: Network) -> Summary:
     return Summary("\n".join([lines[0], rule, *lines[1:], rule, total]))
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [
-        text.rjust(width) if k == RIGHT else text.ljust(width)
-        for k, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    """The rows as text, each column as wide as its longest cell."""
+    padded = []
+    for column in zip(*rows, strict=True):
+        width = max(map(len, column))
+        pad = str.rjust if column[0] in RIGHT else str.ljust
+        padded.append([pad(text, width) for text in column])
+    return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
 def _input_row(network: Network) -> tuple[str, ...]:

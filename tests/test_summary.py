@@ -5,10 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse
+from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from small_data import both, make_data
 
-from mlp import MLPClassifier, Network
+from mlp import MLPClassifier, Network, SiameseClassifier
 from mlp.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -104,6 +106,131 @@ def test_without_fit_there_is_none(Estimator):
         NotFittedError, match=f"{Estimator.__name__} instance is not fit"
     ):
         Estimator().summary()
+
+
+# ---- dead units -------------------------------------------------------------------------
+
+
+def half_dead(activation="relu", **options):
+    """Three of the six units see z = −1 or less for all inputs in (−1, 1)."""
+    net = Network([2, 6, 3, 1], activation, **options)
+    rng = np.random.default_rng(0)
+    net.params[:] = rng.uniform(-1, 1, net.params.size)
+    net.intercepts[0][:] = [0, -3, 0, -4, 0, -5]
+    net.intercepts[1][:] = 30
+    net.refold()
+    return net, rng.uniform(-1, 1, (50, 2))
+
+
+def column_of_dead(table):
+    at = table.index("dead")
+    return [line[at : at + 4].strip() for line in table.splitlines()[2:-2]]
+
+
+def test_the_summary_of_samples_counts_units_that_are_off_for_all_of_them():
+    net, X = half_dead()
+    assert column_of_dead(net.summary(X)) == ["", "3", "0", ""]
+
+
+def test_dead_units_are_those_that_no_gradient_reaches():
+    net, X = half_dead()
+    first, second = net.dead_units(X)
+    assert first.tolist() == [False, True] * 3 and not second.any()
+    weights, offsets, _ = net.unpack(net.gradients(X, np.ones((50, 1)))[1])
+    assert_array_equal((weights[0] == 0).all(axis=0) & (offsets[0] == 0), first)
+
+
+def test_a_unit_that_one_of_many_samples_turns_on_is_not_dead():
+    net, X = half_dead()
+    X = np.repeat(X, 50, axis=0)  # more than a block of rows
+    X[-1] = 1e3 * net.coefs[0][:, 1]
+    assert not net.dead_units(X)[0][1] and net.dead_units(X[:-1])[0][1]
+
+
+@pytest.mark.parametrize(
+    ("activation", "dead"),
+    [("leaky_relu", 0), ("tanh", 3), ("sign", 6), (["relu"] * 4 + ["softplus"] * 2, 2)],
+)
+def test_dead_is_a_derivative_of_zero_whatever_the_activation(activation, dead):
+    net, X = half_dead([activation, "identity"])
+    net.intercepts[0][1::2] *= 10  # tanh(−30) is −1 to the last bit
+    assert net.dead_units(X)[0].sum() == dead
+
+
+def test_units_far_from_all_samples_are_dead():
+    net, X = half_dead(["rbf", "relu"])
+    net.intercepts[0][:] = 1
+    net.coefs[0][:, :2] = 1e3
+    assert net.dead_units(X)[0].tolist() == [True, True, *[False] * 4]
+
+
+@pytest.mark.parametrize("form", [scipy.sparse.csr_array, np.asfortranarray])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dead_units_of_any_form_of_samples(form, dtype):
+    net, X = half_dead(dtype=dtype)
+    assert net.dead_units(form(X))[0].tolist() == [False, True] * 3
+
+
+def test_dead_units_with_absent_connections_and_a_residual():
+    net = Network(
+        [2, 4, 4, 1], "relu", residual=True, connectivity=[None, np.eye(4), None]
+    )
+    net.params[:] = 1
+    net.intercepts[1][:] = [1, -1, -9, -9]
+    X = np.ones((5, 2))  # the first layer gives 3, so the second has z = 4, 2, −6, −6
+    assert net.dead_units(X)[1].tolist() == [False, False, True, True]
+
+
+def test_dead_units_are_those_of_predictions_when_inputs_are_standardized():
+    X, y = make_data()
+    model = MLPClassifier(
+        (6,), standardize=True, batch_norm="hidden", dropout=0.5, random_state=0
+    ).fit(1e3 + X, y)
+    model.intercepts_[0][:2] = -50
+    model.network_.refold()
+    off = (model.hidden_activations(1e3 + X) == 0).all(axis=0)
+    assert off[:2].all()
+    assert_array_equal(model.dead_units(1e3 + X)[0], off)
+
+
+def test_dead_units_need_samples():
+    with pytest.raises(ValueError, match="X has no samples"):
+        Network([3, 2, 1]).dead_units(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match=r"X must have shape \(n_samples, 3\)"):
+        Network([3, 2, 1]).summary(np.zeros((4, 2)))
+
+
+def test_a_network_without_hidden_layers_has_no_dead_units():
+    net = Network([3, 2])
+    assert net.dead_units(np.ones((4, 3))) == []
+    assert column_of_dead(net.summary(np.ones((4, 3)))) == ["", ""]
+
+
+@both
+def test_an_estimator_counts_the_dead_units_of_its_network(Estimator):
+    X, y = make_data()
+    model = Estimator((5,), max_iter=1).fit(X, y)
+    model.intercepts_[0][:2] = -50
+    assert model.summary(X.tolist()) == model.network_.summary(X)
+    assert column_of_dead(model.summary(X))[1] >= "2"
+    assert_array_equal(model.dead_units(X)[0], model.network_.dead_units(X)[0])
+    with pytest.raises(ValueError, match="X has 3 features"):
+        model.summary(X[:, :3])
+
+
+@pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
+def test_a_siamese_network_counts_the_dead_units_of_the_branch_and_of_the_head(head):
+    X, y = make_data()
+    pairs = np.stack([X, X[::-1]], axis=1)
+    model = SiameseClassifier((5,), head=head, head_layer_sizes=(4,), max_iter=1)
+    model.fit(pairs, y)
+    model.intercepts_[0][:] = -50
+    if head == "relation":
+        model.intercepts_[2][:] = -50
+    branch, *rest = model.summary(pairs).split("\n\n")
+    assert column_of_dead(branch.partition("\n")[2]) == ["", "5", ""]
+    counts = {"cosine": [], "distance": [["", ""]], "relation": [["", "4", ""]]}
+    assert [column_of_dead(part.partition("\n")[2]) for part in rest] == counts[head]
 
 
 def test_it_is_text_that_a_prompt_shows_as_it_is():

@@ -501,8 +501,15 @@ class BaseMLP(SaveMixin, Course):
 
     # -- what was fitted, what it predicts --
 
-    def summary(self) -> Summary:
+    def summary(self, X: Any = None) -> Summary:
         """The layers of the fitted network as a table of text; see `Network.summary`.
+
+        Parameters
+        ----------
+        X : optional
+            Samples as `predict` takes them: with them, the column "dead" has the number of
+            units of each hidden layer whose activation has the derivative 0 for all of
+            them, such as a ReLU that is always off; no gradient passes through those.
 
         Returns
         -------
@@ -515,7 +522,10 @@ class BaseMLP(SaveMixin, Course):
             If there is no network yet.
         """
         check_is_fitted(self, "network_")
-        return self.network_.summary()
+        if X is None:
+            return self.network_.summary()
+        X = self._checked_rows(X)
+        return self.network_.summary(X, resolve_threads(self.n_threads))
 
     def _checked_rows(self, X: Any) -> Any:
         """Validated samples for the fitted network."""

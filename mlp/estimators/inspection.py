@@ -220,6 +220,24 @@ class Inspection:
             X, layer, resolve_threads(self.n_threads)
         )
 
+    def dead_units(self, X: Any) -> list[Array]:
+        """Hidden units whose activation has the derivative 0 for every sample [S 65.1].
+
+        No gradient passes through such a unit, so these samples can't train its weights.
+        `summary` counts them.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        list of bool ndarray of shape (n_units,)
+            One array per hidden layer, True for dead units.
+        """
+        X = self._question(X)
+        return self.network_.dead_units(X, resolve_threads(self.n_threads))
+
     def _output_names(self) -> Any:
         n_outputs = self.network_.n_outputs
         return getattr(self, "classes_", np.arange(n_outputs))[-n_outputs:]

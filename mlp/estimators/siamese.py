@@ -33,6 +33,7 @@ from mlp.initializers import draw
 from mlp.network import Network
 from mlp.pair_training import PairOptimizer, PairRun
 from mlp.siamese_network import HEADS, SiameseNetwork
+from mlp.summary import Summary
 from mlp.threads import resolve_threads
 
 __all__ = ["SiameseClassifier"]
@@ -360,6 +361,29 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
+
+    def summary(self, X: Any = None) -> Summary:
+        """The layers of the twin and the head as tables of text; see `Network.summary`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2), optional
+            With pairs, the column "dead" has the number of units of each hidden layer
+            whose activation has the derivative 0 for all of them.
+
+        Returns
+        -------
+        Summary
+            A str; a prompt shows it as ``print`` does.
+        """
+        if X is None:
+            return super().summary()
+        check_is_fitted(self)
+        pairs = check_pairs(self, X, "numeric", reset=False)
+        self._adopt_parameters()
+        n_threads = resolve_threads(self.n_threads)
+        table: Summary = self.network_.summary(pairs.rows, pairs.index, n_threads)
+        return table
 
     def _score_epoch(self, held_out: Any) -> float:
         return float(
