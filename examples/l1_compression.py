@@ -83,7 +83,7 @@ def main():
         model = MLPClassifier(
             (300, 100),
             l1=l1,
-            l1_method="proximal",
+            l1_method="proximal" if l1 else "subgradient",
             alpha=0.0,
             learning_rate="cosine",
             learning_rate_init=0.003,

@@ -122,6 +122,7 @@ def test_reported_loss_when_units_are_dropped_has_the_penalties_of_all_weights(
     assert loss == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:dropout_decay=")
 @pytest.mark.parametrize("batch_size", [1, 20])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
 @both
@@ -135,6 +136,7 @@ def test_dropout_of_zero_when_all_weights_decay_is_no_dropout(
     assert_same_bits(zero, model.fit(X, y))
 
 
+@pytest.mark.filterwarnings("ignore:dropout_decay=")
 @pytest.mark.parametrize("batch_size", [1, 20])
 def test_masks_per_sample_when_all_weights_decay_are_as_when_only_kept_do(batch_size):
     X, y = make_data()

@@ -219,6 +219,7 @@ def test_unknown_method_is_refused_by_name():
         MLPRegressor(l1_method="ista").fit(*make_data())
 
 
+@pytest.mark.filterwarnings("ignore:l1_method=")
 def test_penalties_without_l1_are_the_same_bits_by_either_method():
     X, y = make_data()
     model = proximal(hidden=(5,), l1=0.0, max_iter=3)

@@ -26,14 +26,14 @@ DATA = {
 CASES = {
     "huber_delta": (0.5, {"loss": "huber"}, "loss='huber'"),
     "quantile": (0.9, {"loss": "quantile"}, "loss='quantile'"),
+    "l1_method": ("proximal", {"l1": 0.1}, "l1 above 0"),
     "l2_bias": (True, {"l2": 0.1}, "l2 above 0"),
     "weight_decay": (5.0, {"solver": "adamw"}, "solver='adamw'"),
     "dropout": (0.5, {"hidden_layer_sizes": 4}, "hidden layers"),
     "dropout_mask": ("sample", {"dropout": 0.5}, "a dropout rate"),
     "dropout_scaling": ("test", {"dropout": 0.5}, "a dropout rate"),
-    "dropout_decay": ("all", {"dropout": 0.5}, "dropout_mask='batch'"),
-    "l1_method": ("proximal", {"l1": 0.1}, "l1 above 0"),
     "sampling": ("replacement", {"solver": "sgd"}, "solver="),
+    "dropout_decay": ("all", {"dropout": 0.5}, "a dropout rate"),
     "batch_norm": ("hidden", {"hidden_layer_sizes": 4}, "hidden layers"),
     "batch_norm_momentum": (0.5, {"batch_norm": "hidden"}, "batch_norm"),
     "batch_norm_epsilon": (0.1, {"batch_norm": "hidden"}, "batch_norm"),
@@ -116,3 +116,10 @@ def test_parameter_without_effect_when_partially_fitted_then_warns():
     model = mlp.MLPRegressor(weight_decay=5.0)
     [warning] = told(model, DATA[mlp.MLPRegressor], "partial_fit")
     assert "weight_decay=5.0 has no effect" in str(warning.message)
+
+
+@pytest.mark.parametrize("options", [{"dropout_mask": "sample"}, {"alpha": 0.0}])
+def test_decay_of_dropped_units_when_nothing_is_dropped_or_decays_then_warns(options):
+    model = made(mlp.MLPRegressor, dropout=0.5, dropout_decay="all", **options)
+    [warning] = told(model, DATA[mlp.MLPRegressor])
+    assert "dropout_decay='all'" in str(warning.message)

@@ -209,6 +209,12 @@ def _drops(estimator: Any) -> bool:
     return dropout_rates(estimator) is not None
 
 
+def _penalises_dropped(estimator: Any) -> bool:
+    e = estimator
+    penalised = e.alpha or e.l2 or e.l1 or (e.solver == "adamw" and e.weight_decay)
+    return bool(penalised) and _drops(e) and e.dropout_mask == "batch"
+
+
 def _normalises(estimator: Any) -> bool:
     return estimator.batch_norm is not None
 
@@ -247,6 +253,7 @@ STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
 NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "huber_delta": (lambda e: e.loss == "huber", "loss='huber'"),
     "quantile": (lambda e: e.loss == "quantile", "loss='quantile'"),
+    "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
     "l2_bias": (lambda e: e.l2 > 0, "l2 above 0"),
     "weight_decay": (
         lambda e: e.solver == "adamw",
@@ -256,10 +263,9 @@ NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dropout_mask": (_drops, DROPOUT),
     "dropout_scaling": (_drops, DROPOUT),
     "dropout_decay": (
-        lambda e: _drops(e) and e.dropout_mask == "batch",
-        f"{DROPOUT} and dropout_mask='batch'",
+        _penalises_dropped,
+        f"{DROPOUT}, dropout_mask='batch' and a penalty (alpha, l2, l1)",
     ),
-    "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
     "sampling": (lambda e: e.solver in STOCHASTIC_SOLVERS, STOCHASTIC),
     "batch_norm": (_normalises_something, HIDDEN_LAYERS),
     "batch_norm_momentum": (_normalises, BATCH_NORM),

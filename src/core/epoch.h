@@ -26,7 +26,7 @@ static double dropped_factor(const plan_t *p, double rate, int kind, double weig
     const solver_t *o = &p->solver;
     if (kind == WEIGHTS)
         return 1 - rate * (p->alpha / weight_sum + 2 * p->l2 +
-                              (o->code == SOLVER_ADAMW ? o->decay : 0));
+                           (o->code == SOLVER_ADAMW ? o->decay : 0));
     return kind == BIASES && p->l2_bias ? 1 - rate * 2 * p->l2 : 1;
 }
 
