@@ -83,7 +83,7 @@ def displays(X, y):
     yield "gradients", GradientFlowDisplay.from_estimator(model)
     yield (
         "surface",
-        LossSurfaceDisplay.from_estimator(model, X[:2000], y[:2000], kind="surface"),
+        LossSurfaceDisplay.from_estimator(model, X[:500], y[:500], kind="surface"),
     )
     yield "network", NetworkDisplay.from_estimator(small, feature_names=["x", "y"])
     yield "activations", ActivationDisplay.from_names(ACTIVATIONS)
