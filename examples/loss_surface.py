@@ -45,7 +45,7 @@ WAYS = [
 
 
 def neuron(w):
-    net = Network([2, 1], output_activation="logistic")
+    net = Network([2, 1], output_activation="logistic", fit_intercept=False)
     net.coefs[0][:, 0] = w
     return net
 
@@ -65,7 +65,7 @@ def descend(start, batch_size, options):
         order = rng.permutation(len(X))
         for rows in order.reshape(-1, batch_size):
             _, gradient = net.gradients(X[rows], Y[rows])
-            # that of the mean of half the squares; the last entry is the offset's
+            # that of the mean of half the squares; the last entry is the offset's, 0
             w -= options.rate * 2 * len(rows) * gradient[:2]
             path.append(w.copy())
     return np.array(path)
@@ -78,16 +78,14 @@ def search_lines(start, options):
         output_activation="logistic",
         init=lambda rng, n_in, n_out: (np.reshape(start, (2, 1)), np.zeros(1)),
         solver="gd",
+        fit_intercept=False,
         alpha=0.0,
         max_iter=1,
         warm_start=True,
     )
-    # With each sample's mirror image, -x of the other class, the errors are the same and
-    # the offset's gradient is 0.
-    mirrored = np.concatenate([X, -X]), np.concatenate([Y, 1 - Y]).ravel()
     path = [np.array(start)]
     for _ in range(options.passes):
-        path.append(model.fit(*mirrored).coefs_[0][:, 0].copy())
+        path.append(model.fit(X, Y.ravel()).coefs_[0][:, 0].copy())
     return np.array(path)
 
 

@@ -84,7 +84,7 @@ class Network(FlatParameters):
         Add each hidden layer's input to its output where the widths are equal.
     connectivity : sequence or callable, optional
         Which connections the layers have, see `mlp.connectivity.resolve_connectivity`;
-        others don't exist, and cost neither memory nor time [S ex. 65.6].
+        others don't exist, and the cost is that of those that do [S ex. 65.6].
     tied : bool, default=False
         The second half of the weight matrices are the transposes of the first half, from
         the middle outwards [S ex. 65.5].

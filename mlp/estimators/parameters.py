@@ -132,7 +132,7 @@ connectivity : sequence, callable or None, default=None
     Which connections the layers have: one entry per layer of weights, each None for all,
     a boolean or sparse array of shape (n_in, n_out), or a list of the input units of each
     output unit; or a callable ``(layer, n_in, n_out) -> entry``.  Other weights don't
-    exist: they cost neither memory nor time [S ex. 65.6].
+    exist: the cost is that of the connections there are [S ex. 65.6].
 base : estimator, Network or None, default=None
     A fitted estimator or a network whose leading layers are taken over, as many as agree
     in width and activation with this one's [S ex. 65.11].
