@@ -257,7 +257,10 @@ def _gd(
 def _shorter_step(
     risk: Risk, x: Array, gradient: Array, value: float, step: float
 ) -> float | None:
-    """The first of step/2, step/4, … along the gradient whose risk is below `value`."""
+    """The first of step/2, step/4, … along the gradient whose risk is below `value`; None
+    if there is no such step, or no finite risk to compare with."""
+    if not np.isfinite(value) or not np.isfinite(gradient).all():
+        return None
     while np.any(x - step * gradient != x):
         step /= 2
         if risk(x - step * gradient)[0] < value:

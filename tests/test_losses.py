@@ -236,7 +236,7 @@ CLASSIFIERS = [
     ("squared_error", "logistic"),
     ("squared_error", "tanh"),
     ("squared_error", "identity"),
-    ("squared_error", ("scaled_tanh",)),
+    ("squared_error", "scaled_tanh"),
     ("huber", "softmax"),
     ("absolute_error", "logistic"),
     ("logistic", None),

@@ -228,17 +228,14 @@ def assert_bits_of_any_threads(sizes, dtype, sparse, weighted, **options):
     """An epoch begins with all threads, goes on with one, and chooses."""
     net, X, T, order = case(sizes, n=40, steps=1000, **options)
     penalties = vars(Penalties(net.alpha, net.l2))
+    rows = scipy.sparse.csr_array(X) if sparse else X
     results = []
     for n_threads in (1, 2, 4):
         twin = twin_of(net, dtype)
         norms = np.zeros(len(sizes) - 1)
-        plan = run_of(twin, X, T, n_threads=n_threads, penalties=penalties).plan
+        plan = run_of(twin, rows, T, n_threads=n_threads, penalties=penalties).plan
         assert plan.threads == n_threads
-        data = twin.data(
-            scipy.sparse.csr_array(X) if sparse else X,
-            T,
-            weights(len(X)) if weighted else None,
-        )
+        data = twin.data(rows, T, weights(len(X)) if weighted else None)
         loss = plan.epoch(data, 1, order, 1e-3, gradient_norms=norms)
         assert np.isfinite(loss)
         results.append([twin.params, loss, norms])
@@ -257,8 +254,8 @@ def assert_bits_of_any_threads(sizes, dtype, sparse, weighted, **options):
 def test_number_of_threads_does_not_change_a_bit(options, sparse, dtype):
     weighted = options.get("weighted", False)
     options = {k: v for k, v in options.items() if k != "weighted"}
-    # narrow layers between wide ones
-    sizes = (200, 1100, 24, 600, 300, 5)
+    # narrow layers between wide ones, and work enough for 4 threads, sparse inputs included
+    sizes = (200, 1100, 24, 1200, 900, 5)
     assert_bits_of_any_threads(sizes, dtype, sparse, weighted, **options)
 
 
