@@ -367,13 +367,14 @@ def _proximal_gradient(
             d = new - x
             new_value, new_gradient = risk(new)
             above = new_value - value - d @ gradient - d @ d / (2 * step)
-            if above <= rounding * abs(value) or not d.any():
+            stuck = not d.any() or not np.isfinite(d).all()
+            if stuck or above <= rounding * abs(value):
                 break
             step /= 2
         else:
             message = TOO_MANY_EVALUATIONS
             break
-        if not d.any():
+        if stuck:
             status, message = NO_DESCENT, "STOP: NO STEP LOWERS THE RISK"
             break
         curvature = float(d @ (new_gradient - gradient))

@@ -106,6 +106,15 @@ def test_loss_of_full_batch_solvers_is_that_with_the_whole_penalty(solver):
     assert (np.diff(model.loss_curve_) < 1e-12).all()
 
 
+@pytest.mark.parametrize("solver", ["gd", "lbfgs"])
+def test_a_search_that_overflows_is_no_fit(solver):
+    X, y = lasso_data()
+    model = proximal(hidden=(4,), solver=solver)
+    with pytest.raises(ValueError, match="non-finite"), np.errstate(all="ignore"):
+        model.fit(X * 1e200, y)
+    assert not hasattr(model, "network_")
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_reported_loss_of_stochastic_solvers_has_the_penalty(solver):
     X, y = lasso_data()
