@@ -80,12 +80,12 @@ class BuildCore(build_ext):
 
 
 def headers():
-    folder = "src/core"
-    return [
-        f"{folder}/{f}"
-        for f in sorted(os.listdir(folder))
-        if f.endswith((".h", ".pxi"))
-    ]
+    return sorted(
+        os.path.join(folder, file)
+        for folder, _, files in os.walk("src/core")
+        for file in files
+        if file.endswith((".h", ".pxi"))
+    )
 
 
 def extensions():
@@ -93,7 +93,7 @@ def extensions():
 
     core = Extension(
         "mlp._core",
-        ["src/core/_core.pyx", "src/core/dispatch.c", "src/core/team.c"],
+        ["src/core/binding/_core.pyx", "src/core/dispatch.c", "src/core/machine/team.c"],
         include_dirs=["src/core"],
         depends=["src/core/kernels.c", *headers()],
         extra_compile_args=C_FLAGS,

@@ -37,7 +37,7 @@ workloads
     the first only the rows of units that are not zero count, whose share is measured on
     the trained network over the first samples (the inputs are dense). The second reading
     of those rows, forward, is not counted. A large first layer meets 24 samples at once
-    (src/core/online_delayed.h), so that the share says how much sooner a step is done
+    (src/core/single/delayed.h), so that the share says how much sooner a step is done
     than its weights would be moved once: above 100 %. A network as small as 'online' is
     bound by the length of its chains of operations instead: a few dozen dependent
     instructions, which no bandwidth describes.
@@ -56,8 +56,8 @@ import numpy as np
 from peers.workloads import WORKLOADS, make_data
 
 from mlp import Network, _core
-from mlp.schedules import Schedule
-from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule
 
 DTYPES = ("float32", "float64")
 PARTS = ("products", "rows", "functions", "workloads")

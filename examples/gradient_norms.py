@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from mlp import MLPClassifier, Network
-from mlp.initializers import draw
+from mlp.network.initializers import draw
 
 try:
     import matplotlib.pyplot as plt

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "ArcsineKernel": "mlp.kernels",
+    "ArcsineKernel": "mlp.gaussian_process",
     "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
     "MultiTaskClassifier": "mlp.estimators.multitask",
-    "Network": "mlp.network",
-    "ProjectionPursuitRegressor": "mlp.estimators.projection_pursuit",
+    "Network": "mlp.network.network",
+    "ProjectionPursuitRegressor": "mlp.projection_pursuit.regressor",
     "SiameseClassifier": "mlp.estimators.siamese",
     "from_sklearn": "mlp.estimators.conversion",
-    "load": "mlp.io",
+    "load": "mlp.files.io",
     "sample_pairs": "mlp.estimators.pairs",
     "show_config": "mlp.threads",
-    "to_onnx": "mlp.onnx_export",
+    "to_onnx": "mlp.onnx.export",
 }
 _MODULES = ("plot",)
 
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from mlp.estimators.conversion import from_sklearn
     from mlp.estimators.multitask import MultiTaskClassifier
     from mlp.estimators.pairs import sample_pairs
-    from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
     from mlp.estimators.regressor import MLPRegressor
     from mlp.estimators.siamese import SiameseClassifier
-    from mlp.io import load
-    from mlp.kernels import ArcsineKernel
-    from mlp.network import Network
-    from mlp.onnx_export import to_onnx
+    from mlp.files.io import load
+    from mlp.gaussian_process import ArcsineKernel
+    from mlp.network.network import Network
+    from mlp.onnx.export import to_onnx
+    from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
     from mlp.threads import show_config
 
 

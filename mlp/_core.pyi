@@ -1,4 +1,4 @@
-"""Types of the compiled core (src/core/_core.pyx)."""
+"""Types of the compiled core (src/core/binding/_core.pyx)."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -18,12 +18,12 @@ import joblib
 import numpy as np
 import pytest
 
-from mlp import cli
-from mlp.columns import Reading, read_columns
+from mlp.cli import main as cli
+from mlp.cli.columns import Reading, read_columns
+from mlp.cli.model import TableModel, choose_features
+from mlp.cli.tables import read_table
+from mlp.cli.text_tables import _names
 from mlp.progress import ProgressLine
-from mlp.tables import read_table
-from mlp.tabular import TableModel, choose_features
-from mlp.text_tables import _names
 
 
 def run(*arguments):
@@ -1066,7 +1066,7 @@ def test_predictions_go_to_a_file(animals, animal_model, tmp_path, capsys):
 
 def test_without_a_standard_output_a_file_is_written(animals, animal_model, tmp_path):
     out = tmp_path / "p.csv"
-    script = "import sys; sys.stdout = None; from mlp import cli; sys.exit(cli.main())"
+    script = "import sys; sys.stdout = None; import mlp.cli.main as m; sys.exit(m.main())"
     command = [sys.executable, "-c", script, "predict", animal_model, animals]
     done = subprocess.run([*command, "--out", out], check=False, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")

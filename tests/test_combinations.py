@@ -24,7 +24,7 @@ from twins import (
     twin_of,
 )
 
-from mlp.transfer import frozen_layers
+from mlp.network.transfer import frozen_layers
 
 STEP = 1e-6  # leaves 1e-12 of curvature and 1e-10 of rounding
 RATE = 2.0**-12  # short of where a radial basis function's width would meet its floor

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.connectivity import Edges, assign, resolve_connectivity
+from mlp.network.connectivity import Edges, assign, resolve_connectivity
 
 SIZES = (13, 37, 21, 3)
 

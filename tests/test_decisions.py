@@ -14,7 +14,7 @@ from mlp import (
     Network,
     SiameseClassifier,
 )
-from mlp.stopping import Progress
+from mlp.training.stopping import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -11,11 +11,11 @@ import pytest
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor
-from mlp.activations import ACTIVATIONS
-from mlp.initializers import INITIALIZERS
-from mlp.losses import LOSSES
-from mlp.schedules import SCHEDULES
-from mlp.solvers import FULL_BATCH_SOLVERS
+from mlp.network.activations import ACTIVATIONS
+from mlp.network.initializers import INITIALIZERS
+from mlp.network.losses import LOSSES
+from mlp.training.full_batch import FULL_BATCH_SOLVERS
+from mlp.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -24,9 +24,10 @@ from sklearn.datasets import make_multilabel_classification
 from small_data import both, either_dtype, make_data
 
 import mlp
-from mlp import MLPClassifier, MLPRegressor, Network, container
-from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
-from mlp.io import ESTIMATORS
+from mlp import MLPClassifier, MLPRegressor, Network
+from mlp.files import container
+from mlp.files.io import ESTIMATORS
+from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -577,15 +578,15 @@ def test_the_format_is_as_it_is_described(path):
 # -- the other ways --
 
 TRUSTED = {
-    "mlp.activations.Activation",
-    "mlp.connectivity.Edges",
+    "mlp.network.activations.Activation",
+    "mlp.network.connectivity.Edges",
     "mlp.estimators.classifier.MLPClassifier",
     "mlp.estimators.regressor.MLPRegressor",
-    "mlp.losses.Loss",
-    "mlp.network.Network",
-    "mlp.schedules.Schedule",
-    "mlp.stopping.Progress",
-    "mlp.training.Optimizer",
+    "mlp.network.losses.Loss",
+    "mlp.network.network.Network",
+    "mlp.training.schedules.Schedule",
+    "mlp.training.stopping.Progress",
+    "mlp.training.minibatch.Optimizer",
     "numpy.dtype",
     "numpy.float32",
 }

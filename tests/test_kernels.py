@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from mlp.kernels import ArcsineKernel
+from mlp.gaussian_process import ArcsineKernel
 
 KERNELS = [
     ArcsineKernel(0.7, 1.3, 2.0, 0.4),

@@ -17,7 +17,7 @@ from small_data import (
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.losses import check_callable
+from mlp.network.losses import check_callable
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

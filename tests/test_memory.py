@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.initializers import INITIALIZERS, draw
-from mlp.schedules import Schedule
-from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.network.initializers import INITIALIZERS, draw
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule
 
 #: Python objects, small vectors, and the panel of packed weights of the one thread
 FIXED = 256 << 10

@@ -25,7 +25,7 @@ from twins import (
     vector,
 )
 
-from mlp.training import Penalties
+from mlp.training.minibatch import Penalties
 
 EPOCHS = 3
 SEED = 7

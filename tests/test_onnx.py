@@ -12,9 +12,9 @@ from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 
 from mlp import MLPClassifier, MLPRegressor, Network, to_onnx
-from mlp.activations import ACTIVATIONS
-from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
-from mlp.onnx_graph import ELEMENTWISE, OPSET, Graph
+from mlp.network.activations import ACTIVATIONS
+from mlp.onnx.graph import ELEMENTWISE, OPSET, Graph
+from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

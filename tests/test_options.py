@@ -22,7 +22,7 @@ from small_data import (
 )
 
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.schedules import SCHEDULES
+from mlp.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -8,7 +8,7 @@ from small_data import make_data
 
 import mlp
 from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor, Network
-from mlp.activations import Activation
+from mlp.network.activations import Activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

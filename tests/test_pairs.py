@@ -7,10 +7,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from twins import either_dtype, on_every_isa
 
 from mlp import Network, _core, sample_pairs
-from mlp.pair_training import PairOptimizer, PairRun
-from mlp.schedules import Schedule
-from mlp.siamese_network import HEADS, SiameseNetwork, cosines
-from mlp.training import Optimizer, Penalties
+from mlp.network.siamese import HEADS, SiameseNetwork, cosines
+from mlp.training.minibatch import Optimizer, Penalties
+from mlp.training.pairs import PairOptimizer, PairRun
+from mlp.training.schedules import Schedule
 
 every_head = pytest.mark.parametrize("head", HEADS)
 

@@ -20,7 +20,7 @@ from small_data import make_data
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.activations import ACTIVATIONS
+from mlp.network.activations import ACTIVATIONS
 from mlp.plot import (
     ActivationDisplay,
     GradientFlowDisplay,

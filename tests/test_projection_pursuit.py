@@ -11,10 +11,10 @@ from sklearn.datasets import make_friedman1
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import check_estimator
 
-from mlp.estimators import ridge_function
-from mlp.estimators.projection_pursuit import ProjectionPursuitRegressor
-from mlp.estimators.pursuit import Pursuit
-from mlp.estimators.ridge_function import RidgeFunction, smooth
+from mlp.projection_pursuit import ridge_function
+from mlp.projection_pursuit.pursuit import Pursuit
+from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
+from mlp.projection_pursuit.ridge_function import RidgeFunction, smooth
 
 
 def angle_in_degrees(a, b):

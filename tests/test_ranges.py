@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from twins import either_dtype, on_every_isa
 
 from mlp import MLPRegressor, Network
-from mlp.siamese_network import SiameseNetwork
+from mlp.network.siamese import SiameseNetwork
 
 FAR = {"float32": 1e20, "float64": 1e200}
 

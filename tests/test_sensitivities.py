@@ -11,7 +11,7 @@ from oracle.cases import OUTPUTS
 from twins import either_dtype, on_every_isa, rounded, twin_of, vector
 
 from mlp import Network
-from mlp.sensitivities import cheaper_mode
+from mlp.network.derivatives import cheaper_mode
 
 MIXED = ["tanh", "logistic", "gelu", ("elu", 0.5)]
 HIDDEN = [oracle.spec_of(name) for name in oracle.TRAINABLE] + ["rbf", MIXED]

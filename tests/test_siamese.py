@@ -23,8 +23,8 @@ from sklearn.model_selection import (
 from sklearn.utils import estimator_checks as checks
 
 from mlp import SiameseClassifier, sample_pairs
+from mlp.network.siamese import HEADS, cosines
 from mlp.progress import GradientNorms
-from mlp.siamese_network import HEADS, cosines
 
 every_head = pytest.mark.parametrize("head", HEADS)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -22,9 +22,9 @@ from small_data import (
 )
 
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.schedules import Schedule
-from mlp.solvers import Risk, minimize
-from mlp.training import Penalties
+from mlp.training.full_batch import Risk, minimize
+from mlp.training.minibatch import Penalties
+from mlp.training.schedules import Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

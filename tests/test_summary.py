@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from small_data import both, make_data
 
 from mlp import MLPClassifier, Network, SiameseClassifier
-from mlp.summary import Summary
+from mlp.network.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

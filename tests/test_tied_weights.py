@@ -11,8 +11,8 @@ from coders import assert_tied, data, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlp import MLPAutoencoder, Network, _core
-from mlp.schedules import Schedule
-from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -12,7 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.transfer import frozen_layers, leading_frozen, put_back, tail, take_over
+from mlp.network.transfer import (
+    frozen_layers,
+    leading_frozen,
+    put_back,
+    tail,
+    take_over,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

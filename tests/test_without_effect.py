@@ -8,7 +8,7 @@ import pytest
 from sklearn import neural_network
 
 import mlp
-from mlp.estimators.constraints import NEEDS
+from mlp.estimators.parameters import NEEDS
 
 RNG = np.random.RandomState(0)
 X = RNG.rand(40, 3)

@@ -5,8 +5,8 @@ import oracle
 import pytest
 
 from mlp import Network, _core
-from mlp.schedules import Schedule
-from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule
 
 either_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 on_every_isa = pytest.mark.parametrize("isa", _core.AVAILABLE_ISAS, indirect=True)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from mlp import Network, _core
-from mlp.schedules import Schedule
-from mlp.training import Optimizer, Penalties, StochasticRun
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule
 
 
 def padded(rows, columns, dtype, rng):

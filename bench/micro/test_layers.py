@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from builders import epoch, gradient, network
 
-from mlp.activations import ACTIVATIONS
-from mlp.losses import LOSSES
+from mlp.network.activations import ACTIVATIONS
+from mlp.network.losses import LOSSES
 
 ROWS, UNITS = 252, 512
 HIDDEN = sorted(set(ACTIVATIONS) - {"softmax"})

@@ -5,7 +5,7 @@ import pytest
 from builders import epoch, gradient, network
 from scipy.sparse import random_array
 
-from mlp.training import Penalties
+from mlp.training.minibatch import Penalties
 
 SOLVERS = {
     "sgd": {"solver": "sgd"},

@@ -12,17 +12,17 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.activations import is_single
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
-from mlp.estimators.constraints import RATE, hidden_sizes
+from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
-from mlp.estimators.parameters import document
-from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.parameters import RATE, hidden_sizes
+from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
-from mlp.samples import as_rows, refuse_dates
-from mlp.solvers import FULL_BATCH_SOLVERS
+from mlp.network.activations import is_single
+from mlp.network.samples import as_rows, refuse_dates
+from mlp.network.transfer import tail
 from mlp.threads import resolve_threads
-from mlp.transfer import tail
+from mlp.training.full_batch import FULL_BATCH_SOLVERS
 
 __all__ = ["MLPAutoencoder"]
 

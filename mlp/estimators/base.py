@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.activations import layer_activations
-from mlp.connectivity import assign, resolve_connectivity
 from mlp.estimators.checkpoint import Checkpoint
-from mlp.estimators.constraints import (
+from mlp.estimators.course import Course
+from mlp.estimators.parameters import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_combination,
@@ -24,18 +23,19 @@ from mlp.estimators.constraints import (
     hidden_sizes,
     warn_without_effect,
 )
-from mlp.estimators.course import Course
 from mlp.estimators.standardize import check_sparse, measure, moments
-from mlp.estimators.targets import Targets
+from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
-from mlp.initializers import draw
-from mlp.io import SaveMixin
-from mlp.losses import check_callable
-from mlp.network import Network
-from mlp.stopping import Progress
-from mlp.summary import Summary
+from mlp.files.io import SaveMixin
+from mlp.network.activations import layer_activations
+from mlp.network.connectivity import assign, resolve_connectivity
+from mlp.network.initializers import draw
+from mlp.network.losses import check_callable
+from mlp.network.network import Network
+from mlp.network.summary import Summary
+from mlp.network.transfer import frozen_layers, take_over
 from mlp.threads import resolve_threads
-from mlp.transfer import frozen_layers, take_over
+from mlp.training.stopping import Progress
 
 __all__ = ["BaseMLP", "set_parameters"]
 

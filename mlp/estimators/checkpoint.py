@@ -16,12 +16,12 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from mlp import io
-from mlp.encoding import dotted
-from mlp.estimators.constraints import STOCHASTIC_SOLVERS
-from mlp.estimators.targets import Targets
-from mlp.stopping import Pocket
-from mlp.training import StochasticRun
+from mlp.estimators.parameters import STOCHASTIC_SOLVERS
+from mlp.estimators.training_data import Targets
+from mlp.files import io
+from mlp.files.encoding import dotted
+from mlp.training.minibatch import StochasticRun
+from mlp.training.stopping import Pocket
 
 __all__ = ["Checkpoint"]
 

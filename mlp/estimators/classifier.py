@@ -23,16 +23,16 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from mlp.activations import is_single
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.class_weights import class_factors
 from mlp.estimators.conversion import to_sklearn
+from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import indicators
-from mlp.estimators.parameters import document
-from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
-from mlp.samples import as_rows
+from mlp.network.activations import is_single
+from mlp.network.samples import as_rows
 
 __all__ = ["MLPClassifier"]
 

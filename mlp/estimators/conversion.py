@@ -14,12 +14,12 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.activations import Activation
-from mlp.estimators.constraints import hidden_sizes, pair_of_betas
-from mlp.network import Network
-from mlp.schedules import SGD_SCHEDULES, Schedule
-from mlp.stopping import Progress
-from mlp.training import Optimizer
+from mlp.estimators.parameters import hidden_sizes, pair_of_betas
+from mlp.network.activations import Activation
+from mlp.network.network import Network
+from mlp.training.minibatch import Optimizer
+from mlp.training.schedules import SGD_SCHEDULES, Schedule
+from mlp.training.stopping import Progress
 
 if TYPE_CHECKING:
     from mlp import MLPClassifier, MLPRegressor

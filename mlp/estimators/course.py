@@ -19,18 +19,18 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from mlp.estimators.callbacks import Announcer
 from mlp.estimators.checkpoint import Checkpoint
-from mlp.estimators.constraints import pair_of_betas
+from mlp.estimators.parameters import pair_of_betas
 from mlp.estimators.report import epoch_line, layer_norms
 from mlp.estimators.standardize import standardized
-from mlp.estimators.targets import Targets
-from mlp.network import Network
+from mlp.estimators.training_data import Targets
+from mlp.network.network import Network
+from mlp.network.transfer import leading_frozen, put_back, tail, take_back
 from mlp.progress import GradientNorms
-from mlp.schedules import Schedule, schedule_of
-from mlp.solvers import CONVERGED, OUT_OF_STEPS, Risk, minimize
-from mlp.stopping import Pocket, Progress
 from mlp.threads import resolve_threads
-from mlp.training import Optimizer, Penalties, StochasticRun
-from mlp.transfer import leading_frozen, put_back, tail, take_back
+from mlp.training.full_batch import CONVERGED, OUT_OF_STEPS, Risk, minimize
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule, schedule_of
+from mlp.training.stopping import Pocket, Progress
 
 __all__ = ["Course"]
 

@@ -12,10 +12,10 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from mlp.estimators.targets import Targets
+from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
-from mlp.network import Network
-from mlp.samples import as_rows
+from mlp.network.network import Network
+from mlp.network.samples import as_rows
 from mlp.threads import resolve_threads
 
 __all__ = ["Inspection"]

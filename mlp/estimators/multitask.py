@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import (
     MISSING,
@@ -20,10 +21,9 @@ from mlp.estimators.labels import (
     as_classes,
     side_by_side,
 )
-from mlp.estimators.parameters import document
-from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
-from mlp.samples import as_rows
+from mlp.network.samples import as_rows
 
 __all__ = ["MultiTaskClassifier"]
 

@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.random import sample_without_replacement
 
 from mlp import _core
-from mlp.estimators.targets import Targets
+from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
-from mlp.samples import as_rows
+from mlp.network.samples import as_rows
 
 __all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
 

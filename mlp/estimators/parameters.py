@@ -1,236 +1,303 @@
-"""The parameters and attributes that estimators share, documented once."""
+"""What parameters may be, each alone and together."""
 
-import re
-from inspect import cleandoc, signature
-from typing import TypeVar
+import warnings
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any
 
-__all__ = ["document"]
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-Class = TypeVar("Class", bound=type)
+from mlp.network.network import Network
+from mlp.threads import resolve_threads
+from mlp.training.full_batch import FULL_BATCH_SOLVERS
+from mlp.training.schedules import SCHEDULES
 
-PARAMETERS = """
-hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-    Units of each hidden layer; ``()`` for none.
-activation : str, tuple or sequence, default="relu"
-    Of the hidden layers: 'identity', 'logistic', 'tanh', 'relu', 'leaky_relu',
-    'two_sided_relu', 'scaled_tanh', 'elu', 'selu', 'softplus', 'erf', 'gaussian', 'gelu',
-    'silu', 'mish' [S table 65.1]; 'rbf', for the first layer only [L]; with parameters as
-    ``("leaky_relu", 0.1)``; a sequence with one per layer; a sequence of sequences with
-    one per node [S P65.6].
-solver : {'adam', 'adamw', 'sgd', 'lbfgs', 'cg', 'gd'}, default="adam"
-    'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
-    weights apart from the gradient.  'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
-    descent with exact line search [B]) use all samples at once.
-alpha : float, default=0.0001
-    L2 penalty (alpha/2)‖W‖² divided by the number (or weight) of the batch's samples.
-batch_size : int or 'auto', default="auto"
-    Samples in a mini-batch; 'auto' is min(200, n_samples).  With 1 and plain 'sgd' the
-    core takes a path of its own, bound by memory alone.
-learning_rate : str or callable, default="constant"
-    The schedule of the step size.  It changes between epochs by 'invscaling'
-    (learning_rate_init/(t+1)**power_t after t samples) and 'adaptive' (a fifth whenever
-    progress stops), which are ignored unless ``solver="sgd"``, as in scikit-learn, and by
-    'step' (a half every 10 epochs); from one mini-batch to the next by 'inverse_time'
-    (learning_rate_init/(k+1)**power_t after k steps [B]), 'cosine' (to zero over max_iter
-    epochs) and a callable, which is asked with the number of steps done.  Steps are
-    counted on by `partial_fit`.
-learning_rate_init : float, default=0.001
-    Step size μ.
-power_t : float, default=0.5
-    Exponent of 'invscaling' and 'inverse_time'; with 1 the latter is γ_k = μ/(k+1) [B].
-max_iter : int, default=200
-    Most epochs, or iterations of a full-batch solver.
-shuffle : bool, default=True
-    Whether each epoch takes the samples in a new order.
-sampling : {'shuffle', 'replacement'}, default="shuffle"
-    How the batches of an epoch are drawn: 'shuffle' takes every sample once; 'replacement'
-    draws each sample of each batch independently [S 65.82], as many as there are, so that
-    an epoch has as many steps.
-random_state : int, RandomState instance or None, default=None
-    Seeds initial parameters, the validation split, the orders and the masks; an int gives
-    the same bits every time, whatever the number of threads.  As in scikit-learn, an int
-    seeds every call of `partial_fit` anew; give a RandomState for new orders.
-tol : float, default=1e-4
-    Progress smaller than this counts as none; for full-batch solvers, the largest entry
-    of the gradient at which they stop ('lbfgs' also stops, as scikit-learn's does, when a
-    step gains less than 2.2e-9 of the loss, or of 1 if that is more; this limit shrinks as
-    the square of a tol below 1e-4).
-verbose : bool or int, default=False
-    Whether to print the loss of every epoch; with 2, also loss and score on the
-    validation samples, learning rate, norm of the gradient and samples a second.
-warm_start : bool, default=False
-    Whether `fit` goes on from the parameters of the previous call.
-momentum : float, default=0.9
-    Of 'sgd'; 0 is plain gradient descent.
-nesterovs_momentum : bool, default=True
-    Nesterov's form of it.
-early_stopping : bool, default=False
-    Whether to hold out part of the samples, stop when the score on them stalls, and keep
-    the parameters that scored best [S 65.94].  The split is stratified for single labels
-    where that is possible; if it is not, a warning says so.
-validation_fraction : float, default=0.1
-    The part held out.
-beta_1, beta_2 : float or pair of float, default=0.9, 0.999
-    Adam's decay rates, in [0, 1); a pair gives weights and offsets their own [S 65.95].
-epsilon : float, default=1e-8
-    Added to the root of Adam's second average.
-n_iter_no_change : int, default=10
-    Epochs without progress before training stops.
-max_fun : int, default=15000
-    Most evaluations of the loss by a full-batch solver.
-output_activation : str, tuple, sequence or None, default=None
-    Activation of the outputs; None takes what suits the loss and the targets.  A sequence
-    such as ``["tanh", "relu"]`` gives each output node its own [S P65.6]; it goes with
-    losses of the outputs' values, not with classes.
-huber_delta : float, default=1.0
-    Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
-l1 : float, default=0.0
-    L1 penalty l1·‖W‖₁ [S P65.15].
-l1_method : {'subgradient', 'proximal'}, default="subgradient"
-    How the solver takes the L1 penalty: 'subgradient' adds l1·sign(W) to the gradient and
-    makes no weight exactly 0; 'proximal' takes each step without it and then moves every
-    weight towards 0 by up to μ·l1, which gives exact zeros [O].  Not with solver='cg'.
-l2 : float, default=0.0
-    L2 penalty l2·‖W‖² whatever the batch size: ρ of [S 65.45].
-l2_bias : bool, default=False
-    Whether `l2` takes the offsets in.
-weight_decay : float, default=0.01
-    Decoupled decay of 'adamw'.
-clip_norm : float or None, default=None
-    Largest norm of a step's gradient; longer ones are shortened to it.
-clip_value : float or None, default=None
-    Largest entry of a step's gradient, after `clip_norm`.
-dropout : float or sequence of float, default=0.0
-    Probability that a hidden unit sleeps in a batch; one for all layers or one a layer
-    [S 65.120–65.124].
-input_dropout : float, default=0.0
-    The same of the inputs.
-dropout_mask : {'batch', 'sample'}, default="batch"
-    'batch': one mask for all samples of a batch, trained as the smaller network of the
-    units awake, whose sleeping parameters stand still; 'sample': a mask for each sample.
-dropout_scaling : {'train', 'test'}, default="train"
-    'train': what is kept is divided by 1−p, and ``coefs_`` are the weights that predict;
-    'test': as the listing, predictions multiply the weights by 1−p.
-dropout_decay : {'kept', 'all'}, default="kept"
-    Which weights the L2 penalties (and the decay of 'adamw') shrink in a step of a mask
-    per batch: those between kept units, or all of them, as the listing prints
-    [S 65.124].  A mask per sample has no units that a batch drops: all weights decay.
-batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
-    Which pre-activations are normalised over the batch, and whether the inputs are
-    [S 65.168–65.188]; folded into weights and offsets for predictions.
-batch_norm_momentum : float, default=0.95
-    λ of the running statistics [S 65.176].
-batch_norm_epsilon : float, default=1e-5
-    Added to the variances.
-batch_norm_scale_init : float, default=1.0
-    Where the scales a start; 0 reproduces the listing [S 65.187].
-batch_norm_gradient : {'exact', 'diagonal'}, default="exact"
-    'diagonal' propagates what the listing does [S 65.229], which is not the gradient.
-residual : bool, default=False
-    Add each hidden layer's input to its output where two in a row have equal widths.
-connectivity : sequence, callable or None, default=None
-    Which connections the layers have: one entry per layer of weights, each None for all,
-    a boolean or sparse array of shape (n_in, n_out), or a list of the input units of each
-    output unit; or a callable ``(layer, n_in, n_out) -> entry``.  Other weights don't
-    exist: the cost is that of the connections there are [S ex. 65.6].
-base : estimator, Network or None, default=None
-    A fitted estimator or a network whose leading layers are taken over, as many as agree
-    in width and activation with this one's [S ex. 65.11].
-freeze : int or sequence of bool, default=0
-    Leading layers of weights that stand still, or a truth value for each.  Leading ones
-    are applied to the samples once, as in prediction; with `augment`, or where a residual
-    connection leads out of them, in every step as in training.  Fine-tune them afterwards
-    by ``set_params(freeze=0, warm_start=True)``.
-standardize : bool, default=False
-    Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
-    into the first weights and the output for predictions.  Sparse inputs are only scaled.
-    With ``dtype="float32"`` too all of this is computed in float64.
-augment : callable or None, default=None
-    ``(X_batch, rng) -> X_batch``, called for every batch in training.
-scoring : str, callable or None, default=None
-    What early stopping watches: None for accuracy (R² of a regressor), 'loss', or any
-    scorer of scikit-learn.
-restore_best : bool, default=True
-    Whether early stopping ends with the parameters that scored best.
-fit_intercept : bool, default=True
-    Whether the layers have offsets.  With False they are 0 and stay 0, as in [B]; weights
-    start at the values that they have beside offsets.  With `standardize` the means are
-    subtracted still.
-init : str or callable, default="sklearn"
-    'sklearn', 'normal', 'uniform', 'glorot', 'glorot_sigmoid', 'he', 'zeros'
-    [S 65.88–65.93c], or a callable ``(rng, n_in, n_out) -> (W, b)``.
-dtype : {None, "float32", "float64"}, default=None
-    Precision of training and prediction; None keeps that of X.
-n_threads : int or None, default=None
-    Threads to use at most, 256 if it is more; None means the cores this process may use.
-    The results are the same bits for any number.
-"""
+__all__ = [
+    "CONSTRAINTS",
+    "NEEDS",
+    "STOCHASTIC_SOLVERS",
+    "check_combination",
+    "dropout_rates",
+    "hidden_sizes",
+    "pair_of_betas",
+    "warn_without_effect",
+]
 
-ATTRIBUTES = """
-network_ : Network
-    The trained network by itself.
-coefs_ : list of ndarray or csr_array of shape (n_in, n_out)
-    Weights, a layer each: views into ``network_.params``; CSR where `connectivity` leaves
-    some out.  They may be assigned to; see ``network_.refold`` for changes in place.
-intercepts_ : list of ndarray of shape (n_out,)
-    Offsets, a layer each: views too.
-loss_ : float
-    Loss of the last epoch, penalties included.
-best_loss_ : float or None
-    Smallest loss so far; None with early stopping.
-loss_curve_ : list of float
-    Loss of every epoch (iteration, for full-batch solvers).
-validation_scores_ : list of float or None
-    Score on the held-out samples after every epoch, with early stopping.
-best_validation_score_ : float or None
-    The best of them.
-validation_loss_curve_ : list of float or None
-    Loss on the validation samples after every epoch, where there are any.
-gradient_norms_ : list of ndarray of shape (n_layers_ - 1,)
-    Norm of each layer's gradient in the last batch of every epoch; with ``verbose=2``
-    or the callback `mlp.progress.GradientNorms`.
-t_ : int
-    Samples seen in training.
-n_iter_ : int
-    Epochs (iterations) of the last call to `fit`.
-n_layers_ : int
-    Layers, inputs and outputs included.
-n_outputs_ : int
-    Outputs of the network.
-out_activation_ : str or tuple of str
-    Activation of the outputs; of each of them where they differ.
-n_features_in_ : int
-    Features seen by `fit`.
-feature_names_in_ : ndarray of shape (n_features_in_,)
-    Their names, if X had any.
-"""
+STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
+
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+COUNT = Interval(Integral, 1, None, closed="left")
+RATE = Interval(Real, 0, 1, closed="left")
+
+REPLACEMENT_IN_ORDER = (
+    "sampling='replacement' draws every batch at random, but shuffle=False asks for the "
+    "samples in their order"
+)
+
+CONSTRAINTS: dict[str, Any] = {
+    "hidden_layer_sizes": ["array-like", COUNT],
+    "activation": [str, tuple, list],
+    "solver": [StrOptions({*FULL_BATCH_SOLVERS, *STOCHASTIC_SOLVERS})],
+    "alpha": [NOT_NEGATIVE],
+    "batch_size": [StrOptions({"auto"}), COUNT],
+    "learning_rate": [StrOptions(set(SCHEDULES)), callable],
+    "learning_rate_init": [POSITIVE],
+    "power_t": [NOT_NEGATIVE],
+    "max_iter": [COUNT],
+    "shuffle": ["boolean"],
+    "sampling": [StrOptions({"shuffle", "replacement"})],
+    "random_state": ["random_state"],
+    "tol": [NOT_NEGATIVE],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [RATE],
+    "beta_1": [RATE, tuple],
+    "beta_2": [RATE, tuple],
+    "epsilon": [POSITIVE],
+    "n_iter_no_change": [COUNT, Options(Real, {np.inf})],
+    "max_fun": [COUNT],
+    "loss": [str, callable],
+    "output_activation": [str, tuple, list, None],
+    "huber_delta": [POSITIVE],
+    "l1": [NOT_NEGATIVE],
+    "l1_method": [StrOptions({"subgradient", "proximal"})],
+    "l2": [NOT_NEGATIVE],
+    "l2_bias": ["boolean"],
+    "weight_decay": [NOT_NEGATIVE],
+    "clip_norm": [POSITIVE, None],
+    "clip_value": [POSITIVE, None],
+    "dropout": [RATE, "array-like"],
+    "input_dropout": [RATE],
+    "dropout_mask": [StrOptions({"batch", "sample"})],
+    "dropout_scaling": [StrOptions({"train", "test"})],
+    "dropout_decay": [StrOptions({"kept", "all"})],
+    "batch_norm": [
+        StrOptions({"hidden", "all", "hidden+input", "all+input"}),
+        None,
+    ],
+    "batch_norm_momentum": [RATE],
+    "batch_norm_epsilon": [POSITIVE],
+    "batch_norm_scale_init": [Real],
+    "batch_norm_gradient": [StrOptions({"exact", "diagonal"})],
+    "residual": ["boolean"],
+    "connectivity": [None, "array-like", callable],
+    "base": [None, Network, HasMethods("fit")],
+    "freeze": [Interval(Integral, 0, None, closed="left"), "array-like"],
+    "standardize": ["boolean"],
+    "augment": [callable, None],
+    "fit_intercept": ["boolean"],
+    "init": [str, callable],
+    "scoring": [str, callable, None, HasMethods("__call__")],
+    "restore_best": ["boolean"],
+    "dtype": [None, str, type, np.dtype],
+    "n_threads": [None, COUNT],
+}
 
 
-def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring: those of the parameters
-    that its constructor has and it does not describe itself, in the constructor's order,
-    and of all attributes."""
-    order = {name: at for at, name in enumerate(signature(cls).parameters)}
-
-    def place(entry: str) -> int:
-        return order.get(re.split("[ ,]", entry)[0], len(order))
-
-    text = cleandoc(cls.__doc__ or "")  # Python 3.13 has done so already
-    own = set(re.findall(r"^(\w+) : ", text, re.MULTILINE))
-    shared = [
-        entry
-        for entry in _entries(cleandoc(PARAMETERS))
-        if place(entry) < len(order) and re.split("[ ,]", entry)[0] not in own
-    ]
-    text = text.replace("{parameters}", "\n".join(shared))
-    text = text.replace("{attributes}", cleandoc(ATTRIBUTES))
-    before, title, rest = text.partition("Parameters\n----------\n")
-    described, following, after = rest.partition("\n\nAttributes\n")
-    described = "\n".join(sorted(_entries(described), key=place))
-    cls.__doc__ = before + title + described + following + after
-    return cls
+def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
+    """Adam's beta for weights and for offsets."""
+    value = getattr(estimator, name)
+    pair: Any = value if isinstance(value, tuple) else (value, value)
+    numbers = all(isinstance(b, Real) for b in pair)
+    if len(pair) != 2 or not numbers or not all(0 <= b < 1 for b in pair):
+        raise ValueError(
+            f"{name} must lie in [0, 1), one number or a pair (weights, offsets); "
+            f"got {value!r}"
+        )
+    return float(pair[0]), float(pair[1])
 
 
-def _entries(section: str) -> list[str]:
-    """The descriptions in a section: names at the margin, text below them indented."""
-    return re.split(r"\n(?=\w)", section)
+def hidden_sizes(estimator: Any) -> list[int]:
+    """Units of the hidden layers."""
+    sizes = estimator.hidden_layer_sizes
+    sizes = list(sizes) if np.iterable(sizes) else [sizes]
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be integers > 0, got {sizes}.")
+    if any(n <= 0 for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    widths: list[int] = estimator._all_layers([int(n) for n in sizes])
+    return widths
+
+
+def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
+    """Rates of inputs and hidden layers, or None if all are zero."""
+    widths = hidden_sizes(estimator)
+    rates: Any = estimator.dropout
+    if np.iterable(rates):
+        rates = estimator._all_layers(list(rates))
+    else:
+        rates = [rates] * len(widths)
+    if len(rates) != len(widths):
+        raise ValueError(
+            f"dropout={estimator.dropout!r} names {len(rates)} layers, "
+            f"hidden_layer_sizes has {len(widths)}"
+        )
+    rates = [estimator.input_dropout, *rates]
+    if not all(isinstance(p, Real) and 0 <= float(p) < 1 for p in rates):
+        raise ValueError(
+            f"dropout={estimator.dropout!r} must lie in [0, 1), one rate or one a layer"
+        )
+    rates = [float(p) for p in rates]
+    return tuple(rates) if any(rates) else None
+
+
+def check_combination(estimator: Any, *, incremental: bool) -> None:
+    """Refuse what makes no sense together, naming both parameters.
+
+    Raises
+    ------
+    ValueError
+    """
+    e = estimator
+    widths = hidden_sizes(e)
+    rates = dropout_rates(e)
+    resolve_threads(e.n_threads)
+    pair_of_betas(e, "beta_1")
+    pair_of_betas(e, "beta_2")
+    full_batch = e.solver in FULL_BATCH_SOLVERS
+    pairs = pairwise(widths)
+    refusals = [
+        (incremental and e.early_stopping, "partial_fit does not support "
+         "early_stopping=True"),
+        (incremental and getattr(e, "class_weight", None) == "balanced",
+         "partial_fit does not support class_weight='balanced', as a batch does not know "
+         "the frequencies of all samples; give a dict of the weights, such as "
+         "sklearn.utils.class_weight.compute_class_weight returns for enough samples"),
+        (full_batch and rates, f"dropout is random from batch to batch; solver="
+         f"{e.solver!r} needs the same risk at every evaluation"),
+        (full_batch and e.augment, f"augment changes every batch; solver={e.solver!r} "
+         "needs the same risk at every evaluation"),
+        (full_batch and (e.clip_norm or e.clip_value), "clip_norm and clip_value change "
+         f"the gradient; solver={e.solver!r} needs the risk's own"),
+        (e.solver == "cg" and e.l1 and e.l1_method == "proximal",
+         "solver='cg' can't take l1_method='proximal'; take 'lbfgs', 'gd' or a stochastic "
+         "solver"),
+        (e.batch_norm and not full_batch and e.batch_size == 1,
+         f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
+         "variance"),
+        (e.sampling == "replacement" and not e.shuffle, REPLACEMENT_IN_ORDER),
+        (e.early_stopping and not e._validates and not e.validation_fraction > 0,
+         f"early_stopping=True needs validation_fraction > 0, got "
+         f"{e.validation_fraction!r}, or X_val, y_val"),
+        (e.residual and not any(a == b for a, b in pairs),
+         "residual=True needs two hidden layers in a row of equal width, "
+         f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
+        (e.base is not None and e.standardize, "standardize=True would scale the inputs "
+         "anew, but the first layer of base has its own scale"),
+        (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
+         "has none"),
+        (e.scoring is not None and not e.early_stopping and not e._validates,
+         f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
+    ]  # fmt: skip
+    for refused, message in refusals:
+        if refused:
+            raise ValueError(message)
+
+
+# -- parameters without effect --
+
+
+def _drops(estimator: Any) -> bool:
+    return dropout_rates(estimator) is not None
+
+
+def _penalises_dropped(estimator: Any) -> bool:
+    e = estimator
+    penalised = e.alpha or e.l2 or e.l1 or (e.solver == "adamw" and e.weight_decay)
+    return bool(penalised) and _drops(e) and e.dropout_mask == "batch"
+
+
+def _normalises(estimator: Any) -> bool:
+    return estimator.batch_norm is not None
+
+
+def _normalises_something(estimator: Any) -> bool:
+    return bool(hidden_sizes(estimator)) or estimator.batch_norm != "hidden"
+
+
+def _drops_hidden_units(estimator: Any) -> bool:
+    return bool(hidden_sizes(estimator)) or not np.any(estimator.dropout)
+
+
+def _scores(estimator: Any) -> bool:
+    return estimator.solver in STOCHASTIC_SOLVERS
+
+
+def _stops_early(estimator: Any) -> bool:
+    return estimator.early_stopping and _scores(estimator)
+
+
+def _has_relation(estimator: Any) -> bool:
+    return bool(estimator.head == "relation")
+
+
+def _chooses_terms(estimator: Any) -> bool:
+    return bool(estimator.n_terms == "cv")
+
+
+DROPOUT = "a dropout rate above 0"
+BATCH_NORM = "batch_norm"
+HIDDEN_LAYERS = "hidden layers"
+STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
+
+#: parameter that scikit-learn does not have -> (whether the others give it an effect, what
+#: it needs for one); those that always have one, or are refused without, are left out
+NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "huber_delta": (lambda e: e.loss == "huber", "loss='huber'"),
+    "quantile": (lambda e: e.loss == "quantile", "loss='quantile'"),
+    "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
+    "l2_bias": (lambda e: e.l2 > 0, "l2 above 0"),
+    "weight_decay": (
+        lambda e: e.solver == "adamw",
+        "solver='adamw'; l2 penalises the weights with every solver",
+    ),
+    "dropout": (_drops_hidden_units, HIDDEN_LAYERS),
+    "dropout_mask": (_drops, DROPOUT),
+    "dropout_scaling": (_drops, DROPOUT),
+    "dropout_decay": (
+        _penalises_dropped,
+        f"{DROPOUT}, dropout_mask='batch' and a penalty (alpha, l2, l1)",
+    ),
+    "sampling": (lambda e: e.solver in STOCHASTIC_SOLVERS, STOCHASTIC),
+    "batch_norm": (_normalises_something, HIDDEN_LAYERS),
+    "batch_norm_momentum": (_normalises, BATCH_NORM),
+    "batch_norm_epsilon": (_normalises, BATCH_NORM),
+    "batch_norm_scale_init": (_normalises, BATCH_NORM),
+    "batch_norm_gradient": (_normalises, BATCH_NORM),
+    "scoring": (_scores, STOCHASTIC),
+    "restore_best": (_stops_early, f"early_stopping=True and {STOCHASTIC}"),
+    "head_layer_sizes": (_has_relation, "head='relation'"),
+    "head_activation": (_has_relation, "head='relation'"),
+    "max_terms": (_chooses_terms, "n_terms='cv'"),
+    "cv": (_chooses_terms, "n_terms='cv'"),
+}
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    return {name: p.default for name, p in signature(kind).parameters.items()}
+
+
+def warn_without_effect(estimator: Any) -> None:
+    """Warn of each parameter of `NEEDS` that differs from its default in vain.
+
+    Called by ``_fit``, so that the warning points at the line that calls `fit`.
+    """
+    defaults, given = _defaults(estimator.__class__), vars(estimator)
+    for name, (has_effect, needed) in NEEDS.items():
+        if name not in given or name not in defaults:
+            continue
+        value, default = given[name], defaults[name]
+        if value is default or np.array_equal(value, default) or has_effect(estimator):
+            continue
+        warnings.warn(
+            f"{name}={value!r} has no effect: it needs {needed}", stacklevel=5
+        )

@@ -19,11 +19,11 @@ from sklearn.utils.validation import (
 
 from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
+from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
-from mlp.estimators.parameters import document
-from mlp.estimators.targets import Targets, check_weights
+from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
-from mlp.samples import as_rows, refuse_dates
+from mlp.network.samples import as_rows, refuse_dates
 
 __all__ = ["MLPRegressor"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp.network import Network
+from mlp.network.network import Network
 
 __all__ = ["epoch_line", "layer_norms"]
 

@@ -15,26 +15,26 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.activations import layer_activations, output_activations
 from mlp.estimators.base import BaseMLP, set_parameters
-from mlp.estimators.constraints import (
+from mlp.estimators.docstrings import document
+from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
+from mlp.estimators.parameters import (
     COUNT,
     REPLACEMENT_IN_ORDER,
     STOCHASTIC_SOLVERS,
     hidden_sizes,
     pair_of_betas,
 )
-from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
-from mlp.estimators.parameters import document
 from mlp.estimators.standardize import check_sparse, measure, standardized
-from mlp.estimators.targets import check_weights
+from mlp.estimators.training_data import check_weights
 from mlp.estimators.validation import validate_data
-from mlp.initializers import draw
-from mlp.network import Network
-from mlp.pair_training import PairOptimizer, PairRun
-from mlp.siamese_network import HEADS, SiameseNetwork
-from mlp.summary import Summary
+from mlp.network.activations import layer_activations, output_activations
+from mlp.network.initializers import draw
+from mlp.network.network import Network
+from mlp.network.siamese import HEADS, SiameseNetwork
+from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
+from mlp.training.pairs import PairOptimizer, PairRun
 
 __all__ = ["SiameseClassifier"]
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from mlp.estimators.targets import Targets
-from mlp.network import Network
-from mlp.samples import as_rows
+from mlp.estimators.training_data import Targets
+from mlp.network.network import Network
+from mlp.network.samples import as_rows
 
 __all__ = ["check_sparse", "measure", "moments", "standardized"]
 

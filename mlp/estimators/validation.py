@@ -4,7 +4,7 @@ from typing import Any
 
 from sklearn.utils import validation
 
-from mlp.samples import refuse_dates
+from mlp.network.samples import refuse_dates
 
 __all__ = ["validate_data"]
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlp.activations import ACTIVATIONS, Activation, resolve_activation
-from mlp.network import Network
+from mlp.network.activations import ACTIVATIONS, Activation, resolve_activation
+from mlp.network.network import Network
 from mlp.plot.canvas import network_of, pyplot
 
 __all__ = ["ActivationDisplay"]

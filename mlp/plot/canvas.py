@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.network import Network
-from mlp.siamese_network import SiameseNetwork
+from mlp.network.network import Network
+from mlp.network.siamese import SiameseNetwork
 
 __all__ = [
     "DIVERGING",

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from mlp.plot.canvas import axes_for, judges_pairs, network_of, pyplot
-from mlp.solvers import FULL_BATCH_SOLVERS
+from mlp.training.full_batch import FULL_BATCH_SOLVERS
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from mlp.network import Network
+from mlp.network.network import Network
+from mlp.network.siamese import SiameseNetwork
 from mlp.plot.canvas import axes_for, network_of, pyplot
-from mlp.siamese_network import SiameseNetwork
 from mlp.threads import resolve_threads
 
 __all__ = ["LossSurfaceDisplay"]

@@ -3,7 +3,7 @@
 #define MLP_DISPATCH_H
 
 #include "mlp_core.h"
-#include "team.h"
+#include "machine/team.h"
 
 /* Names of the compiled instruction sets, best first, NULL at the end. */
 extern const char *const mlp_isa_names[];

@@ -1,21 +1,19 @@
 /* kernels.c — everything that runs per step, compiled once for each (instruction set ×
  * precision); the build gives MLP_TABLE, the name of the table, and what simd.h wants.
  *
- *   simd.h  vmath.h        vectors, elementary functions
- *   activation.h  loss.h   one entry a thing
- *   gemm.h  rows.h         products with many rows, with one; few_columns.h their last columns
- *   optimizer.h            the update
- *   batch_norm.h  dropout.h  what may stand around a layer
- *   samples.h  network.h  epoch.h  a batch of samples, through the network and back, an epoch
- *   online.h               an epoch of single samples: online_state.h its weights, online_rows.h
- *                          its passes, online_delayed.h a large first layer; online_dropout.h
- *                          the same with units asleep
- *   sensitivity.h hessian.h  derivatives of a trained network
- *   pairs.h                an epoch of pairs, through a twin network
+ *   machine/      vectors and elementary functions of one instruction set; threads
+ *   products/     gemm.h with many rows, gemv.h with one, gemm_narrow.h a few columns
+ *   network/      activations, losses and kinds of layers; a batch of samples (batch.h),
+ *                 through the network and back (passes.h)
+ *   training/     the update (optimizer.h), the thinned network of dropout, an epoch, an
+ *                 epoch of pairs
+ *   single/       an epoch of single samples: state.h its weights, rows.h its passes,
+ *                 delayed.h a large first layer, dropout.h the same with dropped units
+ *   derivatives/  first_order.h, second_order.h of a trained network
  */
-#include "hessian.h"
-#include "online_dropout.h"
-#include "pairs.h"
+#include "derivatives/second_order.h"
+#include "single/dropout.h"
+#include "training/pairs.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)

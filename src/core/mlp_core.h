@@ -11,7 +11,7 @@
  * W_l is (n_in × n_out) row-major, or the list of its edges' weights; b_l = −θ_l, a_l the scales
  * of batch norm where there are any.
  * If the first layer is of radial basis functions, W_0's columns are its centres μ_m and b_0 its
- * widths λ_m (rbf.h).
+ * widths λ_m (rbf_layer.h).
  * Workspace matrices hold one sample a row, rows `ld` apart, padded with lanes that may be
  * read and written but whose values never reach an unpadded one.
  */
@@ -86,7 +86,7 @@ typedef struct {
 } norm_t;
 
 /* The connections of a layer that has not all of them [S ex. 65.6]: W_l is then the list of
- * their weights, input unit by input unit, and there is nothing else (edges.h). */
+ * their weights, input unit by input unit, and there is nothing else (sparse_layer.h). */
 typedef struct {
     size_t n;                /* edges                                                    */
     const int64_t *start;    /* (n_in + 1,) by input unit                                */
@@ -237,7 +237,7 @@ typedef struct {
     int abandon;             /* the rest will not be done: only bring the parameters home */
 } epoch_t;
 
-/* What is asked about a trained network (sensitivity.h). */
+/* What is asked about a trained network (first_order.h). */
 enum sensitivity_kind {
     SENS_FORWARD, SENS_REVERSE,                 /* Jacobian, out (n × n_outputs × n_features) */
     SENS_JVP, SENS_VJP,                         /* out (n × n_outputs), (n × n_features)      */
@@ -277,7 +277,7 @@ typedef struct {
     size_t (*row_stride)(size_t n);
     /* reals for the inputs of `rows` samples to any layer with edges, a unit a row */
     size_t (*columns_room)(const plan_t *, size_t rows);
-    /* whether an epoch of single samples can go the way of online.h, and the reals of
+    /* whether an epoch of single samples can go the way of single.h, and the reals of
      * workspace it then needs: the epoch goes that way if plan->online is set */
     int (*online_possible)(const plan_t *, const data_t *, const epoch_t *);
     size_t (*online_size)(const plan_t *, size_t n_threads);

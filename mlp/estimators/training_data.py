@@ -1,0 +1,157 @@
+"""Validated samples on their way to the network."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import _check_sample_weight
+
+from mlp import _core
+from mlp.network.samples import as_rows
+
+__all__ = ["Targets", "check_weights"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Targets:
+    """Inputs, and what the network is to learn from them.
+
+    Attributes
+    ----------
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    y : ndarray or None
+        As the user gave it, for scores.
+    n_outputs : int
+    output_activation : str or tuple
+    values : ndarray of shape (n_samples, n_outputs) or None
+    labels : int32 ndarray of shape (n_samples, n_tasks) or None
+    sample_weight : ndarray of shape (n_samples,) or None
+    given : dict
+        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
+    strata : ndarray or None
+        Labels by which a validation set is stratified if that is possible; of shape
+        (n_samples, 1) if it must be.
+    groups : tuple of int or None
+        Outputs of each task.
+    smoothing : float
+        Of labels, or of values towards `middle`.
+    middle : float
+        Between the values of the two classes.
+    raw_X : ndarray or CSR array, or None
+        The inputs, where X are the outputs of frozen layers.
+    autoencode : bool
+        The inputs are the targets.
+    kept : ndarray of int or None
+        Which of the samples given these are, if some were left out.
+    """
+
+    X: Any
+    y: Array | None
+    n_outputs: int
+    output_activation: Any
+    values: Any = None
+    labels: Any = None
+    sample_weight: Array | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    strata: Array | None = None
+    groups: tuple[int, ...] | None = None
+    smoothing: float = 0.0
+    middle: float = 0.5
+    raw_X: Any = None
+    autoencode: bool = False
+    kept: Array | None = None
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the inputs are CSR."""
+        return hasattr(self.X, "indptr")
+
+    def data(self) -> Any:
+        """What the core works on."""
+        values = self.values
+        if values is not None and self.smoothing:
+            values = values * (1 - self.smoothing) + self.smoothing * self.middle
+        return _core.Data(
+            self.X,
+            values,
+            self.labels,
+            self.sample_weight,
+            self.smoothing,
+            self.autoencode,
+        )
+
+    def cast(self, dtype: Any, *, inputs: bool = True, values: bool = True) -> None:
+        """Bring weights, and the inputs and values if wanted, to a network's dtype."""
+        if inputs:
+            self.X = as_rows(self.X, dtype)
+        if values and self.values is not None:
+            self.values = self.values.astype(dtype, copy=False)
+        if self.sample_weight is not None:
+            self.sample_weight = self.sample_weight.astype(dtype, copy=False)
+
+    def take(self, samples: Array) -> "Targets":
+        """Some of the samples, labels unsmoothed: for validation."""
+
+        def rows(array: Any) -> Any:
+            return None if array is None else array[samples]
+
+        return replace(
+            self,
+            X=self.X[samples],
+            raw_X=rows(self.raw_X),
+            y=rows(self.y),
+            values=rows(self.values),
+            labels=rows(self.labels),
+            sample_weight=rows(self.sample_weight),
+            strata=None,
+            smoothing=0.0,
+        )
+
+    def where_known(self, known: Array) -> "Targets":
+        """The samples of which something is known, maybe none; the others have nothing to
+        teach.
+
+        Parameters
+        ----------
+        known : bool ndarray of shape (n_samples, n_targets)
+
+        Raises
+        ------
+        ValueError
+            If there are some, but all without weight.
+        """
+        informed = known.any(axis=1)
+        if informed.all():
+            return self
+        kept = self.take(np.flatnonzero(informed))
+        kept.smoothing, kept.kept = self.smoothing, np.flatnonzero(informed)
+        weights = kept.sample_weight
+        if weights is not None and len(weights) and not weights.sum() > 0:
+            raise ValueError(
+                "sample_weight must add up to a positive number where y is known"
+            )
+        return kept
+
+    def check_any_known(self) -> None:
+        """Raise ValueError if `where_known` has left no sample."""
+        if self.X.shape[0] == 0:
+            raise ValueError("y: every target is missing")
+
+
+def check_weights(sample_weight: Any, X: Any) -> Array | None:
+    """Sample weights as a vector of X's dtype, or None.
+
+    Raises
+    ------
+    ValueError
+        If they are of the wrong shape, not finite, or don't add up to something.
+    """
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+    if not np.sum(weights) > 0:
+        raise ValueError("sample_weight must add up to a positive number")
+    return np.ascontiguousarray(weights)

@@ -1,0 +1,1 @@
+"""Files of data alone: containers of arrays, encoded values, saving and loading."""

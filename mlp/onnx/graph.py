@@ -1,0 +1,301 @@
+"""Networks as ONNX graphs: a builder, the activations, the layers.
+
+Only operators of the standard domain, of opset 13 (onnx 1.8, 2020), that onnxruntime has
+in float32 and float64.  It has no Erf, Elu, LeakyRelu or Softplus in float64: these are
+written out in operators that it has, the same for both precisions but for Erf.
+"""
+
+from collections.abc import Callable, Iterator
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+from scipy.special import erfcx
+
+from mlp.network.activations import Activation, LayerActivation
+from mlp.network.network import Network
+
+__all__ = ["IR_VERSION", "OPSET", "Graph", "layer_outputs"]
+
+Array = NDArray[Any]
+
+#: of the operators used, and the format of files that came with it
+OPSET, IR_VERSION = 13, 7
+
+#: of the polynomial in 1/(1 + x/2) that gives e^{x²} erfc(x) to 5e-15, or to 3e-7
+ERFC_DEGREE = {"float64": 24, "float32": 10}
+
+
+def import_onnx() -> Any:
+    """The `onnx` package, or an ImportError that says where it comes from."""
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise ImportError(
+            "to_onnx needs the package onnx; install it with pip install 'mlp[onnx]'"
+        ) from error
+    return onnx
+
+
+class Graph:
+    """Nodes, constants, inputs and outputs of a graph under construction.
+
+    A value is known by its name, a str.  Where an operator takes one, a number or an array,
+    sparse ones too, may stand as well, which becomes a constant: floats in the graph's
+    dtype, integers as int64.
+
+    Parameters
+    ----------
+    dtype : {float32, float64}
+        Of all that is no label or index.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.onnx = import_onnx()
+        self.dtype = np.dtype(dtype)
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+        self.integer = int(self.onnx.TensorProto.INT64)
+        self._named: dict[Any, tuple[str, Any]] = {}
+        self._folded: dict[int, tuple[Network, Network]] = {}
+
+    def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> str:
+        """Add a node with one output; returns the output's name."""
+        return self._node(operator, inputs, 1, attributes)[0]
+
+    def split(self, value: str, sizes: Any) -> list[str]:
+        """Columns of a matrix in groups of these sizes."""
+        if len(sizes) == 1:
+            return [value]
+        widths = np.asarray(sizes, dtype=np.int64)
+        return self._node("Split", (value, widths), len(sizes), {"axis": 1})
+
+    def _node(
+        self, operator: str, inputs: Any, n_outputs: int, attributes: dict[str, Any]
+    ) -> list[str]:
+        name = f"{operator}_{len(self.nodes)}"
+        outputs = [f"{name}_{k}" for k in range(n_outputs)] if n_outputs > 1 else [name]
+        self.nodes.append(
+            self.onnx.helper.make_node(
+                operator,
+                [i if isinstance(i, str) else self.constant(i) for i in inputs],
+                outputs,
+                name=name,
+                **attributes,
+            )
+        )
+        return outputs
+
+    def constant(self, value: Any) -> str:
+        """The name of a constant; the same for the same float or the same object."""
+        key = value if isinstance(value, float) else ("object", id(value))
+        if key in self._named:
+            return self._named[key][0]
+        array = value.toarray() if hasattr(value, "toarray") else np.asarray(value)
+        if array.dtype.kind == "f":
+            array = array.astype(self.dtype)
+        elif array.dtype.kind in "iu":
+            array = array.astype(np.int64)
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        self._named[key] = name, value  # kept: no other object may get its id
+        return name
+
+    def folded(self, network: Network) -> Network:
+        """`Network.folded`, the same one at every call: a network that is applied to two
+        inputs has its weights in the graph once."""
+        if id(network) not in self._folded:
+            self._folded[id(network)] = network.folded(), network
+        return self._folded[id(network)][0]
+
+    def input(self, name: str, n_features: int) -> str:
+        """Declare an input of shape (n_samples, n_features)."""
+        self.inputs.append(self._described(name, self.dtype, ["n_samples", n_features]))
+        return name
+
+    def output(self, name: str, value: str, *columns: int, dtype: Any = None) -> None:
+        """Declare an output of shape (n_samples, *columns), of the graph's dtype or
+        another."""
+        self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
+        shape = ["n_samples", *columns]
+        self.outputs.append(self._described(name, dtype or self.dtype, shape))
+
+    def _described(self, name: str, dtype: Any, shape: list[Any]) -> Any:
+        helper = self.onnx.helper
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    def model(self, name: str, doc_string: str, **properties: str) -> Any:
+        """The checked ModelProto.
+
+        Parameters
+        ----------
+        name : str
+            Of the graph.
+        doc_string : str
+        **properties : str
+            Entries of the metadata.
+        """
+        from mlp import __version__
+
+        helper = self.onnx.helper
+        graph = helper.make_graph(
+            self.nodes, name, self.inputs, self.outputs, self.constants, doc_string
+        )
+        model = helper.make_model(
+            graph,
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="mlp",
+            producer_version=__version__,
+            doc_string=doc_string,
+        )
+        helper.set_model_props(model, properties)
+        self.onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+# -- activations --
+
+
+def _erfc(g: Graph, x: str) -> str:
+    """erfc(|x|): e^{−x²} times a polynomial in u = 2/(1 + |x|/2) − 1."""
+
+    def scaled(u: Any) -> Any:  # u is never −1
+        return erfcx(4 / (u + 1) - 2)
+
+    degree = ERFC_DEGREE[g.dtype.name]
+    powers = chebyshev.cheb2poly(chebyshev.chebinterpolate(scaled, degree))
+    size = g("Abs", x)
+    u = g("Sub", g("Div", 2.0, g("Add", g("Mul", size, 0.5), 1.0)), 1.0)
+    value = g.constant(float(powers[-1]))
+    for c in powers[-2::-1]:
+        value = g("Add", g("Mul", value, u), float(c))
+    return g("Mul", value, g("Exp", g("Neg", g("Mul", x, x))))
+
+
+def _erf(g: Graph, z: str, a: float, b: float) -> str:
+    if g.dtype == np.float32:
+        return g("Erf", z)
+    rest = _erfc(g, z)
+    return _by_sign(g, z, g("Sub", rest, 1.0), g("Sub", 1.0, rest))
+
+
+def _gelu(g: Graph, z: str, a: float, b: float) -> str:
+    """z Φ(z), Φ by erfc: 1 + erf cancels where z is large and negative."""
+    tail = g("Mul", _erfc(g, g("Mul", z, 1 / sqrt(2))), 0.5)
+    return g("Mul", z, _by_sign(g, z, tail, g("Sub", 1.0, tail)))
+
+
+def _by_sign(g: Graph, z: str, below: Any, above: Any) -> str:
+    return g("Where", g("Less", z, 0.0), below, above)
+
+
+def _softplus(g: Graph, z: str) -> str:
+    """max(z, 0) + ln(1 + e^{−|z|}), which can't overflow"""
+    tail = g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0))
+    return g("Add", g("Max", z, 0.0), tail)
+
+
+def _elu(g: Graph, z: str, a: float, b: float) -> str:
+    grown = g("Sub", g("Exp", g("Min", z, 0.0)), 1.0)
+    return g("Mul", _by_sign(g, z, g("Mul", grown, a), z), b)
+
+
+#: kernel -> function of (graph, z, a, b), a and b the activation's parameters
+ELEMENTWISE: dict[str, Callable[[Graph, str, float, float], str]] = {
+    "identity": lambda g, z, a, b: z,
+    "logistic": lambda g, z, a, b: g("Sigmoid", z),
+    "tanh": lambda g, z, a, b: g("Tanh", z),
+    "relu": lambda g, z, a, b: g("Relu", z),
+    "leaky_relu": lambda g, z, a, b: _by_sign(g, z, g("Mul", z, a), z),
+    "scaled_tanh": lambda g, z, a, b: g("Mul", g("Tanh", g("Mul", z, b)), a),
+    "elu": _elu,
+    "softplus": lambda g, z, a, b: _softplus(g, z),
+    "erf": _erf,
+    "gaussian": lambda g, z, a, b: g("Exp", g("Mul", g("Mul", z, z), -0.5)),
+    "gelu": _gelu,
+    # not by Sigmoid: onnxruntime's never goes below 1.5e-8 in float32
+    "silu": lambda g, z, a, b: g("Div", z, g("Add", g("Exp", g("Neg", z)), 1.0)),
+    "mish": lambda g, z, a, b: g("Mul", z, g("Tanh", _softplus(g, z))),
+    "exp": lambda g, z, a, b: g("Exp", z),
+    "sign": lambda g, z, a, b: _by_sign(g, z, -1.0, 1.0),
+    "step": lambda g, z, a, b: _by_sign(g, z, 0.0, 1.0),
+}
+
+
+def _activate(g: Graph, z: str, f: LayerActivation) -> str:
+    """f(z); where nodes differ [S P65.6], each kind on all of them, then a choice."""
+    if isinstance(f, Activation):
+        _, _, a, b = f.kernel
+        return ELEMENTWISE[f.entry.kernel](g, z, a, b)
+    first, *others = dict.fromkeys(f)
+    y = _activate(g, z, first)
+    for kind in others:
+        here = np.array([node == kind for node in f])
+        y = g("Where", here, _activate(g, z, kind), y)
+    return y
+
+
+# -- layers --
+
+
+def _softmaxes(g: Graph, z: str, groups: tuple[int, ...]) -> str:
+    """A softmax of each task; a group of one is a logistic output."""
+    parts = [
+        g("Softmax", part, axis=1) if width > 1 else g("Sigmoid", part)
+        for part, width in zip(g.split(z, groups), groups, strict=True)
+    ]
+    return g("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _radial(g: Graph, x: str, centres: Array, widths: Array) -> str:
+    """exp(−‖x − μ_m‖² / (2 λ_m)) [L], the distances by differences, which don't cancel:
+    n_samples × n_features × n_centres of them are in memory at once."""
+    apart = g("Sub", g("Unsqueeze", x, [2]), centres[None])
+    squares = g("ReduceSum", g("Mul", apart, apart), [1], keepdims=0)
+    return g("Exp", g("Div", g("Mul", squares, -0.5), widths))
+
+
+def layer_outputs(g: Graph, x: str, network: Network) -> Iterator[str]:
+    """Add the network's layers to the graph, one at a time, as it predicts [S 65.31].
+
+    Parameters
+    ----------
+    g : Graph
+    x : str
+        Inputs of shape (n_samples, n_features).
+    network : Network
+        Batch norm, standardisation and the scaling of dropout are folded in.
+
+    Yields
+    ------
+    str
+        The outputs of each layer, of shape (n_samples, width); the last are γ̂.
+    """
+    plain = g.folded(network)
+    y = x
+    layers = [*plain.activations, plain.output_activation]
+    for k, (f, W, b) in enumerate(
+        zip(layers, plain.coefs, plain.intercepts, strict=True)
+    ):
+        if k == 0 and plain.has_rbf:
+            y = _radial(g, x, W, b)
+            yield y
+            continue
+        z = g("Gemm", y, W, b)
+        if isinstance(f, Activation) and f.name == "softmax":
+            out = _softmaxes(g, z, plain.groups)
+        else:
+            out = _activate(g, z, f)
+        skip = (plain.skip_scales or [0.0] * len(layers))[k]
+        if skip:
+            out = g("Add", out, y if skip == 1 else g("Mul", y, float(skip)))
+        y = out
+        yield y

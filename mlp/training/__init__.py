@@ -1,0 +1,1 @@
+"""Training of networks: epochs of mini-batches, full-batch solvers, schedules, stopping."""

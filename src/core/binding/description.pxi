@@ -1,0 +1,346 @@
+# ---- Python in the loop ----------------------------------------------------------------------
+
+cdef object view_of(const void *p, size_t rows, size_t columns, size_t ld, dtype):
+    """A writable array over kernel memory, valid during the callback."""
+    cdef char[::1] raw
+    if rows == 0 or columns == 0:
+        return np.empty((rows, columns), dtype)
+    raw = <char[:rows * ld * <size_t> dtype.itemsize]> <char *> p
+    return np.frombuffer(raw, dtype=dtype).reshape(rows, ld)[:, :columns]
+
+
+cdef int call_loss(void *context, size_t rows, size_t ld, const void *y, size_t ldt,
+                   const void *t, void *gradient, double *losses) noexcept with gil:
+    cdef Description plan = <Description> context
+    cdef size_t i
+    try:
+        n = plan.c.n_outputs
+        y_out = view_of(y, rows, n, ld, plan.dtype).copy()
+        y_true = view_of(t, rows, n, ldt, plan.dtype).copy()
+        values, slope = plan.loss_function(y_true, y_out)
+        values = np.asarray(values, dtype=np.float64)
+        slope = np.asarray(slope)
+        if values.shape != (rows,) or slope.shape != (rows, n):
+            raise ValueError(
+                f"loss returned values of shape {values.shape} and a gradient of shape "
+                f"{slope.shape}; they must be ({rows},) and ({rows}, {n})")
+        view_of(gradient, rows, n, ld, plan.dtype)[:] = slope
+        for i in range(rows):
+            losses[i] = values[i]
+        return 0
+    except BaseException as failure:
+        plan.failure = failure
+        return 1
+
+
+cdef int call_augment(void *context, size_t rows, size_t ld, void *x) noexcept with gil:
+    cdef Description plan = <Description> context
+    try:
+        batch = view_of(x, rows, plan.c.n_features, ld, plan.dtype)
+        changed = np.asarray(plan.augment_function(batch.copy()))
+        if changed.shape != batch.shape:
+            raise ValueError(f"augment returned shape {changed.shape}, not {batch.shape}")
+        batch[:] = changed
+        return 0
+    except BaseException as failure:
+        plan.failure = failure
+        return 1
+
+
+# ---- the network ----------------------------------------------------------------------------
+
+cdef class Description:
+    """A network over one flat parameter vector, its loss and its solver.
+
+    Parameters
+    ----------
+    params : ndarray of shape (n_params,)
+        ``W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …``; used in place.
+    sizes : sequence of int
+        Units per layer, inputs and outputs included.
+    activations : sequence of tuple
+        One per weight layer: (code, keeps_z, a, b), or (kinds, node) where nodes differ:
+        a list of such tuples and each node's index in it.
+    spans : sequence of (str, int, int)
+        What is trained: kind (SPAN_KINDS), first parameter, number of parameters.
+    groups : sequence of int, optional
+        Outputs of each task of a softmax.
+    normed : sequence of bool, optional
+        Weight layers with batch norm; each has a scale a of n_out parameters.
+    residual : sequence of float, optional
+        Per weight layer what its input is multiplied by before it is added to its output
+        in prediction; 0: not added.
+    edges : sequence, optional
+        Per weight layer None or the connections that it has (mlp.network.connectivity.Edges).
+    frozen : sequence of bool, optional
+        Weight layers whose parameters stand still.
+    ties : sequence of (int, int), optional
+        Pairs of layers (trained, tied) whose second's weights are the first's transposed.
+    offsets : bool, default=True
+        Whether the layers have offsets; without, theirs must be 0 and stay 0.
+    """
+
+    cdef plan_t c
+    cdef const kernels_t *k
+    cdef list keep
+    cdef readonly object params
+    cdef readonly object dtype
+    cdef readonly tuple sizes
+    cdef readonly object moment_1
+    cdef readonly object moment_2
+    cdef size_t widest
+    cdef double work_per_row
+    cdef object loss_function
+    cdef object augment_function
+    cdef object failure
+    cdef readonly object dropout
+
+    def __cinit__(self, params, sizes, activations, spans, groups=None, normed=None,
+                  residual=None, edges=None, frozen=None, ties=(), bint offsets=True,
+                  isa=None):
+        memset(&self.c, 0, sizeof(plan_t))
+        self.dtype = params.dtype
+        self.sizes = tuple(sizes)
+        self.params = params
+        self.keep = [params]
+        self.k = kernels_for(is_double_of(params.dtype), isa)
+        cdef size_t n = len(sizes) - 1, i, weight = 0, bias
+        self.c.layers = <layer_t *> calloc(n, sizeof(layer_t))
+        if self.c.layers == NULL:
+            raise MemoryError
+        self.c.n_layers = n
+        self.c.n_features = self.c.n_inputs = sizes[0]
+        self.c.n_outputs = sizes[n]
+        self.c.n_threads = 1
+        self.c.no_offsets = not offsets
+        self.c.pack_size = self.k.pack_size
+        counts = [sizes[i] * sizes[i + 1] for i in range(n)]
+        for i in range(n):
+            if edges is not None and edges[i] is not None:
+                counts[i] = edges[i].n
+                self._set_edges(&self.c.layers[i], edges[i])
+            self.c.layers[i].frozen = frozen is not None and frozen[i]
+            if self.c.layers[i].frozen and self.c.first_trained == i:
+                self.c.first_trained = i + 1
+            self.c.n_weights += <size_t> counts[i]
+            self.c.n_biases += <size_t> sizes[i + 1]
+        bias = self.c.n_weights
+        for i in range(n):
+            self.c.layers[i].n_in = sizes[i]
+            self.c.layers[i].n_out = sizes[i + 1]
+            self.c.layers[i].ld = self.k.row_stride(sizes[i + 1])
+            self.c.layers[i].w = weight
+            self.c.layers[i].b = bias
+            if residual is not None and residual[i]:
+                self.c.layers[i].residual = 1
+                self.c.layers[i].skip_scale = residual[i]
+            weight += <size_t> counts[i]
+            bias += <size_t> sizes[i + 1]
+            self.widest = max(self.widest, self.c.layers[i].ld)
+            self.work_per_row += <double> counts[i]
+            self._set_activation(&self.c.layers[i], activations[i])
+        for i in range(n):
+            if normed is not None and normed[i]:
+                self.c.layers[i].has_norm = 1
+                self.c.layers[i].norm.scale = bias
+                bias += <size_t> sizes[i + 1]
+                self.c.n_scales += <size_t> sizes[i + 1]
+        if params.shape != (bias,):
+            raise ValueError(f"params must have shape ({bias},), got {params.shape}")
+        self.c.params = address(params, 1)
+        self._set_spans(spans, ties)
+        self._set_groups((sizes[n],) if groups is None else groups)
+
+    def __dealloc__(self):
+        cdef size_t i
+        if self.c.layers != NULL:
+            for i in range(self.c.n_layers):
+                free(<void *> self.c.layers[i].f.kinds)
+                free(<void *> self.c.layers[i].edges)
+        free(self.c.layers)
+        free(<void *> self.c.spans)
+        free(<void *> self.c.ties)
+
+    cdef object _buffer(self, size, dtype):
+        array = aligned_zeros(size, dtype)
+        self.keep.append(array)
+        return array
+
+    cdef int _set_activation(self, layer_t *layer, spec) except -1:
+        cdef activation_t *kinds
+        cdef size_t i
+        if len(spec) == 4:
+            layer.f.code, layer.f.keeps_z, layer.f.a, layer.f.b = spec
+            return 0
+        listed, node = spec
+        kinds = <activation_t *> calloc(len(listed), sizeof(activation_t))
+        if kinds == NULL:
+            raise MemoryError
+        for i in range(<size_t> len(listed)):
+            kinds[i].code, kinds[i].keeps_z, kinds[i].a, kinds[i].b = listed[i]
+        places = self._buffer(layer.ld, self.dtype)
+        places[:len(node)] = node
+        layer.f.n_kinds = len(listed)
+        layer.f.kinds = kinds
+        layer.f.node = address(places)
+        layer.f.keeps_z = 1
+        return 0
+
+    cdef int _set_edges(self, layer_t *layer, edges) except -1:
+        cdef edges_t *e = <edges_t *> calloc(1, sizeof(edges_t))
+        if e == NULL:
+            raise MemoryError
+        layer.edges = e
+        self.keep.append(edges)
+        e.n = edges.n
+        e.start = <const int64_t *> address(edges.start)
+        e.to = <const int32_t *> address(edges.to)
+        e.in_start = <const int64_t *> address(edges.in_start)
+        e.source_unit = <const int32_t *> address(edges.source)
+        e.place = <const int64_t *> address(edges.place)
+        return 0
+
+    cdef int _set_spans(self, spans, ties) except -1:
+        cdef size_t i
+        cdef span_t *listed = <span_t *> calloc(max(1, len(spans)), sizeof(span_t))
+        cdef tie_t *tied = <tie_t *> calloc(max(1, len(ties)), sizeof(tie_t))
+        self.c.spans, self.c.ties = listed, tied
+        if listed == NULL or tied == NULL:
+            raise MemoryError
+        for i in range(<size_t> len(spans)):
+            kind, listed[i].at, listed[i].n = spans[i]
+            listed[i].kind = SPAN_KINDS[kind]
+            if listed[i].at + listed[i].n > <size_t> self.params.shape[0]:
+                raise ValueError(f"span {spans[i]} is not within the parameters")
+        for i in range(<size_t> len(ties)):
+            tied[i].source, tied[i].to = ties[i]
+        self.c.n_spans, self.c.n_ties = len(spans), len(ties)
+        return 0
+
+    cdef int _set_groups(self, widths) except -1:
+        """Softmax groups: the numbers of outputs of the tasks, in order."""
+        bounds = np.concatenate([[0], np.cumsum(widths)]).astype(np.uintp)
+        if sum(widths) != self.c.n_outputs:
+            raise ValueError(f"groups {widths} don't add up to {self.c.n_outputs} outputs")
+        self.keep.append(bounds)
+        self.c.loss.group = <const size_t *> address(bounds)
+        self.c.loss.n_groups = len(widths)
+        return 0
+
+    # -- settings --
+
+    def set_loss(self, code, from_logits, parameter=0.0, value_scale=1.0, group_weight=None):
+        self.c.loss.code = code
+        self.c.loss.from_logits = from_logits
+        self.c.loss.parameter = parameter
+        self.c.loss.value_scale = value_scale
+        self.c.loss.group_weight = NULL
+        if group_weight is not None:
+            weights = np.ascontiguousarray(group_weight, np.float64)
+            self.keep.append(weights)
+            self.c.loss.group_weight = <const double *> address(weights)
+
+    def set_norm(self, statistics, input_statistics=None, double momentum=0.95,
+                 double epsilon=1e-5, bint diagonal=False, bint frozen=False):
+        """Batch norm's running statistics, updated in place unless `frozen`.
+
+        Parameters
+        ----------
+        statistics : sequence of float64 ndarray of shape (3, n_out), or None
+            Per weight layer: sums of means, of variances, batches seen.
+        input_statistics : float64 ndarray of shape (3, n_features), optional
+            Normalise the inputs too.
+        """
+        cdef size_t i
+        self.c.norm_momentum, self.c.norm_epsilon = momentum, epsilon
+        self.c.norm_diagonal, self.c.norm_frozen, self.c.joins_last = diagonal, frozen, 1
+        for i in range(self.c.n_layers):
+            if self.c.layers[i].has_norm:
+                self._set_statistics(&self.c.layers[i].norm, statistics[i],
+                                     self.c.layers[i].n_out)
+        self.c.has_norm = input_statistics is not None
+        if self.c.has_norm:
+            self._set_statistics(&self.c.norm, input_statistics, self.c.n_features)
+
+    cdef int _set_statistics(self, norm_t *norm, array, size_t n) except -1:
+        if array.shape != (3, n) or array.dtype != np.float64:
+            raise ValueError(f"statistics must be float64 of shape (3, {n})")
+        self.keep.append(array)
+        norm.mean = <double *> address(array, 1)
+        norm.var = norm.mean + n
+        norm.seen = norm.var + n
+        return 0
+
+    def set_dropout(self, rates, bint per_sample=False, bint inverted=True,
+                    bint decays_all=False):
+        """Rates p of inputs and each hidden layer; to be called before `allocate`.
+
+        With `decays_all` the weights of dropped units decay too [S 65.124].
+        """
+        cdef size_t i
+        self.dropout = tuple(rates)
+        self.c.drop = rates[0]
+        for i in range(self.c.n_layers - 1):
+            self.c.layers[i].drop = rates[i + 1]
+        self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
+        self.c.drop_decays_all = decays_all
+
+    def set_corruption(self, double rate):
+        """Set inputs to 0 with this probability; to be called before `allocate`."""
+        self.c.corrupt = rate
+
+    def set_callbacks(self, loss=None, augment=None):
+        """Python in the loop: a loss ``(y_true, y_out) -> (values, gradient)``, and what
+        changes a batch's inputs, ``X_batch -> X_batch``.  They ask for one thread."""
+        self.loss_function, self.augment_function = loss, augment
+        if loss is not None:
+            self.c.loss.callback = call_loss
+            self.c.loss.context = <void *> self
+        if augment is not None:
+            self.c.augment = call_augment
+            self.c.augment_context = <void *> self
+
+    def set_penalties(self, double alpha=0.0, double l2=0.0, double l1=0.0,
+                      bint l2_bias=False, bint l1_proximal=False):
+        """alpha/2‖W‖²/Σweights + l2‖W‖² + l1‖W‖₁; with `l1_proximal` the last one's part
+        of a step is a soft threshold, which makes weights exactly 0."""
+        self.c.alpha = alpha
+        self.c.l2 = l2
+        self.c.l1 = l1
+        self.c.l2_bias = l2_bias
+        self.c.l1_proximal = l1_proximal
+
+    def set_solver(self, code, *, double momentum=0.0, beta_1=(0.9, 0.9),
+                   beta_2=(0.999, 0.999), double epsilon=1e-8, double decay=0.0,
+                   double clip_norm=0.0, double clip_value=0.0, moment_1=None,
+                   moment_2=None, int64_t steps=0):
+        """The stochastic solver's constants; moments, used in place, begin at zero if None."""
+        self.c.solver.code = code
+        self.c.solver.momentum = momentum
+        self.c.solver.beta_1[0], self.c.solver.beta_1[1] = beta_1
+        self.c.solver.beta_2[0], self.c.solver.beta_2[1] = beta_2
+        self.c.solver.epsilon = epsilon
+        self.c.solver.decay = decay
+        self.c.solver.clip_norm = clip_norm
+        self.c.solver.clip_value = clip_value
+        self.c.solver.t = steps
+        self.moment_1 = self.moment_2 = None
+        self.c.moment_1 = self.c.moment_2 = NULL
+        if code >= SOLVER_MOMENTUM:
+            self.moment_1 = self._moment(moment_1)
+            self.c.moment_1 = address(self.moment_1, 1)
+        if code >= SOLVER_ADAM:
+            self.moment_2 = self._moment(moment_2)
+            self.c.moment_2 = address(self.moment_2, 1)
+
+    cdef object _moment(self, given):
+        if given is None:
+            return aligned_zeros(self.params.shape[0], self.dtype)
+        if given.shape != self.params.shape or given.dtype != self.dtype:
+            raise ValueError("a solver's moment must have the parameters' shape and dtype")
+        return given if given.flags.writeable else given.copy()
+
+    @property
+    def steps(self):
+        """Updates made so far; Adam's bias correction counts them."""
+        return self.c.solver.t

@@ -1,0 +1,198 @@
+/* team.c — see team.h. */
+#include "machine/team.h"
+
+#if defined(_WIN32)
+__declspec(dllexport)
+#else
+__attribute__((visibility("default")))
+#endif
+extern const int mlp_has_team; /* by this name threadpoolctl knows the core */
+const int mlp_has_team = 1;
+
+#if defined(_WIN32)
+
+#include <windows.h>
+
+double team_seconds(void)
+{
+    LARGE_INTEGER f, t;
+    QueryPerformanceFrequency(&f);
+    QueryPerformanceCounter(&t);
+    return (double)t.QuadPart / (double)f.QuadPart;
+}
+size_t team_begin(size_t n_threads) { (void)n_threads; return 1; }
+void team_run(team_function *f, void *arg, size_t n_threads) { (void)n_threads; f(arg, 0, 1); }
+void team_end(size_t n_threads) { (void)n_threads; }
+struct team_barrier *team_barrier_of_pool(void) { return NULL; }
+void team_wait(struct team_barrier *barrier, size_t n) { (void)barrier; (void)n; }
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Spins before giving the processor away: about 20 µs, several phases of a small step. */
+#define SPINS 4000
+
+struct team_barrier {
+    _Alignas(64) atomic_size_t arrived;
+    _Alignas(64) atomic_size_t generation;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t go, done;
+    pid_t owner;         /* the process whose threads these are                          */
+    size_t started;      /* worker threads alive                                         */
+    size_t wanted;       /* threads in the run, the caller included                      */
+    size_t running;      /* workers still in the run                                     */
+    unsigned long run;   /* counts runs; a worker joins each once                        */
+    int busy;
+    team_function *f;
+    void *arg;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
+          .go = PTHREAD_COND_INITIALIZER,
+          .done = PTHREAD_COND_INITIALIZER};
+
+static struct team_barrier barrier;
+
+double team_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+struct team_barrier *team_barrier_of_pool(void) { return &barrier; }
+
+void team_wait(struct team_barrier *b, size_t n_threads)
+{
+    const size_t generation = atomic_load_explicit(&b->generation, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 == n_threads) {
+        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->generation, generation + 1, memory_order_release);
+        return;
+    }
+    for (size_t spins = 0;
+         atomic_load_explicit(&b->generation, memory_order_acquire) == generation; spins++)
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield();
+}
+
+static void *worker(void *arg)
+{
+    const size_t tid = (size_t)arg;
+    unsigned long seen = 0;
+    pthread_mutex_lock(&pool.lock);
+    for (;;) {
+        while (pool.run == seen || tid >= pool.wanted) {
+            seen = pool.run;
+            pthread_cond_wait(&pool.go, &pool.lock);
+        }
+        seen = pool.run;
+        team_function *f = pool.f;
+        void *a = pool.arg;
+        const size_t n = pool.wanted;
+        pthread_mutex_unlock(&pool.lock);
+        f(a, tid, n);
+        pthread_mutex_lock(&pool.lock);
+        if (--pool.running == 0)
+            pthread_cond_signal(&pool.done);
+    }
+    return NULL;
+}
+
+/* In a child after fork() the workers are gone and the lock may be held by one of them. */
+static void after_fork(void)
+{
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.go, NULL);
+    pthread_cond_init(&pool.done, NULL);
+    pool.started = pool.wanted = pool.running = 0;
+    pool.run = 0;
+    pool.busy = 0;
+    atomic_store(&barrier.arrived, 0);
+}
+
+/* Reserve up to n_threads threads; returns how many the caller may run with. */
+size_t team_begin(size_t n_threads)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (n_threads <= 1)
+        return 1;
+    if (n_threads > TEAM_MAX_THREADS)
+        n_threads = TEAM_MAX_THREADS;
+    extern void team_register_fork(void);
+    pthread_once(&once, team_register_fork);
+    pthread_mutex_lock(&pool.lock);
+    if (pool.busy) {
+        pthread_mutex_unlock(&pool.lock);
+        return 1;
+    }
+    pool.busy = 1;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    while (pool.started + 1 < n_threads) {
+        pthread_t thread;
+        if (pthread_create(&thread, &attr, worker, (void *)(pool.started + 1)))
+            break;
+        pool.started++;
+    }
+    pthread_attr_destroy(&attr);
+    if (n_threads > pool.started + 1)
+        n_threads = pool.started + 1;
+    if (n_threads == 1)
+        pool.busy = 0;
+    pthread_mutex_unlock(&pool.lock);
+    return n_threads;
+}
+
+void team_register_fork(void) { pthread_atfork(NULL, NULL, after_fork); }
+
+/* Run f in the n_threads that team_begin granted. */
+void team_run(team_function *f, void *arg, size_t n_threads)
+{
+    if (n_threads <= 1) {
+        f(arg, 0, 1);
+        return;
+    }
+    pthread_mutex_lock(&pool.lock);
+    pool.f = f;
+    pool.arg = arg;
+    pool.wanted = n_threads;
+    pool.running = n_threads - 1;
+    pool.run++;
+    pthread_cond_broadcast(&pool.go);
+    pthread_mutex_unlock(&pool.lock);
+    f(arg, 0, n_threads);
+    pthread_mutex_lock(&pool.lock);
+    while (pool.running)
+        pthread_cond_wait(&pool.done, &pool.lock);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void team_end(size_t n_threads)
+{
+    if (n_threads <= 1)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    pool.busy = 0;
+    pthread_mutex_unlock(&pool.lock);
+}
+
+#endif
