@@ -140,10 +140,10 @@ def test_scikit_learns_own_networks_have_layers_too():
 
 
 @every_display
-def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
+def test_without_matplotlib_the_error_names_the_package(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(
-        ImportError, match=rf"{name} draws .* pip install 'mlp\[plot\]'"
+        ImportError, match=rf"{name} draws .* pip install matplotlib"
     ):
         drawn(name, fitted())
 

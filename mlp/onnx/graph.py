@@ -36,7 +36,7 @@ def import_onnx() -> Any:
         import onnx.numpy_helper
     except ImportError as error:
         raise ImportError(
-            "to_onnx needs the package onnx; install it with pip install 'mlp[onnx]'"
+            "to_onnx needs the package onnx: pip install onnx onnxruntime"
         ) from error
     return onnx
 

@@ -1,8 +1,8 @@
-"""Displays of networks and of their training, after scikit-learn's manners.
+"""Displays of networks and of their training, with scikit-learn's API.
 
 Each has a classmethod that takes a fitted estimator (a `Network` too, where nothing of the
 training is needed), and `plot`, which draws the same data again.  They draw with
-matplotlib, ``pip install 'mlp[plot]'``, imported when something is drawn.
+matplotlib, ``pip install -e '.[plot]'``, imported when something is drawn.
 """
 
 from mlp.plot.activations import ActivationDisplay

@@ -40,7 +40,7 @@ def pyplot(display: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"{display} draws with matplotlib, which is not installed: "
-            "pip install 'mlp[plot]'"
+            "pip install matplotlib"
         ) from error
     return matplotlib.pyplot
 
