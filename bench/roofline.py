@@ -259,7 +259,6 @@ def start_run(workload, dtype, threads):
         shuffle=True,
         rng=rng,
         n_threads=threads,
-        sparse=workload.density < 1,
     )
     return run, X
 

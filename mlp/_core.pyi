@@ -48,6 +48,8 @@ class Data:
     sample_weight: Array | None
     sparse: bool
     largest_labels: tuple[int, ...] | None
+    @property
+    def arrays(self) -> tuple[Array, ...]: ...
     def __init__(
         self,
         X: Any,
@@ -162,6 +164,8 @@ class PairData:
     index: Array
     shape: tuple[int, int, int]
     sample_weight: Array | None
+    @property
+    def arrays(self) -> tuple[Array, ...]: ...
     def __init__(
         self,
         samples: Data,

@@ -27,7 +27,8 @@ from mlp import (
     MultiTaskClassifier,
     SiameseClassifier,
 )
-from mlp.estimators import checkpoint as module
+from mlp.estimators.checkpoint import EstimatorCheckpoint
+from mlp.training import checkpoint as module
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -278,8 +279,8 @@ def test_the_checkpoint_changes_nothing_in_the_fit(path):
 def written_after(monkeypatch, **arguments):
     epochs = []
 
-    def note(self, estimator, last, *, finished=False, **rest):
-        epochs.append("end" if finished else estimator.n_iter_)
+    def note(self, fit, last, *, finished=False):
+        epochs.append("end" if finished else fit.history.epochs)
         self._last = module.time.monotonic()
 
     monkeypatch.setattr(module.Checkpoint, "_write", note)
@@ -397,12 +398,14 @@ def test_files_of_another_kind_are_refused(path):
 
 
 def test_an_order_beyond_the_samples_is_refused(path, monkeypatch):
-    class Forger(module.Checkpoint):
-        def _write(self, *arguments, order, **rest):
-            super()._write(*arguments, order=order + 10**6, **rest)
+    class Forger(EstimatorCheckpoint):
+        def _write(self, fit, last, **rest):
+            fit.epochs.order += 10**6
+            super()._write(fit, last, **rest)
+            fit.epochs.order -= 10**6
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlp.estimators.base.Checkpoint", Forger)
+        patch.setattr("mlp.estimators.base.EstimatorCheckpoint", Forger)
         crashed(small(), path)
     refused(small(), path, "order is not one of 80 samples")
 
@@ -692,4 +695,4 @@ def test_a_new_process_finds_the_same_objects(path):
 def test_a_run_of_another_version_is_named_so(path, monkeypatch):
     crashed(small(), path)
     monkeypatch.setattr(module, "RUN", (*module.RUN, "news"))
-    refused(small(), path, "its run is incomplete, or of another mlp")
+    refused(small(), path, "its run is incomplete, or of another version")

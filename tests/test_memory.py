@@ -142,7 +142,6 @@ def start_run(X, y, samples=None, *, dtype, solver="adam", batch_size=100):
         shuffle=True,
         rng=np.random.RandomState(0),
         n_threads=1,
-        sparse=False,
     )
 
 

@@ -129,7 +129,7 @@ def test_gradient_by_central_differences(head, activation, embedding, batch_norm
 def run_epochs(network, given, penalties=(), n_epochs=3, solver="sgd", **options):
     options = {
         "batch_size": 4,
-        "pairs": None,
+        "samples": None,
         "schedule": "constant",
         "shuffle": True,
         "rng": np.random.RandomState(3),
@@ -158,7 +158,7 @@ def test_epochs_of_sgd_are_those_of_numpy(head, schedule, sampling):
     ours, plain = make_network(head), make_network(head)
     penalties = {"alpha": 0.3, "l2": 0.01, "l1": 0.02}
     options = {"schedule": schedule, "sampling": sampling}
-    losses = run_epochs(ours, (X, index, t, w), penalties, pairs=chosen, **options)
+    losses = run_epochs(ours, (X, index, t, w), penalties, samples=chosen, **options)
 
     rng, order, steps = np.random.RandomState(3), chosen.copy(), 0
     for epoch_loss in losses:

@@ -132,7 +132,6 @@ def test_one_epoch_with_tied_weights(sizes, sparse, batch_size):
         shuffle=False,
         rng=None,
         n_threads=1,
-        sparse=sparse,
     )
     run.epoch()
     for rows in np.split(order, range(batch_size, 11, batch_size)):

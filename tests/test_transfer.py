@@ -234,14 +234,14 @@ def test_the_cut_network_trains_as_the_whole_one_with_gradients_left_out(
     )
     whole = pickle.loads(pickle.dumps(cut))
     cut.fit(X, y)
-    import mlp.estimators.course as course
+    import mlp.estimators.fitting as fitting
 
-    kept = course.leading_frozen
-    course.leading_frozen = lambda network: 0
+    kept = fitting.leading_frozen
+    fitting.leading_frozen = lambda network: 0
     try:
         whole.fit(X, y)
     finally:
-        course.leading_frozen = kept
+        fitting.leading_frozen = kept
     assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-9)
     assert_allclose(cut.network_.params, whole.network_.params, rtol=1e-6, atol=1e-9)
 

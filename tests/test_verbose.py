@@ -7,7 +7,7 @@ import pytest
 from small_data import assert_same_bits, both, make_data
 
 from mlp import MLPClassifier
-from mlp.estimators.report import epoch_line
+from mlp.training.report import epoch_line
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

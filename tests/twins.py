@@ -153,7 +153,6 @@ def run_of(
         sampling=sampling,
         rng=rng,
         n_threads=n_threads,
-        sparse=hasattr(X, "indptr"),
     )
 
 

@@ -48,5 +48,4 @@ def epoch(net, X, y, batch_size, *, solver="adam", penalties=None, **options):
         shuffle=False,
         rng=np.random.RandomState(0),
         n_threads=1,
-        sparse=data.sparse,
     ).epoch

@@ -342,7 +342,7 @@ class MLPAutoencoder(
             error = np.mean((dense - network.forward(part, n_threads)) ** 2, axis=1)
             yield rows, dense, error
 
-    def _score_epoch(self, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: Targets) -> float:
         return self._explained(held_out.X, held_out.sample_weight)
 
     @property

@@ -1,29 +1,31 @@
 """What all estimators built on a trained network share: the course of a fit."""
 
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from math import isfinite
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.random import RandomState
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.estimators.checkpoint import Checkpoint
-from mlp.estimators.course import Course
+from mlp.estimators.checkpoint import EstimatorCheckpoint
+from mlp.estimators.fitting import EstimatorFit
 from mlp.estimators.parameters import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_combination,
     dropout_rates,
     hidden_sizes,
+    pair_of_betas,
     warn_without_effect,
 )
-from mlp.estimators.standardize import check_sparse, measure, moments
+from mlp.estimators.standardize import check_sparse, measure, moments, standardized
 from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
 from mlp.files.io import SaveMixin
@@ -35,6 +37,8 @@ from mlp.network.network import Network
 from mlp.network.summary import Summary
 from mlp.network.transfer import frozen_layers, take_over
 from mlp.threads import resolve_threads
+from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.schedules import Schedule, schedule_of
 from mlp.training.stopping import Progress
 
 __all__ = ["BaseMLP", "set_parameters"]
@@ -43,6 +47,13 @@ Array = NDArray[Any]
 
 #: lists of views into the network's parameters: not pickled, made again from it
 PARAMETER_VIEWS = ("coefs_", "intercepts_")
+#: records that fits append to
+LISTS = (
+    "loss_curve_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "gradient_norms_",
+)
 #: parameters that are part of the network, whose change would not reach a fitted one
 BUILT_IN = (
     "activation",
@@ -72,12 +83,27 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(SaveMixin, Course):
+class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
     are views into its parameters.
     """
+
+    network_: Network
+    n_layers_: int
+    loss_: float
+    n_iter_: int
+    t_: int
+    loss_curve_: list[float]
+    validation_scores_: Any
+    validation_loss_curve_: Any
+    gradient_norms_: list[Array]
+    best_validation_score_: Any
+    best_loss_: Any
+    _progress: Progress
+    _optimizer: Any
+    _random_generator: RandomState
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
     _built_in: ClassVar[tuple[str, ...]] = BUILT_IN
@@ -164,36 +190,6 @@ class BaseMLP(SaveMixin, Course):
         if "network_" in state:
             self._use(self.network_)
 
-    @contextmanager
-    def _unchanged_on_error(self, goes_on: bool) -> Iterator[None]:
-        """Put everything back if fitting fails: bad input, divergence, or an interruption
-        that leaves no usable model, lose nothing."""
-        if goes_on and "network_" in vars(self):
-            self._adopt_parameters()
-        before = self.__dict__.copy()
-        if goes_on:
-            # what is fitted will be changed in place, the user's objects will not
-            mine = [self, *self.get_params(deep=False).values()]
-            before.update(
-                (k, deepcopy(v, {id(thing): thing for thing in mine}))
-                for k, v in before.items()
-                if (k.endswith("_") and k not in PARAMETER_VIEWS)
-                or k in ("_optimizer", "_progress")
-            )
-        try:
-            yield
-        except BaseException:
-            running = {
-                k: v
-                for k, v in self.__dict__.items()
-                if k.startswith(("_callback_fit", "_skl_callbacks"))
-            }
-            self.__dict__.clear()
-            self.__dict__.update(before, **running)
-            if goes_on and "network_" in before:
-                self._use(self.network_)
-            raise
-
     # -- fit --
 
     def _fit(
@@ -207,55 +203,176 @@ class BaseMLP(SaveMixin, Course):
         validation: tuple[Any, Any, Any] | None = None,
         checkpoint: Any = None,
     ) -> Self:
-        go_on = self.warm_start or incremental
-        with self._unchanged_on_error(go_on):
-            self._validate_params()
-            self._validates = validation is not None
-            self._check_combination(incremental)
-            warn_without_effect(self)
-            log = None if checkpoint is None else Checkpoint(checkpoint, self)
-            first = "network_" not in vars(self) or not go_on
-            by_hand = vars(self).copy() if first and go_on else {}
-            targets = self._validate_targets(
+        """Train another estimator of the same state, and then take its state: an error
+        leaves this one as it was."""
+        continues = self.warm_start or incremental
+        trial = self._for_training(continues)
+        lengths = {k: len(v) for k in LISTS if (v := vars(self).get(k)) is not None}
+        try:
+            trial._train(
                 X,
                 y,
                 sample_weight,
-                first=first,
+                first="network_" not in vars(self) or not continues,
                 incremental=incremental,
                 classes=classes,
+                validation=validation,
+                checkpoint=checkpoint,
             )
-            weights = sample_weight is not None
-            metadata = {"sample_weight": sample_weight} if weights else None
-            targets.given = {"X": X, "y": y, "metadata": metadata}
-            held_out = None
-            if validation is not None:
-                held_out = self._validation_targets(*validation)
-            self._random_generator = check_random_state(self.random_state)
-            if first:
-                self._initialize(targets)
-                for name in PARAMETER_VIEWS:
-                    if name in by_hand:
-                        setattr(self, name, by_hand[name])
-            else:
-                self._check_topology(targets)
-            self._tell_network()
-            for samples in (targets, held_out):
-                if samples is not None:
-                    self._check_inputs(samples)
-                    self._cast(samples)
-            if targets.sparse:  # now that X is validated: a frame may be sparse
-                self._check_sparse_training()
-            self._adopt_parameters()
-            if targets.X.shape[0] > 0:  # else a batch in which no target is known
-                if callable(getattr(self, "loss", None)):
-                    self._check_loss(targets)
-                with self._behind_frozen(targets, held_out):
-                    if self.solver in STOCHASTIC_SOLVERS:
-                        self._fit_stochastic(targets, held_out, incremental, log)
-                    else:
-                        self._fit_full_batch(targets)
-        del self._random_generator, self._validates
+        except BaseException:
+            for (
+                name,
+                n,
+            ) in lengths.items():  # shared, so that a call costs no copy of them
+                del vars(self)[name][n:]
+            self.__dict__.update(trial._callback_state())
+            raise
+        self._take_state(trial, continues)
         return self
+
+    def _for_training(self, continues: bool) -> Self:
+        """An estimator with the same parameters and, to continue, copies of all that
+        training changes in place."""
+        trial = object.__new__(type(self))
+        trial.__dict__.update(self.__dict__)
+        if continues and "network_" in vars(self):
+            self._adopt_parameters()
+            trial._use(self.network_.copy())
+            trial._progress = replace(self._progress)
+            if "_optimizer" in vars(self):
+                trial._optimizer = self._optimizer.copy()
+        return trial
+
+    def _take_state(self, trial: Self, continues: bool) -> None:
+        """Become what `trial` is; where training continued, the network stays the same
+        object, and so do the arrays of `coefs_` that a user may hold."""
+        network = vars(self).get("network_")
+        self.__dict__.clear()
+        self.__dict__.update(trial.__dict__)
+        if continues and network is not None:
+            self._use(network)
+            self._tell_network()
+            network.assign(trial.network_)
+
+    def _callback_state(self) -> dict[str, Any]:
+        """What scikit-learn needs to take running callbacks down."""
+        return {
+            k: v
+            for k, v in vars(self).items()
+            if k.startswith(("_callback_fit", "_skl_callbacks"))
+        }
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        first: bool,
+        incremental: bool,
+        classes: Any,
+        validation: tuple[Any, Any, Any] | None,
+        checkpoint: Any,
+    ) -> None:
+        """Validate everything given, make the network if it is the `first` fit, train."""
+        self._validate_params()
+        self._validates = validation is not None
+        self._check_combination(incremental)
+        warn_without_effect(self)
+        saved = None if checkpoint is None else EstimatorCheckpoint(checkpoint, self)
+        by_hand = vars(self).copy() if first and self.warm_start else {}
+        targets = self._validate_targets(
+            X,
+            y,
+            sample_weight,
+            first=first,
+            incremental=incremental,
+            classes=classes,
+        )
+        weights = sample_weight is not None
+        metadata = {"sample_weight": sample_weight} if weights else None
+        targets.given = {"X": X, "y": y, "metadata": metadata}
+        held_out = None
+        if validation is not None:
+            held_out = self._validation_targets(*validation)
+        self._random_generator = check_random_state(self.random_state)
+        if first:
+            self._initialize(targets)
+            for name in PARAMETER_VIEWS:
+                if name in by_hand:
+                    setattr(self, name, by_hand[name])
+        else:
+            self._check_topology(targets)
+        self._tell_network()
+        for samples in (targets, held_out):
+            if samples is not None:
+                self._check_inputs(samples)
+                self._cast(samples)
+        if targets.sparse:  # now that X is validated: a frame may be sparse
+            self._check_sparse_training()
+        self._adopt_parameters()
+        if targets.X.shape[0] > 0:  # else a batch in which no target is known
+            if callable(getattr(self, "loss", None)):
+                self._check_loss(targets)
+            EstimatorFit(
+                self, targets, held_out, incremental=incremental, checkpoint=saved
+            ).run()
+        del self._random_generator, self._validates
+
+    def _use(self, network: Network) -> None:
+        """Make this network the estimator's, `coefs_` and `intercepts_` views into it."""
+        self.network_ = network
+        self.coefs_ = list(network.coefs)
+        self.intercepts_ = list(network.intercepts)
+
+    # -- what training is made of --
+
+    def _penalties(self) -> Penalties:
+        return Penalties(self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method)
+
+    def _new_optimizer(self) -> Optimizer:
+        schedule = Schedule(
+            schedule_of(self.learning_rate, self.solver),
+            self.learning_rate_init,
+            power_t=self.power_t,
+            horizon=self.max_iter,
+        )
+        return Optimizer(
+            self.solver,
+            schedule,
+            momentum=self.momentum if self.solver == "sgd" else 0.0,
+            nesterov=self.nesterovs_momentum,
+            beta_1=pair_of_betas(self, "beta_1"),
+            beta_2=pair_of_betas(self, "beta_2"),
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay if self.solver == "adamw" else 0.0,
+            clip_norm=self.clip_norm or 0.0,
+            clip_value=self.clip_value or 0.0,
+        )
+
+    def _start_run(
+        self,
+        network: Network,
+        targets: Targets,
+        optimizer: Any,
+        penalties: Penalties,
+        **options: Any,
+    ) -> Any:
+        """Epochs of `network`, the whole one or the part that is trained."""
+        augment, rng = self.augment, self._random_generator
+        return StochasticRun(
+            network,
+            standardized(network, targets).data(),
+            optimizer,
+            penalties,
+            augment=None if augment is None else lambda batch: augment(batch, rng),
+            **options,
+        )
+
+    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+        """The score that early stopping watches by default, of the part of the network
+        that is trained."""
+        raise NotImplementedError
 
     @staticmethod
     def _validation(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
@@ -536,10 +653,9 @@ class BaseMLP(SaveMixin, Course):
         self._adopt_parameters()
         return X
 
-    def _forward(self, X: Any, check_input: bool = True) -> Array:
+    def _forward(self, X: Any) -> Array:
         """Outputs (n_samples, n_outputs)."""
-        if check_input:
-            X = self._checked_rows(X)
+        X = self._checked_rows(X)
         return self.network_.forward(X, resolve_threads(self.n_threads))
 
     def _needs_no_check(self, X: Any) -> bool:

@@ -1,11 +1,15 @@
-"""What scikit-learn's callbacks hear of a fit: its beginning, every epoch, its end."""
+"""scikit-learn's callbacks, as an observer of a fit."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-__all__ = ["Announcer"]
+from mlp.training.report import Observer
+
+__all__ = ["CallbackNotifier"]
 
 
-class Announcer:
+class CallbackNotifier(Observer):
     """Calls the callbacks of an estimator, where it has any.
 
     Parameters
@@ -15,33 +19,45 @@ class Announcer:
     samples : dict
         ``X``, ``y`` and ``metadata`` as they were given to `fit`: a scorer that is shown
         a frame must see the frame.
+    shown : callable
+        ``history -> context manager`` in which the estimator is up to date, and after which
+        the fit goes on from what a callback has assigned.
     """
 
     def __init__(
-        self, estimator: Any, max_epochs: int, samples: dict[str, Any]
+        self,
+        estimator: Any,
+        max_epochs: int,
+        samples: dict[str, Any],
+        shown: Callable[[Any], AbstractContextManager[None]],
     ) -> None:
-        self._context = None
-        if getattr(estimator, "_skl_callbacks", None):
-            self._estimator = estimator
-            self._task = {"estimator": estimator, **samples}
-            self._context = estimator._init_callback_context(max_subtasks=max_epochs)
+        self._estimator, self._max_epochs, self._shown = estimator, max_epochs, shown
+        self._task = {"estimator": estimator, **samples}
+        self._context: Any = None
+
+    def fit_began(self, fit: Any) -> None:
+        """Set the callbacks up, and report the beginning."""
+        if getattr(self._estimator, "_skl_callbacks", None):
+            self._context = self._estimator._init_callback_context(
+                max_subtasks=self._max_epochs
+            )
             self._context.call_on_fit_task_begin(**self._task)
 
-    def epoch_ended(self) -> bool:
-        """Report an epoch; True if a callback wants to stop."""
+    def epoch_ended(self, fit: Any) -> bool:
+        """Report an epoch; True if a callback asks to stop."""
         if self._context is None:
             return False
         epoch = self._context.subcontext(task_name="epoch")
         epoch.call_on_fit_task_begin(**self._task)
-        return self._ended(epoch)
+        return self._end(epoch, fit)
 
-    def fit_ended(self) -> None:
+    def fit_ended(self, fit: Any) -> None:
         """Report the end, with the network that `fit` leaves."""
         if self._context is not None:
-            self._ended(self._context)
+            self._end(self._context, fit)
 
-    def _ended(self, context: Any) -> bool:
-        with self._estimator._whole():
+    def _end(self, context: Any, fit: Any) -> bool:
+        with self._shown(fit.history):
             self._estimator.network_.refold()  # a callback may predict
             stops = context.call_on_fit_task_end(
                 **self._task, reconstruction_attributes=self._fitted_so_far
@@ -50,7 +66,7 @@ class Announcer:
             return bool(stops)
 
     def _fitted_so_far(self) -> dict[str, Any]:
-        """What sets a copy of the estimator apart: it must not change with the original."""
+        """Attributes of a copy of the estimator that must not change with the original."""
         attributes = vars(self._estimator).items()
         lists = {
             k: list(v) for k, v in attributes if k.endswith("_") and type(v) is list

@@ -33,6 +33,7 @@ from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.samples import as_rows
+from mlp.threads import resolve_threads
 
 __all__ = ["MLPClassifier"]
 
@@ -228,10 +229,10 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        return self._predict(X)
+        return self._labels_of(self._forward(X))
 
-    def _predict(self, X: Any, check_input: bool = True) -> NDArray[Any]:
-        out = self._forward(X, check_input)
+    def _labels_of(self, out: NDArray[Any]) -> NDArray[Any]:
+        """The labels chosen by outputs of shape (n_samples, n_outputs)."""
         if self._multilabel:
             return (out > self._middle()).astype(int)
         if len(self.classes_) == 1:
@@ -326,8 +327,9 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             y = indicators(y)
         return float(super().score(X, y, sample_weight))
 
-    def _score_epoch(self, held_out: Targets) -> float:
-        prediction = self._predict(held_out.X, check_input=False)
+    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+        out = network.forward(held_out.X, resolve_threads(self.n_threads))
+        prediction = self._labels_of(out)
         return float(
             accuracy_score(held_out.y, prediction, sample_weight=held_out.sample_weight)
         )

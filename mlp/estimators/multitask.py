@@ -24,6 +24,7 @@ from mlp.estimators.labels import (
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
+from mlp.threads import resolve_threads
 
 __all__ = ["MultiTaskClassifier"]
 
@@ -327,8 +328,8 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         tasks = total > 0
         return float((right[tasks] / total[tasks]).mean()) if tasks.any() else np.nan
 
-    def _score_epoch(self, held_out: Targets) -> float:
-        out = self._forward(held_out.X, check_input=False)
+    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+        out = network.forward(held_out.X, resolve_threads(self.n_threads))
         return self._accuracy(
             held_out.labels, self._decide(out), held_out.sample_weight
         )

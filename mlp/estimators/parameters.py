@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 from mlp.network.network import Network
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
+from mlp.training.report import caller_level
 from mlp.training.schedules import SCHEDULES
 
 __all__ = [
@@ -289,7 +290,7 @@ def _defaults(kind: Any) -> dict[str, Any]:
 def warn_without_effect(estimator: Any) -> None:
     """Warn of each parameter of `NEEDS` that differs from its default in vain.
 
-    Called by ``_fit``, so that the warning points at the line that calls `fit`.
+    The warning points at the line that calls `fit`.
     """
     defaults, given = _defaults(estimator.__class__), vars(estimator)
     for name, (has_effect, needed) in NEEDS.items():
@@ -299,5 +300,6 @@ def warn_without_effect(estimator: Any) -> None:
         if value is default or np.array_equal(value, default) or has_effect(estimator):
             continue
         warnings.warn(
-            f"{name}={value!r} has no effect: it needs {needed}", stacklevel=5
+            f"{name}={value!r} has no effect: it needs {needed}",
+            stacklevel=caller_level(),
         )

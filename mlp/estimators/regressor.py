@@ -24,6 +24,7 @@ from mlp.estimators.inspection import Inspection
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows, refuse_dates
+from mlp.threads import resolve_threads
 
 __all__ = ["MLPRegressor"]
 
@@ -209,11 +210,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._predict(X)
-
-    def _predict(self, X: Any, check_input: bool = True) -> NDArray[Any]:
-        out = self._forward(X, check_input)
-        return out.ravel() if out.shape[1] == 1 else out
+        return _squeezed(self._forward(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² on the targets that are known, averaged over the outputs.
@@ -233,8 +230,9 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         y = check_array(y, input_name="y", **TARGETS)
         return known_r2(y, self.predict(X), sample_weight)
 
-    def _score_epoch(self, held_out: Targets) -> float:
-        prediction = self._predict(held_out.X, check_input=False)
+    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+        out = network.forward(held_out.X, resolve_threads(self.n_threads))
+        prediction = _squeezed(out)
         if not np.isfinite(prediction).all():
             return float("nan")
         y = np.asarray(held_out.y)
@@ -290,6 +288,11 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
             values=values,
             sample_weight=check_weights(sample_weight, X),
         ).where_known(known)
+
+
+def _squeezed(out: NDArray[Any]) -> NDArray[Any]:
+    """Outputs as y was given: a vector for one target."""
+    return out.ravel() if out.shape[1] == 1 else out
 
 
 def check_each_known(known: NDArray[Any], names: Any) -> None:

@@ -385,7 +385,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         table: Summary = self.network_.summary(pairs.rows, pairs.index, n_threads)
         return table
 
-    def _score_epoch(self, held_out: Any) -> float:
+    def _score_epoch(self, network: Any, held_out: Any) -> float:
         return float(
             accuracy_score(
                 held_out.y,
@@ -551,27 +551,17 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     def _new_optimizer(self) -> Any:
         return PairOptimizer(super()._new_optimizer())
 
-    def _start_run(self, targets: Any, training: Array | None) -> Any:
-        n_pairs = targets.X.shape[0] if training is None else len(training)
-        if n_pairs == 1 and self.batch_norm:
-            raise ValueError(
-                f"batch_norm={self.batch_norm!r} needs at least 2 pairs, got 1"
-            )
+    def _start_run(
+        self,
+        network: Any,
+        targets: Any,
+        optimizer: Any,
+        penalties: Any,
+        **options: Any,
+    ) -> Any:
         trained_on = targets.take(slice(None))
-        trained_on.X.rows = standardized(self.network_.twin, targets.samples()).X
-        return PairRun(
-            self.network_,
-            trained_on.data(),
-            self._optimizer,
-            self._penalties(),
-            batch_size=self._batch_size(n_pairs),
-            pairs=training,
-            shuffle=self.shuffle,
-            sampling=self.sampling,
-            rng=self._random_generator,
-            n_threads=resolve_threads(self.n_threads),
-            with_norms=self._wants_norms(),
-        )
+        trained_on.X.rows = standardized(network.twin, targets.samples()).X
+        return PairRun(network, trained_on.data(), optimizer, penalties, **options)
 
 
 def _names(activation: Any) -> set[str]:

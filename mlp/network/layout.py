@@ -160,6 +160,12 @@ class FlatParameters:
             array[...] = saved
         self.refold()
 
+    def assign(self, other: "FlatParameters") -> None:
+        """Copy all that training changes from another network of the same layout."""
+        for array, given in zip(self._changing(), other._changing(), strict=True):
+            array[...] = given
+        self.refold()
+
     def _changing(self) -> list[Array]:
         kept = [*self.statistics, self.input_statistics]
         return [self.params, *(array for array in kept if array is not None)]

@@ -160,6 +160,11 @@ class SiameseNetwork:
         """Go back to a `snapshot`."""
         self._for_each(snapshot, "restore")
 
+    def assign(self, other: "SiameseNetwork") -> None:
+        """Copy all that training changes from another network of the same layout."""
+        for network, given in zip(self.networks, other.networks, strict=True):
+            network.assign(given)
+
     def _for_each(self, snapshot: list[Array], method: str) -> None:
         at = len(snapshot) - (self.head is not None)  # a head has its parameters alone
         getattr(self.twin, method)(snapshot[:at])
@@ -237,6 +242,13 @@ class SiameseNetwork:
             column(t, 1),
             column(sample_weight),
         )
+
+    def check_rows(self, n: int) -> None:
+        """Raise ValueError if batch norm has no variance of so many pairs [S 65.168]."""
+        if self.batch_norm and n == 1:
+            raise ValueError(
+                f"batch_norm={self.batch_norm!r} needs at least 2 pairs, got 1"
+            )
 
     def training_plan(self, *, frozen_statistics: bool = False) -> Any:
         """A new `_core.PairPlan` over the parameters."""

@@ -3,7 +3,8 @@
 One epoch is one call into the core; between two of them the caller may look, score, stop.
 """
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -134,6 +135,14 @@ class Optimizer:
             return "sgd"
         return "nesterov" if self.nesterov else "momentum"
 
+    def copy(self) -> "Optimizer":
+        """The same solver with copies of its memory."""
+        moments = (self.moment_1, self.moment_2)
+        first, second = (None if m is None else m.copy() for m in moments)
+        return replace(
+            self, schedule=copy(self.schedule), moment_1=first, moment_2=second
+        )
+
     def fits(self, network: Network) -> bool:
         """Whether what it remembers is of as many parameters as are now trained."""
         return self.moment_1 is None or self.moment_1.shape == network.params.shape
@@ -170,14 +179,12 @@ class StochasticRun:
     batch_size : int
     samples : ndarray of int64, optional
         The samples to train on; all of them if None.
-    shuffle : bool
+    shuffle : bool, default=True
     rng : RandomState
         Draws each epoch's order as scikit-learn does.
     sampling : {"shuffle", "replacement"}, default="shuffle"
         'replacement' draws each sample of each batch independently.
-    n_threads : int
-    sparse : bool
-        Whether the inputs are CSR.
+    n_threads : int, default=1
     augment : callable, optional
         ``X_batch -> X_batch``, called for every batch.
     with_norms : bool, default=False
@@ -203,12 +210,11 @@ class StochasticRun:
         penalties: Penalties,
         *,
         batch_size: int,
-        samples: Array | None,
-        shuffle: bool,
+        samples: Array | None = None,
+        shuffle: bool = True,
         rng: RandomState,
         sampling: str = "shuffle",
-        n_threads: int,
-        sparse: bool,
+        n_threads: int = 1,
         augment: Any = None,
         with_norms: bool = False,
     ) -> None:
@@ -222,7 +228,7 @@ class StochasticRun:
         rows = min(batch_size, LARGEST_PIECE)
         if network.batch_norm:  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
-        self.plan.allocate(rows, n_threads, sparse)
+        self.plan.allocate(rows, n_threads, data.sparse)
         permuted = shuffle and sampling == "shuffle"
         self.order = first_order(samples, self.n_samples, shuffle=permuted)
         self.n_steps = steps_of_epoch(

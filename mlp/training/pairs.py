@@ -37,6 +37,14 @@ class PairOptimizer:
         self.schedule = optimizer.schedule
         self.each = [optimizer, replace(optimizer)]
 
+    def copy(self) -> "PairOptimizer":
+        """The same solvers with copies of their memory, by one schedule."""
+        other = PairOptimizer(self.each[0].copy())
+        other.each = [other.each[0], *(memory.copy() for memory in self.each[1:])]
+        for memory in other.each:
+            memory.schedule = other.schedule
+        return other
+
     def fits(self, network: SiameseNetwork) -> bool:
         """Whether what it remembers is of the networks' parameters."""
         parts = zip(self.each, network.networks, strict=False)
@@ -56,8 +64,8 @@ class PairRun:
     penalties : Penalties
     batch_size : int
         Pairs in a batch.
-    pairs : ndarray of int64, optional
-        Those to train on; all if None.
+    samples : ndarray of int64, optional
+        The pairs to train on; all of them if None.
     shuffle : bool
     rng : RandomState
         Draws each epoch's order.
@@ -76,16 +84,17 @@ class PairRun:
         penalties: Penalties,
         *,
         batch_size: int,
-        pairs: Array | None,
-        shuffle: bool,
+        samples: Array | None = None,
+        shuffle: bool = True,
         rng: RandomState,
         sampling: str = "shuffle",
-        n_threads: int,
+        n_threads: int = 1,
         with_norms: bool = False,
     ) -> None:
-        self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
+        self.network, self.data, self.optimizer = network, data, optimizer
+        self.batch_size = batch_size
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
-        self.n_samples = data.shape[0] if pairs is None else len(pairs)
+        self.n_samples = data.shape[0] if samples is None else len(samples)
         self.plan = network.training_plan()
         for plan, memory in zip(
             (self.plan.twin, self.plan.head), optimizer.each, strict=True
@@ -100,7 +109,7 @@ class PairRun:
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
         self.seconds = 0.0
         permuted = shuffle and sampling == "shuffle"
-        self.order = first_order(pairs, self.n_samples, shuffle=permuted)
+        self.order = first_order(samples, self.n_samples, shuffle=permuted)
         self.n_steps = steps_of_epoch(
             self.n_samples, batch_size, joins_last=bool(network.batch_norm)
         )

@@ -5,7 +5,32 @@ from typing import Any
 
 from mlp.network.network import Network
 
-__all__ = ["Pocket", "Progress"]
+__all__ = ["Pocket", "Progress", "Stopping"]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When the epochs of a fit end.
+
+    Attributes
+    ----------
+    max_epochs : int
+        Largest number of epochs.
+    tol : float
+        Smallest improvement of the watched value that counts as progress.
+    patience : int
+        Number of epochs in a row without progress after which the fit stops.
+    early : bool
+        Whether the validation score is watched, instead of the training loss.
+    restore_best : bool
+        Whether an `early` fit ends with the parameters of the best score.
+    """
+
+    max_epochs: int = 200
+    tol: float = 1e-4
+    patience: int = 10
+    early: bool = False
+    restore_best: bool = True
 
 
 @dataclass

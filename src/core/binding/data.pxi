@@ -64,6 +64,11 @@ cdef class Data:
         self.sparse = self.c.indptr != NULL
         self.c.smoothing = smoothing
 
+    @property
+    def arrays(self):
+        """The arrays that are used, for a checksum."""
+        return tuple(self.keep)
+
     cdef object _hold(self, array, dtype, name):
         if array.dtype != dtype or not array.flags.c_contiguous:
             raise ValueError(f"{name} must be C-contiguous {dtype}, got {array.dtype}")

@@ -38,6 +38,11 @@ cdef class PairData:
             self._check(sample_weight, samples.dtype, self.shape[:1], "sample_weight")
             self.c.weights = address(sample_weight)
 
+    @property
+    def arrays(self):
+        """The arrays that are used, for a checksum."""
+        return (*self.samples.arrays, *self.keep)
+
     cdef int _check(self, array, dtype, shape, name) except -1:
         if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
             raise ValueError(
