@@ -39,8 +39,8 @@ def compressed(network):
     """The same network without the weights that are 0."""
     small = Network(
         network.layer_sizes,
-        network.activations,
-        network.output_activation,
+        network.spec.activations,
+        network.spec.output_activation,
         loss="log_loss",
         connectivity=[W != 0 for W in network.coefs],
         dtype=network.dtype,

@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ArcsineKernel": "mlp.gaussian_process",
+    "BatchNorm": "mlp.network.features",
+    "Dropout": "mlp.network.features",
     "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
@@ -20,7 +22,8 @@ _HOME = {
     "ProjectionPursuitRegressor": "mlp.projection_pursuit.regressor",
     "SiameseClassifier": "mlp.estimators.siamese",
     "from_sklearn": "mlp.estimators.conversion",
-    "load": "mlp.files.io",
+    "load": "mlp.estimators.saving",
+    "load_network": "mlp.network.saving",
     "sample_pairs": "mlp.estimators.pairs",
     "show_config": "mlp.threads",
     "to_onnx": "mlp.onnx.export",
@@ -29,6 +32,8 @@ _MODULES = ("plot",)
 
 __all__ = [
     "ArcsineKernel",
+    "BatchNorm",
+    "Dropout",
     "MLPAutoencoder",
     "MLPClassifier",
     "MLPRegressor",
@@ -38,6 +43,7 @@ __all__ = [
     "SiameseClassifier",
     "from_sklearn",
     "load",
+    "load_network",
     "plot",
     "sample_pairs",
     "show_config",
@@ -52,10 +58,12 @@ if TYPE_CHECKING:
     from mlp.estimators.multitask import MultiTaskClassifier
     from mlp.estimators.pairs import sample_pairs
     from mlp.estimators.regressor import MLPRegressor
+    from mlp.estimators.saving import load
     from mlp.estimators.siamese import SiameseClassifier
-    from mlp.files.io import load
     from mlp.gaussian_process import ArcsineKernel
+    from mlp.network.features import BatchNorm, Dropout
     from mlp.network.network import Network
+    from mlp.network.saving import load_network
     from mlp.onnx.export import to_onnx
     from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
     from mlp.threads import show_config

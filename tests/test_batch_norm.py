@@ -12,7 +12,7 @@ from sklearn.base import clone
 from small_data import assert_same_bits, both, make_data, parameters
 from twins import batches_of, either_dtype, plan_of, twin_of, vector
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import BatchNorm, MLPClassifier, MLPRegressor, Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -83,7 +83,7 @@ def test_running_statistics_are_the_definitions(kind):
 def test_bias_of_the_start_at_zero_is_removed(momentum):
     # the same batch again and again: the running moments are its moments at every time
     X = np.random.default_rng(0).normal(3, 2, (9, 4))
-    network = Network([4, 2], batch_norm="all", batch_norm_momentum=momentum)
+    network = Network([4, 2], batch_norm=BatchNorm("all", momentum=momentum))
     network.coefs[0][:] = np.eye(4, 2)
     for _ in range(3):
         train(network, X, np.zeros((9, 2)), 9, rate=0.0)
@@ -110,7 +110,7 @@ def test_folded_prediction_is_the_definitions(kind, dropout, residual):
 
 
 def test_units_never_seen_predict_with_mean_0_and_variance_1():
-    network = Network([3, 2], batch_norm="all", batch_norm_epsilon=0.25)
+    network = Network([3, 2], batch_norm=BatchNorm("all", epsilon=0.25))
     network.coefs[0][:] = np.eye(3, 2)
     network.refold()
     expected = np.ones((1, 2)) / np.sqrt(1.25)

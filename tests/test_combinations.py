@@ -24,7 +24,7 @@ from twins import (
     twin_of,
 )
 
-from mlp.network.transfer import frozen_layers
+from mlp.network.spec import frozen_layers
 
 STEP = 1e-6  # leaves 1e-12 of curvature and 1e-10 of rounding
 RATE = 2.0**-12  # short of where a radial basis function's width would meet its floor
@@ -147,7 +147,7 @@ class Case:
             **options,
         )
         # ½‖e‖² as the gradient means it, not averaged over the outputs as reported
-        core = self.twin.loss_function.core(self.twin.output_name, 3)
+        core = self.twin.spec.loss.core(self.twin.output_name, 3)
         plan.set_loss(**{**core, "value_scale": 1.0})
         return plan
 
@@ -365,7 +365,7 @@ def test_epochs_of_any_combination_and_solver_are_the_twins(
     plan_options, update = rule_of(solver, case.net, clipping)
     plan, data = case.plan(batch_size + 1, **plan_options), case.data()
     order = np.random.default_rng(case.seed).permutation(9)
-    batches = batches_of(order, batch_size, case.twin.batch_norm is not None)
+    batches = batches_of(order, batch_size, case.twin.spec.batch_norm is not None)
     rates = 0.01 / np.arange(1, 1 + len(batches)) ** falling  # a rate per step
     update = [partial(update, lr=rate) for rate in rates]
     before, net, state = case.twin.params.copy(), case.net, {}

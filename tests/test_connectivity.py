@@ -225,9 +225,9 @@ def dense_twin(network):
     plain = network.folded()
     dense = Network(
         plain.layer_sizes,
-        plain.activations,
-        plain.output_activation,
-        loss=plain.loss_function.specification,
+        plain.spec.activations,
+        plain.spec.output_activation,
+        loss=plain.spec.loss.specification,
     )
     for k, W in enumerate(plain.coefs):
         dense.coefs[k][:], dense.intercepts[k][:] = full(W), plain.intercepts[k]

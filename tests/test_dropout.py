@@ -12,7 +12,7 @@ from sklearn.base import clone
 from small_data import assert_same_bits, both, make_data, parameters
 from twins import either_dtype, masks_of, plan_of, twin_of, vector
 
-from mlp import MLPClassifier, MLPRegressor, Network, _core
+from mlp import Dropout, MLPClassifier, MLPRegressor, Network, _core
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -239,7 +239,7 @@ def test_samples_have_masks_of_their_own(piece):
 
     network = Network([4, 4], loss=loss)
     network.coefs[0][:] = np.eye(4)
-    network.dropout, network.dropout_mask = (0.5,), "sample"
+    network.configure(dropout=Dropout((), input=0.5, mask="sample"))
     data = network.data(np.ones((200, 4)), np.zeros((200, 4)))
     plan_of(network, piece).epoch(data, 200, None, 0.1, SEED)
     mask = _core.dropout_mask(SEED, 0, 0, 800, 0.5).reshape(200, 4)

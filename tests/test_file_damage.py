@@ -218,7 +218,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("change", FORGERIES.values(), ids=FORGERIES)
 def test_a_forgery_with_a_right_checksum_is_refused(change, saved, path):
-    assert "is no valid file" in refusal(path, forged(saved, change))
+    assert "is not a valid file" in refusal(path, forged(saved, change))
 
 
 JUNK = [

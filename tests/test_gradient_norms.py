@@ -17,7 +17,7 @@ from twins import (
     twin_of,
 )
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import Dropout, MLPClassifier, MLPRegressor, Network
 from mlp.progress import GradientNorms
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -63,7 +63,7 @@ def norms_of(twin, gradient):
 
 def expected(net, twin, X, T, rows):
     """Of the oracle's gradient on the last batch of an epoch that changed nothing."""
-    batches = batches_of(np.arange(len(X)), rows, joins_last=bool(twin.batch_norm))
+    batches = batches_of(np.arange(len(X)), rows, joins_last=bool(twin.spec.batch_norm))
     masks = masks_of(twin, SEED, batches)
     last = batches[-1]
     grads = oracle.gradients(net, X[last], T[last], masks=masks and masks[-1])
@@ -236,9 +236,9 @@ def test_connections_that_do_not_exist_have_no_gradient(sparse):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_connections_that_sleep_have_no_gradient(sparse):
     net, X, T = partly_connected()
-    net.dropout = (0.4, 0.5, 0.5)
+    net.configure(dropout=Dropout(0.5, input=0.4))
     dense = Network(net.layer_sizes, "tanh")
-    dense.dropout = net.dropout
+    dense.configure(dropout=net.spec.dropout)
     for k, W in enumerate(net.coefs):
         dense.coefs[k][:], dense.intercepts[k][:] = W.toarray(), net.intercepts[k]
     # a plain step of rate 1 from the same mask shows the gradient
@@ -260,7 +260,7 @@ def test_connections_that_sleep_have_no_gradient(sparse):
 def test_frozen_layers_have_no_gradient(rate):
     net, X, T = case({"dropout": [0, rate, rate]})
     twin, free, norms = twin_of(net), twin_of(net), np.zeros((2, 3))
-    twin.frozen = (False, True, False)
+    twin.configure(frozen=(False, True, False))
     for network, found in zip((twin, free), norms, strict=True):
         network.refold()
         plan = plan_of(network, 4)

@@ -374,7 +374,7 @@ def test_copies_and_pickles_predict_alike(options):
     for p, q in zip(model.predict_proba(X), loaded.predict_proba(X), strict=True):
         assert_array_equal(p, q)
     assert_array_equal(model.predict(X), loaded.predict(X))
-    assert_array_equal(loaded.network_.group_weight, [1, 2, 3])
+    assert_array_equal(loaded.network_.spec.group_weight, [1, 2, 3])
     assert not hasattr(clone(model), "classes_")
 
 

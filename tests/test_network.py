@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle.cases import OUTPUTS
 from twins import either_dtype, on_every_isa, rounded, twin_of, vector
 
-from mlp import Network
+from mlp import Dropout, Network
 
 # the network offers no callable losses, and Poisson's only from the logarithm of the rate
 PAIRS = [p for p in OUTPUTS if not callable(p[1]) and p != ("softplus", "poisson")]
@@ -207,7 +207,7 @@ def test_sign_predicts_but_is_not_trained(dtype):
     net = Network([2, 2, 1], ["sign"], "sign", dtype=dtype)
     net.coefs[0][:], net.coefs[1][:] = np.eye(2), 1
     assert_array_equal(net.forward([[3, 1], [-1, -2], [0, 0]]), [[1], [-1], [1]])
-    with pytest.raises(ValueError, match=r"'sign' can't be trained.*prediction only"):
+    with pytest.raises(ValueError, match=r"'sign' can't be trained.*predictions only"):
         net.gradients([[1, 1]], [1])
 
 
@@ -423,8 +423,7 @@ def test_reported_loss_is_that_of_the_predictions_with_residuals_and_test_scalin
     rng = np.random.RandomState(0)
     net = Network((5, 6, 6, 2), "tanh", residual=True)
     net.params[:] = rng.standard_normal(net.params.size)
-    net.dropout, net.dropout_scaling = (0.2, 0.5, 0.4), "test"
-    net.refold()
+    net.configure(dropout=Dropout((0.5, 0.4), input=0.2, scaling="test"))
     X, Y = rng.standard_normal((20, 5)), rng.standard_normal((20, 2))
     expected = ((net.forward(X) - Y) ** 2).mean() / 2
     assert_allclose(net.prediction_loss(net.data(X, Y)), expected, rtol=1e-12)
@@ -461,4 +460,4 @@ def test_a_depth_that_is_none_is_refused(depth):
     with pytest.raises(
         ValueError, match=f"depth must be from 1 to 2 layers, got {depth}"
     ):
-        network.predict_data(network.data(np.zeros((5, 4))), 1, depth)
+        network._predictor.forward(network.data(np.zeros((5, 4))), 1, depth)

@@ -181,7 +181,7 @@ def test_residual_connections_with_dropout_scaled_in_predictions():
         X @ np.arange(10).reshape(5, 2) + 7,
     )
     net = est.network_
-    assert {s for s in net.folded().skip_scales if s} == {0.7, 0.8}
+    assert {s for s in net.folded().spec.skip_scales if s} == {0.7, 0.8}
     assert_close(run(to_onnx(net), X)["output"], est.predict(X), "float64")
     assert_close(run(to_onnx(est), X)["variable"], est.predict(X), "float64")
 

@@ -209,7 +209,7 @@ def test_batch_norm_is_over_both_samples_of_a_batchs_pairs(head):
         for part in stepped.networks:
             part.params -= 0.1 * gradient[at : at + part.params.size]
             at += part.params.size
-        lam = stepped.twin.batch_norm_momentum
+        lam = stepped.twin.spec.batch_norm.momentum
         for kept, seen in zip(
             stepped.twin.statistics[0],
             (z.mean(axis=0), z.var(axis=0, ddof=1)),
@@ -252,10 +252,10 @@ def test_threads_give_the_same_bits(head, dtype, solver):
 def test_the_threads_are_used():
     twin = Network((90, 120, 70), "tanh")
     network = SiameseNetwork(twin, "relation", (500, 500))
-    plan = network.training_plan()
+    plan = network.plan()
     plan.allocate(96, 3)
     assert plan.twin.threads == plan.head.threads == 3
-    plan = SiameseNetwork(twin, "distance").training_plan()
+    plan = SiameseNetwork(twin, "distance").plan()
     plan.allocate(96, 3)
     assert (plan.twin.threads, plan.head.threads) == (3, 1)
 
@@ -310,7 +310,7 @@ def test_an_embedding_of_no_length_has_cosine_0_and_no_gradient(dtype, size):
 def test_the_cores_door_refuses_what_does_not_fit(head):
     network = make_network(head)
     X, index, t, w = make_pairs(head)
-    plan = network.training_plan()
+    plan = network.plan()
     data = network.data(X, index, t, w)
     with pytest.raises(ValueError, match="allocate comes first"):
         plan.epoch(data, 4)

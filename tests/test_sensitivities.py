@@ -448,7 +448,7 @@ def test_parameters_behind_a_fold_are_refused(option):
         lambda: twin.hessian_vector_product(X, T, v),
         lambda: twin.hessian_diagonal(X, T),
     ):
-        with pytest.raises(ValueError, match=r"ask network\.folded\(\)"):
+        with pytest.raises(ValueError, match=r"take those of network\.folded\(\)"):
             ask()
 
 

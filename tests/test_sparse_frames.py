@@ -69,7 +69,7 @@ def test_frame_of_sparse_columns_when_only_validated_on_then_is_taken():
 def test_core_when_a_sparse_workspace_needs_dense_batches_then_refuses(
     options, settle, what
 ):
-    plan = Network([3, 2, 1], **options).training_plan()
+    plan = Network([3, 2, 1], **options).plan()
     settle(plan)
     with pytest.raises(ValueError, match=f"{what}.*X is sparse"):
         plan.allocate(4, 1, True)
@@ -79,7 +79,7 @@ def test_core_when_a_sparse_workspace_needs_dense_batches_then_refuses(
 @pytest.mark.parametrize("sparse", [False, True])
 def test_core_when_samples_are_not_of_the_workspace_then_refuses(sparse, rows):
     network = Network([3, 2, 1])
-    plan = network.training_plan()
+    plan = network.plan()
     plan.allocate(rows, 1, not sparse)
     given = csr_array(np.eye(3)) if sparse else np.eye(3)
     with pytest.raises(ValueError, match="allocated for other rows"):

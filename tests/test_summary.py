@@ -74,7 +74,7 @@ def test_what_else_a_network_is_made_of(options, words):
 
 def test_layers_that_have_not_all_weights_or_not_their_own():
     net = Network([3, 2, 3], connectivity=[np.eye(3, 2), None])
-    net.frozen = (False, True)
+    net.configure(frozen=(False, True))
     *_, hidden, output, _, _ = net.summary().splitlines()
     words = hidden.split("(n, 2)")[1].split()
     assert " ".join(words) == "4 relu 2 of 6 connections"
@@ -85,7 +85,7 @@ def test_layers_that_have_not_all_weights_or_not_their_own():
 def test_a_mask_for_each_sample_is_named():
     X, y = make_data()
     model = MLPClassifier((6,), dropout=0.5, dropout_mask="sample", max_iter=1)
-    assert "dropout 0.5 a sample" in model.fit(X, y).summary()
+    assert "dropout 0.5 per sample" in model.fit(X, y).summary()
 
 
 def test_no_hidden_layer():

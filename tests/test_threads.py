@@ -76,7 +76,7 @@ def test_network_forward_when_threads_are_not_positive_then_refuses(n_threads):
 
 @pytest.mark.parametrize("n_threads", ABSURD)
 def test_plan_allocate_when_threads_are_absurd_then_has_a_team_at_most(n_threads):
-    plan = NETWORK.training_plan()
+    plan = NETWORK.plan()
     plan.allocate(100_000, n_threads)
     assert plan.threads == _core.MAX_THREADS
 

@@ -11,13 +11,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import Dropout, MLPClassifier, MLPRegressor, Network
+from mlp.network.spec import frozen_layers
 from mlp.network.transfer import (
-    frozen_layers,
-    leading_frozen,
-    put_back,
-    tail,
-    take_over,
+    copy_layers,
+    frozen_prefix,
+    split_off_tail,
+    write_tail,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -127,7 +127,7 @@ def test_batch_norm_is_copied_where_both_have_it():
     X, y = data()
     source = MLPClassifier((12, 8), batch_norm="hidden+input", **settings()).fit(X, y)
     network = Network((9, 12, 8, 3), batch_norm="hidden+input")
-    assert take_over(network, source.network_) == 2
+    assert copy_layers(network, source.network_) == 2
     assert_array_equal(network.statistics[1], source.network_.statistics[1])
     assert_array_equal(network.scales[0], source.network_.scales[0])
     assert_array_equal(network.input_statistics, source.network_.input_statistics)
@@ -138,10 +138,10 @@ def test_connections_are_copied():
     there = [rng.uniform(size=(9, 12)) < 0.5, None]
     sparse, dense = Network((9, 12, 3), connectivity=there), Network((9, 12, 2))
     sparse.coefs[0].data[:] = rng.standard_normal(sparse.coefs[0].nnz)
-    take_over(dense, sparse)
+    copy_layers(dense, sparse)
     assert_array_equal(dense.coefs[0], sparse.coefs[0].toarray())
     back = Network((9, 12, 2), connectivity=there)
-    take_over(back, dense)
+    copy_layers(back, dense)
     assert_array_equal(back.coefs[0].toarray(), dense.coefs[0])
 
 
@@ -149,8 +149,8 @@ def test_layers_with_a_way_around_them_are_not_those_without():
     plain, residual = (
         Network((9, 12, 12, 12, 3), residual=around) for around in (False, True)
     )
-    assert take_over(plain, residual) == take_over(residual, plain) == 1
-    assert take_over(plain, plain.copy()) == take_over(residual, residual.copy()) == 3
+    assert copy_layers(plain, residual) == copy_layers(residual, plain) == 1
+    assert copy_layers(plain, plain.copy()) == copy_layers(residual, residual.copy()) == 3
 
 
 # -- what stands still --
@@ -236,12 +236,12 @@ def test_the_cut_network_trains_as_the_whole_one_with_gradients_left_out(
     cut.fit(X, y)
     import mlp.estimators.fitting as fitting
 
-    kept = fitting.leading_frozen
-    fitting.leading_frozen = lambda network: 0
+    kept = fitting.frozen_prefix
+    fitting.frozen_prefix = lambda spec: 0
     try:
         whole.fit(X, y)
     finally:
-        fitting.leading_frozen = kept
+        fitting.frozen_prefix = kept
     assert_allclose(cut.loss_curve_, whole.loss_curve_, rtol=1e-9)
     assert_allclose(cut.network_.params, whole.network_.params, rtol=1e-6, atol=1e-9)
 
@@ -252,23 +252,23 @@ def test_tail_and_back():
     network.params[:] = rng.standard_normal(network.params.size)
     network.refold()
     X = rng.standard_normal((20, 9))
-    short = tail(network, 2)
+    short = split_off_tail(network, 2)
     assert_allclose(
         short.forward(network.hidden_activations(X, 1)), network.forward(X), rtol=1e-12
     )
     short.params *= 2
-    put_back(network, short, 2)
+    write_tail(network, short, 2)
     assert_array_equal(network.coefs[2], short.coefs[0])
     assert_array_equal(network.scales[2], short.scales[0])
-    network.frozen = (True, True, False)
-    assert leading_frozen(network) == 2
+    network.configure(frozen=2)
+    assert frozen_prefix(network.spec) == 2
 
 
 def test_a_tail_drops_out_what_its_own_layers_do():
     network = Network((9, 12, 8, 3))
-    network.dropout = (0.1, 0.2, 0.3)
-    assert tail(network, 1).dropout == (0.2, 0.3)
-    assert tail(network, 2).dropout == (0.3,)
+    network.configure(dropout=Dropout((0.2, 0.3), input=0.1))
+    assert split_off_tail(network, 1).spec.drop_rates == (0.2, 0.3)
+    assert split_off_tail(network, 2).spec.drop_rates == (0.3,)
 
 
 def test_samples_are_augmented_before_frozen_layers(base):

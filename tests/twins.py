@@ -4,7 +4,7 @@ import numpy as np
 import oracle
 import pytest
 
-from mlp import Network, _core
+from mlp import BatchNorm, Dropout, Network, _core
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
 from mlp.training.schedules import Schedule
 
@@ -47,12 +47,19 @@ def normalisation(net):
     if norm is None:
         return {}
     layers = "all" if net.norm[-1] is not None else "hidden"
+    where = layers + ("+input" if net.norm[0] is not None else "")
     return {
-        "batch_norm": layers + ("+input" if net.norm[0] is not None else ""),
-        "batch_norm_momentum": norm.momentum,
-        "batch_norm_epsilon": norm.eps,
-        "batch_norm_gradient": net.bn_gradient,
+        "batch_norm": BatchNorm(
+            where, momentum=norm.momentum, epsilon=norm.eps, gradient=net.bn_gradient
+        )
     }
+
+
+def dropout_of(net, mask="batch"):
+    """The oracle's rates, those of the inputs first, as `mlp.Dropout`."""
+    first, *rates = net.dropout
+    options = {"mask": mask, "scaling": net.scaling, "decay": net.dropout_decay}
+    return Dropout(rates, input=first, **options)
 
 
 def twin_of(net, dtype=np.float64, mask="batch"):
@@ -68,15 +75,12 @@ def twin_of(net, dtype=np.float64, mask="batch"):
     edges = [None if e.all() else e for e in net.edges]
     twin = Network(net.sizes, hidden, output, loss=loss, connectivity=edges, **keywords)
     twin.params[:] = existing(net, oracle.parameters(net))
-    twin.frozen = tuple(net.frozen) if any(net.frozen) else None
     for ours, norm in zip(
         [twin.input_statistics, *twin.statistics], net.norm, strict=True
     ):
         if norm is not None:
             ours[:] = norm.mean, norm.var, norm.count
-    twin.dropout = tuple(net.dropout) if any(net.dropout) else None
-    twin.dropout_mask, twin.dropout_scaling = mask, net.scaling
-    twin.dropout_decay = net.dropout_decay
+    twin.configure(frozen=net.frozen, dropout=dropout_of(net, mask))
     twin.refold()
     return twin
 
@@ -85,7 +89,7 @@ def plan_of(
     twin, rows, *, penalties=(), solver="sgd", augment=None, sparse=False, **options
 ):
     """A plan that trains batches of up to so many rows; `options` are the optimiser's."""
-    plan = twin.training_plan(augment=augment)
+    plan = twin.plan(augment=augment)
     Penalties(**dict(penalties)).attach(plan)
     Optimizer(solver, Schedule("constant", 1.0), **options).attach(plan)
     plan.allocate(rows, sparse=sparse)
@@ -102,14 +106,14 @@ def batches_of(order, batch_size, joins_last=False):
 
 def masks_of(twin, seed, batches):
     """Masks of each batch of an epoch as the oracle wants them; None without dropout."""
-    if twin.dropout is None:
+    if twin.spec.dropout is None:
         return None
     starts = np.cumsum([0, *map(len, batches[:-1])])
     return [
         [
             None if not p else _mask(twin, seed, start, k, n, p, len(rows))
             for k, (n, p) in enumerate(
-                zip(twin.layer_sizes[:-1], twin.dropout, strict=True)
+                zip(twin.layer_sizes[:-1], twin.spec.drop_rates, strict=True)
             )
         ]
         for start, rows in zip(starts, batches, strict=True)
@@ -117,7 +121,7 @@ def masks_of(twin, seed, batches):
 
 
 def _mask(twin, seed, start, layer, n, rate, rows):
-    if twin.dropout_mask == "batch":
+    if twin.spec.dropout.mask == "batch":
         return 1.0 * _core.dropout_mask(seed, start, layer, n, rate)
     mask = _core.dropout_mask(seed, start, layer, rows * n, rate)
     return 1.0 * mask.reshape(rows, n)
@@ -161,7 +165,7 @@ def plain_task_loss(
 ):
     """Σ over the tasks whose label is known of −Σ t ln γ̂; mean over the samples."""
     out, total, at = network.forward(X).astype(np.float64), np.zeros(len(X)), 0
-    for n, code, factor in zip(network.groups, labels.T, task_weight, strict=True):
+    for n, code, factor in zip(network.spec.groups, labels.T, task_weight, strict=True):
         p = out[:, at : at + n]
         p = np.hstack([1 - p, p]) if n == 1 else p
         t = np.eye(p.shape[1])[np.maximum(code, 0)]

@@ -29,7 +29,7 @@ def network(sizes, activation="relu", output_activation="identity", **options):
 
 def gradient(net, X, y, *, with_gradient=True):
     """A call that computes loss (and gradient) of all rows at once."""
-    plan = net.training_plan(frozen_statistics=True)
+    plan = net.plan(frozen_statistics=True)
     data = net.data(X, y)
     plan.allocate(X.shape[0], 1, data.sparse)
     return lambda: plan.loss_and_gradient(data, with_gradient=with_gradient)

@@ -5,6 +5,7 @@ import pytest
 from builders import epoch, gradient, network
 from scipy.sparse import random_array
 
+from mlp import Dropout
 from mlp.training.minibatch import Penalties
 
 SOLVERS = {
@@ -72,6 +73,6 @@ def test_dropout_step(benchmark, rng, mask, dtype):
     """With a mask a batch the products shrink and rows are gathered and spread."""
     net = network([784, 512, 512, 10], dtype=dtype)
     if mask != "none":
-        net.dropout, net.dropout_mask = (0.0, 0.5, 0.5), mask
+        net.configure(dropout=Dropout(0.5, mask=mask))
     X = rng.standard_normal((128, 784)).astype(dtype)
     benchmark(epoch(net, X, np.zeros((128, 10)), 128))

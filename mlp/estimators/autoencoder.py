@@ -1,6 +1,7 @@
 """`MLPAutoencoder`: a network that learns to give back its inputs [S ex. 65.4]."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
+from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import RATE, hidden_sizes
@@ -20,7 +21,8 @@ from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.samples import as_rows, refuse_dates
-from mlp.network.transfer import tail
+from mlp.network.spec import NetworkSpec
+from mlp.network.transfer import split_off_tail
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
 
@@ -114,7 +116,6 @@ class MLPAutoencoder(
         "output_activation": [str, tuple, list],
         "scoring": [StrOptions({"loss"}), callable, None],
     }
-    _built_in: ClassVar[tuple[str, ...]] = (*BUILT_IN, "tied")
     #: what the others have and makes no sense here
     residual, input_dropout = False, 0.0
 
@@ -251,7 +252,7 @@ class MLPAutoencoder(
         ndarray of shape (n_samples, n_components_)
         """
         X = self._checked_rows(X)
-        layer = len(self.network_.activations) // 2
+        layer = len(self.network_.layer_sizes) // 2 - 1
         return self.network_.hidden_activations(
             X, layer, resolve_threads(self.n_threads)
         )
@@ -281,7 +282,7 @@ class MLPAutoencoder(
                 f"X must have shape (n_samples, {self.n_components_}), as the code has "
                 f"{self.n_components_} units, got {codes.shape}"
             )
-        decoder = tail(self.network_, len(self.network_.coefs) // 2)
+        decoder = split_off_tail(self.network_, len(self.network_.coefs) // 2)
         return decoder.forward(codes, resolve_threads(self.n_threads))
 
     def reconstruction_error(self, X: Any) -> Array:
@@ -393,17 +394,9 @@ class MLPAutoencoder(
         sizes = self.network_.layer_sizes
         self.n_components_ = sizes[len(sizes) // 2]
 
-    def _tell_network(self) -> None:
-        super()._tell_network()
-        network = self.network_
-        frozen = network.frozen or ()
-        if any(frozen[tied] and not frozen[k] for k, tied in network.ties if frozen):
-            raise ValueError(
-                f"freeze={self.freeze!r} would hold a layer of the decoder whose weights "
-                "follow the encoder's by tied=True; freeze that of the encoder"
-            )
-        network.corruption = float(self.denoising)
-        network.tie()
+    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+        spec = super()._specification(targets, dtype)
+        return replace(spec, tied=self.tied, corruption=self.denoising)
 
     def _scales_targets(self) -> bool:
         return True
@@ -420,10 +413,12 @@ class MLPAutoencoder(
     ) -> Targets:
         targets = self._samples(X, sample_weight, first)
         if first:
-            targets.output_activation = self._output(targets.X)
+            targets.output_activation = output = self._output(targets.X)
         else:
-            targets.output_activation = self.out_activation_
-        self._check_range(targets.X, targets.output_activation)
+            output = self.out_activation_
+            if self.output_activation == "auto":
+                targets.output_activation = self.network_.spec.output_activation
+        self._check_range(targets.X, output)
         return targets
 
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
@@ -472,7 +467,7 @@ class MLPAutoencoder(
     def _check_range(self, X: Any, output: Any) -> None:
         """Values that the loss is defined on, and that the outputs were chosen for."""
         loss = self._built_by("loss")
-        chosen = self._built_by("output_activation") == "auto"
+        chosen = self.output_activation == "auto"
         if not (chosen or loss in OUTPUTS) or _lies_in(output, X):
             return
         reason = f"loss={loss!r}"

@@ -20,22 +20,24 @@ from mlp.estimators.parameters import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_combination,
-    dropout_rates,
+    dropout_of,
     hidden_sizes,
     pair_of_betas,
     warn_without_effect,
 )
+from mlp.estimators.saving import SaveMixin
 from mlp.estimators.standardize import check_sparse, measure, moments, standardized
 from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
-from mlp.files.io import SaveMixin
-from mlp.network.activations import layer_activations
-from mlp.network.connectivity import assign, resolve_connectivity
+from mlp.network.activations import Activation
+from mlp.network.connectivity import assign
+from mlp.network.features import BatchNorm
 from mlp.network.initializers import draw
 from mlp.network.losses import check_callable
 from mlp.network.network import Network
+from mlp.network.spec import CONFIGURABLE, NetworkSpec, with_parameter
 from mlp.network.summary import Summary
-from mlp.network.transfer import frozen_layers, take_over
+from mlp.network.transfer import copy_layers
 from mlp.threads import resolve_threads
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
 from mlp.training.schedules import Schedule, schedule_of
@@ -54,26 +56,13 @@ LISTS = (
     "validation_loss_curve_",
     "gradient_norms_",
 )
-#: parameters that are part of the network, whose change would not reach a fitted one
-BUILT_IN = (
-    "activation",
-    "loss",
-    "output_activation",
-    "fit_intercept",
-    "huber_delta",
-    "batch_norm",
-    "batch_norm_momentum",
-    "batch_norm_epsilon",
-    "batch_norm_gradient",
-    "dropout_scaling",
-    "residual",
-    "standardize",
-)
-
-
-def _as_tuples(spec: Any) -> Any:
-    """A list says the same as a tuple."""
-    return tuple(map(_as_tuples, spec)) if isinstance(spec, list | tuple) else spec
+#: fields of a network's specification whose parameters have other names
+PARAMETERS = {
+    "layer_sizes": "hidden_layer_sizes",
+    "activations": "activation",
+    "skip_scales": "residual",
+    "dropout": "dropout_scaling",
+}
 
 
 def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
@@ -106,7 +95,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
     _random_generator: RandomState
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-    _built_in: ClassVar[tuple[str, ...]] = BUILT_IN
     _validates = False  # samples to validate on were given to `fit`
 
     # -- what a subclass says --
@@ -133,10 +121,16 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         return given
 
     def _built_by(self, name: str) -> Any:
-        """A parameter that is part of the network: its value in a fit; afterwards that of
+        """`loss` or `output_activation`: the parameter during a fit; afterwards that of
         the fitted network, whatever the parameter says by now."""
-        fitting = "_validates" in vars(self)
-        return getattr(self, name) if fitting else self._built_with[name]
+        if "_validates" in vars(self):
+            return getattr(self, name)
+        value = getattr(self.network_.spec, name)
+        if name == "loss":
+            return value.specification
+        if isinstance(value, Activation):
+            return value.spec
+        return [node.spec for node in value]
 
     # -- state --
 
@@ -156,9 +150,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
                     f"{name} must have the shapes {[view.shape for view in views]}, "
                     f"got {shapes}"
                 )
-            fixed = name == "intercepts_" and not getattr(
-                network, "fit_intercept", True
-            )
+            fixed = name == "intercepts_" and not network.spec.fit_intercept
             if fixed and any(map(np.any, given)):
                 raise ValueError("intercepts_ must be 0 with fit_intercept=False")
             for view, new in zip(views, given, strict=True):
@@ -251,7 +243,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         self.__dict__.update(trial.__dict__)
         if continues and network is not None:
             self._use(network)
-            self._tell_network()
             network.assign(trial.network_)
 
     def _callback_state(self) -> dict[str, Any]:
@@ -302,8 +293,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
                 if name in by_hand:
                     setattr(self, name, by_hand[name])
         else:
-            self._check_topology(targets)
-        self._tell_network()
+            self._configure_network(targets)
         for samples in (targets, held_out):
             if samples is not None:
                 self._check_inputs(samples)
@@ -415,9 +405,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
             )
         return (np.float64, np.float32) if self.standardize else dtype.type
 
-    def _network_dtype(self, targets: Targets) -> Any:
-        return targets.X.dtype if self.dtype is None else np.dtype(self.dtype)
-
     def _cast(self, samples: Targets) -> None:
         """Bring samples to the network's dtype, but for what is standardised before."""
         network = self.network_
@@ -429,48 +416,26 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
 
     def _initialize(self, targets: Targets) -> None:
         """A new network, drawn as scikit-learn draws it for the same random_state."""
-        sizes = [targets.X.shape[1], *hidden_sizes(self), targets.n_outputs]
-        network = Network(
-            sizes,
-            self._all_layers(self.activation),
-            targets.output_activation,
-            loss=self.loss,
-            huber_delta=self.huber_delta,
-            quantile=getattr(self, "quantile", 0.5),
-            groups=targets.groups,
-            batch_norm=self.batch_norm,
-            batch_norm_momentum=self.batch_norm_momentum,
-            batch_norm_epsilon=self.batch_norm_epsilon,
-            batch_norm_gradient=self.batch_norm_gradient,
-            residual=self.residual,
-            connectivity=self.connectivity,
-            tied=getattr(self, "tied", False),
-            fit_intercept=self.fit_intercept,
-            dtype=self._network_dtype(targets),
-        )
-        network.check_trainable()
+        network = Network.of(self._specification(targets, targets.X.dtype))
+        network.spec.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
         rng = self._random_generator
-        for k, (n_in, n_out) in enumerate(pairwise(sizes)):
-            W, edges = network.coefs[k], network.edges[k]
+        for k, (n_in, n_out) in enumerate(pairwise(network.layer_sizes)):
+            W, edges = network.coefs[k], network.spec.edges[k]
             weights, offsets = draw(self.init, rng, n_in, n_out, name, edges)
             (W if edges is None else W.data)[:] = weights
             network.intercepts[k][:] = offsets if self.fit_intercept else 0.0
         if network.has_rbf:
             self._place_centres(network, targets)
-        for scale in network.scales:
-            if scale is not None:
-                scale[:] = self.batch_norm_scale_init
-        network.dropout_scaling = self.dropout_scaling
-        self._built_with = {name: getattr(self, name) for name in self._built_in}
         self.network_ = network
         if self.base is not None:
-            take_over(network, self._base_network())
+            copy_layers(network, self._base_network())
+        network.tie()
         if self.standardize:
             targets.check_any_known()
             measure(network, targets, self._scales_targets())
         self._use(self.network_)
-        self.n_layers_ = len(sizes)
+        self.n_layers_ = len(network.layer_sizes)
         self.n_outputs_ = targets.n_outputs
         self.out_activation_ = network.output_name
         self._begin_records()
@@ -525,58 +490,76 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         spread = float((deviation**2).sum())
         network.intercepts[0][:] = spread if spread > 0 else 1.0
 
-    def _check_topology(self, targets: Targets) -> None:
-        """A network that goes on must be the one that the parameters describe."""
+    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+        """The network that the parameters describe, for these samples; of this dtype if
+        the parameters don't name one."""
+        norm = self.batch_norm and BatchNorm(
+            self.batch_norm,
+            self.batch_norm_momentum,
+            self.batch_norm_epsilon,
+            self.batch_norm_scale_init,
+            self.batch_norm_gradient,
+        )
+        return NetworkSpec(
+            (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
+            self._all_layers(self.activation),
+            targets.output_activation,
+            with_parameter(self.loss, self.huber_delta, getattr(self, "quantile", 0.5)),
+            targets.groups,
+            batch_norm=norm,
+            dropout=dropout_of(self),
+            skip_scales=self.residual,
+            edges=self.connectivity,
+            fit_intercept=self.fit_intercept,
+            frozen=self.freeze,
+            dtype=dtype if self.dtype is None else self.dtype,
+        )
+
+    def _configure_network(self, targets: Targets) -> None:
+        """Let the fitted network continue as the parameters describe it.
+
+        Raises
+        ------
+        ValueError
+            If they describe another network.
+        """
         network = self.network_
         if targets.n_outputs != network.n_outputs:
             raise ValueError(
                 f"y has {targets.n_outputs} outputs, the fitted network has "
                 f"{network.n_outputs} outputs"
             )
-        if tuple(hidden_sizes(self)) != network.layer_sizes[1:-1]:
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} differs from the fitted "
-                f"network's {network.layer_sizes[1:-1]}; refit with warm_start=False"
-            )
-        for name, before in self._built_with.items():
-            now = getattr(self, name)
-            if name == "activation":  # a list says the same as a tuple
-                widths = network.layer_sizes[1:-1]
-                now, before = (
-                    layer_activations(self._all_layers(f), widths)
-                    for f in (now, before)
-                )
-            if name == "output_activation":
-                now, before = _as_tuples(now), _as_tuples(before)
-            if now != before:
+        spec = self._specification(targets, network.dtype)
+        self._check_unchanged(network.spec, spec)
+        if self.standardize != (network.input_scale is not None):
+            raise self._differs("standardize", not self.standardize)
+        network.configure(**{name: getattr(spec, name) for name in CONFIGURABLE})
+        network.tie()
+
+    def _check_unchanged(
+        self, fitted: NetworkSpec, asked: NetworkSpec, names: Any = PARAMETERS
+    ) -> None:
+        """Refuse another specification than the fitted network's, by its parameter.
+
+        Parameters
+        ----------
+        fitted, asked : NetworkSpec
+        names : dict
+            Names of parameters that differ from those of the specification's fields.
+        """
+        for name in fitted.differences(asked):
+            if name == "edges":
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} can't take the place of {before!r} in "
-                    "a fitted network; refit with warm_start=False"
+                    "connectivity differs from that of the fitted network; refit with "
+                    "warm_start=False (a callable must give the same at every call)"
                 )
-        edges = resolve_connectivity(self.connectivity, network.layer_sizes)
-        if edges != network.edges:
-            raise ValueError(
-                "connectivity differs from that of the fitted network; refit with "
-                "warm_start=False (a callable must give the same whenever it is asked)"
-            )
-        self._check_dtype()
+            raise self._differs(names.get(name, name), fitted.notation(name))
 
-    def _check_dtype(self) -> None:
-        dtype = self.network_.dtype
-        if self.dtype is not None and np.dtype(self.dtype) != dtype:
-            raise ValueError(
-                f"dtype={self.dtype!r} differs from the fitted network's {dtype}; refit "
-                "with warm_start=False"
-            )
-
-    def _tell_network(self) -> None:
-        """What may change from one fit to the next."""
-        network = self.network_
-        frozen = frozen_layers(self.freeze, len(network.coefs))
-        network.frozen = frozen if any(frozen) else None
-        network.dropout = dropout_rates(self)
-        network.dropout_mask = self.dropout_mask
-        network.dropout_decay = self.dropout_decay
+    def _differs(self, name: str, before: Any) -> ValueError:
+        return ValueError(
+            f"{name}={getattr(self, name)!r} differs from the fitted network's "
+            f"{before!r}; refit with warm_start=False"
+        )
 
     def _check_inputs(self, targets: Targets) -> None:
         """Refuse sparse inputs where the network works on every value of a sample."""

@@ -5,16 +5,16 @@ import os
 import pickle
 from io import BytesIO
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from mlp.estimators import saving
 from mlp.estimators.parameters import STOCHASTIC_SOLVERS
 from mlp.estimators.training_data import Targets
-from mlp.files import io
-from mlp.files.encoding import dotted
+from mlp.files.encoding import Codec, Encoder, dotted
 from mlp.training import checkpoint
 from mlp.training.checkpoint import ADVICE, encoded_bytes, fingerprint
 
@@ -48,6 +48,8 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
         If it is none of these, or the estimator's fit has nothing to resume.
     """
 
+    codecs: ClassVar[dict[str, Codec]] = saving.CODECS
+
     def __init__(self, given: Any, estimator: Any) -> None:
         super().__init__(given)
         if estimator.solver not in STOCHASTIC_SOLVERS:
@@ -60,7 +62,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
             raise ValueError(
                 f"{self._name} and warm_start=True both say what to start from; use one"
             )
-        io.check_class(estimator)
+        saving.check_class(estimator)
         self._external = _external(estimator)  # now: training may change objects
         self._estimator = estimator
         self.order: Array | None = None
@@ -102,7 +104,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
             estimator._random_generator = generator
         # the network is a new one of the same kind: what it has learnt is put into it
         # and what `fit` has found in the data is as these data have it, dtypes included
-        state = io.state_of(saved, ("network_", *FOUND))
+        state = saving.state_of(saved, ("network_", *FOUND))
         vars(estimator).update(state)
         self._put_back(network, run["last"])
         self.order, self.validation = run["order"], run["validation"]
@@ -126,7 +128,9 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
                     )
             if isinstance(now, RandomState) and isinstance(before, RandomState):
                 continue  # the run's own is used
-            if name not in FREE and encoded_bytes(now) != encoded_bytes(before):
+            if name not in FREE and encoded_bytes(now, self.codecs) != encoded_bytes(
+                before, self.codecs
+            ):
                 raise ValueError(
                     f"{self._name} holds a run with {name}={before!r}, not {now!r}; "
                     f"{ADVICE}"
@@ -148,8 +152,8 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
 
     def _content(self, encoder: Any, fit: Any) -> tuple[Any, dict[str, Any]]:
         with self.shown(fit.history):
-            state = io.state_of(self._estimator, TEMPORARY)
-            content = io.encode_estimator(encoder, self._estimator, state)
+            state = saving.state_of(self._estimator, TEMPORARY)
+            content = saving.encode_estimator(encoder, self._estimator, state)
         return content, {"optimizer": None, "history": None}
 
 
@@ -171,7 +175,7 @@ def _external(estimator: Any) -> dict[str, str]:
     return {
         name: _checksum(value)
         for name, value in estimator.get_params(deep=False).items()
-        if io.new_encoder().parameter(value, name) == {"outside": name}
+        if Encoder(saving.CODECS).parameter(value, name) == {"outside": name}
     }
 
 

@@ -252,7 +252,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _fitted_loss(self) -> str:
         """The fitted network's, whatever `loss` says by now."""
-        return self.network_.loss_function.name
+        name: str = self.network_.spec.loss.name
+        return name
 
     def _middle(self) -> float:
         return (1 + self._low()) / 2

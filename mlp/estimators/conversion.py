@@ -97,7 +97,6 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
         ours.learning_rate = "constant"
     ours.network_ = network = _network(theirs, ours.loss)
     ours.coefs_, ours.intercepts_ = list(network.coefs), list(network.intercepts)
-    ours._built_with = {name: getattr(ours, name) for name in ours._built_in}
     _copy_shared(theirs, ours)
     if isinstance(ours, MLPClassifier):
         y_type = theirs._label_binarizer.y_type_
@@ -250,7 +249,7 @@ def to_sklearn(self: Any) -> Any:
 def _hidden_activation(plain: Network) -> str:
     """The one activation of all hidden layers, or a refusal."""
     names: set[str] = set()
-    for layer in plain.activations:
+    for layer in plain.spec.activations:
         nodes = (layer,) if isinstance(layer, Activation) else layer
         names.update(node.name for node in nodes)
     if not names <= set(HIDDEN) or len(names) > 1:
@@ -259,7 +258,7 @@ def _hidden_activation(plain: Network) -> str:
             f"activation={given!r} can't be said in scikit-learn, which has one of "
             f"{', '.join(HIDDEN)} for all hidden units"
         )
-    if any(plain.skip_scales or []):
+    if any(plain.spec.skip_scales):
         raise ValueError("residual=True can't be said in scikit-learn")
     return names.pop() if names else "relu"  # without hidden layers any will do
 
@@ -270,7 +269,7 @@ def _check_output(estimator: Any, plain: Network) -> None:
     if is_classifier(estimator):
         single = estimator._multilabel or len(estimator.classes_) <= 2
         possible = ("logistic",) if single else ("softmax",)
-        if plain.loss_function.name == "logistic":
+        if plain.spec.loss.name == "logistic":
             raise ValueError("loss='logistic' can't be said in scikit-learn")
     name = plain.output_name
     if name not in possible:
@@ -285,8 +284,8 @@ def _without_counterpart(
 ) -> list[str]:
     """Options that only ours has, as 'name=value'; `params` gets the nearest instead."""
     shared, ours = signature(cls).parameters, signature(type(estimator)).parameters
-    # of what is part of the network, what it was fitted with
-    said = {name: getattr(estimator, name) for name in ours} | estimator._built_with
+    said = {name: getattr(estimator, name) for name in ours}
+    said["loss"] = estimator.network_.spec.loss.specification  # as it was fitted
     lost = [
         name
         for name, parameter in ours.items()

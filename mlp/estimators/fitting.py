@@ -18,7 +18,12 @@ from mlp.estimators.checkpoint import EstimatorCheckpoint
 from mlp.estimators.parameters import STOCHASTIC_SOLVERS
 from mlp.estimators.standardize import standardized
 from mlp.estimators.training_data import Targets
-from mlp.network.transfer import leading_frozen, put_back, tail, take_back
+from mlp.network.transfer import (
+    frozen_prefix,
+    read_tail,
+    split_off_tail,
+    write_tail,
+)
 from mlp.progress import GradientNorms
 from mlp.threads import resolve_threads
 from mlp.training.fit import Fit, FullBatchFit, History, Validator
@@ -90,7 +95,7 @@ class EstimatorFit:
         """Leave leading frozen layers out of training: they are applied to the samples
         once."""
         network, samples = self.network, (self.targets, self.held_out)
-        n = leading_frozen(network)
+        n = frozen_prefix(network.spec)
         autoencode = any(part is not None and part.autoencode for part in samples)
         if n == 0 or self.estimator.augment is not None or autoencode:
             return
@@ -99,7 +104,7 @@ class EstimatorFit:
             if part is not None:
                 features = network.hidden_activations(part.X, n - 1, self.n_threads)
                 part.raw_X, part.X = part.X, features
-        self.n_frozen, self.network = n, tail(network, n)
+        self.n_frozen, self.network = n, split_off_tail(network, n)
 
     # -- the estimator, brought up to date --
 
@@ -120,7 +125,7 @@ class EstimatorFit:
             norms.extend(np.concatenate([front, n]) for n in history.gradient_norms)
             history.gradient_norms.clear()
         if self.n_frozen:
-            put_back(estimator.network_, self.network, self.n_frozen)
+            write_tail(estimator.network_, self.network, self.n_frozen)
 
     @contextmanager
     def _shown(self, history: History) -> Iterator[None]:
@@ -128,7 +133,7 @@ class EstimatorFit:
         self._publish(history)
         yield
         if self.n_frozen:
-            take_back(self.network, self.estimator.network_, self.n_frozen)
+            read_tail(self.network, self.estimator.network_, self.n_frozen)
 
     def _observers(self, max_epochs: int) -> list[Any]:
         callbacks = CallbackNotifier(

@@ -1,5 +1,6 @@
 """`MultiTaskClassifier`."""
 
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -24,6 +25,7 @@ from mlp.estimators.labels import (
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
+from mlp.network.spec import NetworkSpec
 from mlp.threads import resolve_threads
 
 __all__ = ["MultiTaskClassifier"]
@@ -304,7 +306,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _tasks(self, out: Array) -> list[tuple[Array, Array]]:
         """Each task's outputs, and its classes."""
-        ends = np.cumsum(self.network_.groups)[:-1]
+        ends = np.cumsum(self.network_.spec.groups)[:-1]
         return list(zip(np.split(out, ends, axis=1), self.classes_, strict=True))
 
     def _decide(self, out: Array) -> Array:
@@ -455,9 +457,9 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     # -- what the tasks count --
 
-    def _tell_network(self) -> None:
-        super()._tell_network()
-        self.network_.group_weight = self._task_weights()
+    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+        spec = super()._specification(targets, dtype)
+        return replace(spec, group_weight=self._task_weights())
 
     def _task_weights(self) -> Array | None:
         """Factors of the tasks' losses, or None where all are 1; 0 for a single class."""
@@ -473,7 +475,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
             np.isfinite(weights).all() and (weights > 0).all()
         ):
             raise ValueError(
-                f"task_weight must be {n_tasks} positive numbers, one a task, got "
+                f"task_weight must be {n_tasks} positive numbers, one per task, got "
                 f"{self.task_weight!r}"
             )
         return np.where(alone, 0.0, weights)

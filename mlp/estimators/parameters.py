@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
+from mlp.network.features import Dropout, resolve_dropout
 from mlp.network.network import Network
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
@@ -22,7 +23,7 @@ __all__ = [
     "NEEDS",
     "STOCHASTIC_SOLVERS",
     "check_combination",
-    "dropout_rates",
+    "dropout_of",
     "hidden_sizes",
     "pair_of_betas",
     "warn_without_effect",
@@ -128,26 +129,19 @@ def hidden_sizes(estimator: Any) -> list[int]:
     return widths
 
 
-def dropout_rates(estimator: Any) -> tuple[float, ...] | None:
-    """Rates of inputs and hidden layers, or None if all are zero."""
-    widths = hidden_sizes(estimator)
+def dropout_of(estimator: Any) -> Dropout | None:
+    """Dropout with a rate for each hidden layer of the network, or None without."""
     rates: Any = estimator.dropout
     if np.iterable(rates):
         rates = estimator._all_layers(list(rates))
-    else:
-        rates = [rates] * len(widths)
-    if len(rates) != len(widths):
-        raise ValueError(
-            f"dropout={estimator.dropout!r} names {len(rates)} layers, "
-            f"hidden_layer_sizes has {len(widths)}"
-        )
-    rates = [estimator.input_dropout, *rates]
-    if not all(isinstance(p, Real) and 0 <= float(p) < 1 for p in rates):
-        raise ValueError(
-            f"dropout={estimator.dropout!r} must lie in [0, 1), one rate or one a layer"
-        )
-    rates = [float(p) for p in rates]
-    return tuple(rates) if any(rates) else None
+    given = Dropout(
+        rates,
+        estimator.input_dropout,
+        estimator.dropout_mask,
+        estimator.dropout_scaling,
+        estimator.dropout_decay,
+    )
+    return resolve_dropout(given, len(hidden_sizes(estimator)))
 
 
 def check_combination(estimator: Any, *, incremental: bool) -> None:
@@ -159,7 +153,7 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
     """
     e = estimator
     widths = hidden_sizes(e)
-    rates = dropout_rates(e)
+    dropout = dropout_of(e)
     resolve_threads(e.n_threads)
     pair_of_betas(e, "beta_1")
     pair_of_betas(e, "beta_2")
@@ -172,7 +166,7 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
          "partial_fit does not support class_weight='balanced', as a batch does not know "
          "the frequencies of all samples; give a dict of the weights, such as "
          "sklearn.utils.class_weight.compute_class_weight returns for enough samples"),
-        (full_batch and rates, f"dropout is random from batch to batch; solver="
+        (full_batch and dropout, f"dropout is random from batch to batch; solver="
          f"{e.solver!r} needs the same risk at every evaluation"),
         (full_batch and e.augment, f"augment changes every batch; solver={e.solver!r} "
          "needs the same risk at every evaluation"),
@@ -207,7 +201,7 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
 
 
 def _drops(estimator: Any) -> bool:
-    return dropout_rates(estimator) is not None
+    return dropout_of(estimator) is not None
 
 
 def _penalises_dropped(estimator: Any) -> bool:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from mlp.estimators.base import BUILT_IN, BaseMLP, set_parameters
+from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
@@ -68,7 +68,6 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     True
     """
 
-    _built_in: ClassVar[tuple[str, ...]] = (*BUILT_IN, "quantile")
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "quantile": [Interval(Real, 0, 1, closed="neither")],

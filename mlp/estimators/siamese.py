@@ -28,10 +28,11 @@ from mlp.estimators.parameters import (
 from mlp.estimators.standardize import check_sparse, measure, standardized
 from mlp.estimators.training_data import check_weights
 from mlp.estimators.validation import validate_data
-from mlp.network.activations import layer_activations, output_activations
+from mlp.network.features import BatchNorm
 from mlp.network.initializers import draw
 from mlp.network.network import Network
-from mlp.network.siamese import HEADS, SiameseNetwork
+from mlp.network.siamese import HEADS, SiameseNetwork, head_spec
+from mlp.network.spec import NetworkSpec
 from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
 from mlp.training.pairs import PairOptimizer, PairRun
@@ -39,6 +40,16 @@ from mlp.training.pairs import PairOptimizer, PairRun
 __all__ = ["SiameseClassifier"]
 
 Array = NDArray[Any]
+
+#: names of the twin's and of the head's parameters, by fields of their specifications
+PARAMETERS_OF = (
+    {
+        "layer_sizes": "hidden_layer_sizes",
+        "activations": "activation",
+        "output_activation": "embedding_activation",
+    },
+    {"layer_sizes": "head_layer_sizes", "activations": "head_activation"},
+)
 
 
 @document
@@ -471,75 +482,59 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             strata=y,
         )
 
-    def _initialize(self, targets: Any) -> None:
-        """New networks: the twin drawn first, then the head."""
-        twin = Network(
-            [targets.X.shape[2], *hidden_sizes(self), self.n_embedding],
+    def _specifications(self, targets: Any, dtype: Any) -> list[NetworkSpec]:
+        """The networks that the parameters describe: the twin, and the head if there is
+        one."""
+        twin = NetworkSpec(
+            (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
             self.activation,
             self.embedding_activation,
-            batch_norm=self.batch_norm,
-            batch_norm_momentum=self.batch_norm_momentum,
-            batch_norm_epsilon=self.batch_norm_epsilon,
+            batch_norm=self.batch_norm
+            and BatchNorm(
+                self.batch_norm, self.batch_norm_momentum, self.batch_norm_epsilon
+            ),
             fit_intercept=self.fit_intercept,
-            dtype=self._network_dtype(targets),
+            dtype=dtype if self.dtype is None else self.dtype,
         )
+        head = head_spec(twin, self.head, self._head_sizes(), self.head_activation)
+        return [twin] if head is None else [twin, head]
+
+    def _initialize(self, targets: Any) -> None:
+        """New networks: the twin drawn first, then the head."""
+        spec, *_ = self._specifications(targets, targets.X.dtype)
         network = SiameseNetwork(
-            twin, self.head, self._head_sizes(), self.head_activation
+            Network.of(spec), self.head, self._head_sizes(), self.head_activation
         )
         for part, activation in zip(
             network.networks, (self.activation, self.head_activation), strict=False
         ):
-            part.check_trainable()
+            part.spec.check_trainable()
             name = activation if isinstance(activation, str) else ""
             for W, b, (n_in, n_out) in zip(
                 part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
             ):
                 W[:], drawn = draw(self.init, self._random_generator, n_in, n_out, name)
-                b[:] = drawn if part.fit_intercept else 0.0
+                b[:] = drawn if part.spec.fit_intercept else 0.0
         self.network_ = network
         if self.standardize:
-            measure(twin, targets.samples(), False)
+            measure(network.twin, targets.samples(), False)
         network.refold()
         self._use(self.network_)
         self._begin_records()
 
-    def _check_topology(self, targets: Any) -> None:
-        twin, head = self.network_.twin, self.network_.head
-        widths = twin.layer_sizes[1:-1]
-        fitted = {
-            "head": self.network_.kind,
-            "hidden_layer_sizes": widths,
-            "n_embedding": twin.n_outputs,
-            "activation": twin.activations,
-            "embedding_activation": twin.output_activation,
-            "batch_norm": twin.batch_norm,
-            "batch_norm_momentum": twin.batch_norm_momentum,
-            "batch_norm_epsilon": twin.batch_norm_epsilon,
-            "fit_intercept": twin.fit_intercept,
-            "standardize": twin.input_scale is not None,
-        }
-        asked = {  # where one thing has several names
-            "hidden_layer_sizes": tuple(hidden_sizes(self)),
-            "activation": layer_activations(self.activation, widths),
-            "embedding_activation": output_activations(
-                self.embedding_activation, twin.n_outputs
-            ),
-        }
-        if self.network_.kind == "relation":
-            widths = head.layer_sizes[1:-1]
-            fitted |= {"head_layer_sizes": widths, "head_activation": head.activations}
-            asked["head_layer_sizes"] = tuple(self._head_sizes())
-            asked["head_activation"] = layer_activations(self.head_activation, widths)
-        for name, before in fitted.items():
-            if asked.get(name, getattr(self, name)) != before:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} differs from the fitted network's "
-                    f"{before!r}; refit with warm_start=False"
-                )
-        self._check_dtype()
-
-    def _tell_network(self) -> None:
-        """A pair's networks have no dropout and nothing frozen."""
+    def _configure_network(self, targets: Any) -> None:
+        """Check that the fitted networks are those that the parameters describe."""
+        network = self.network_
+        if self.head != network.kind:
+            raise self._differs("head", network.kind)
+        if self.n_embedding != network.twin.n_outputs:
+            raise self._differs("n_embedding", network.twin.n_outputs)
+        asked = self._specifications(targets, network.dtype)
+        fitted = [part.spec for part in network.networks]
+        for names, before, now in zip(PARAMETERS_OF, fitted, asked, strict=False):
+            self._check_unchanged(before, now, names)
+        if self.standardize != (network.input_scale is not None):
+            raise self._differs("standardize", not self.standardize)
 
     def _check_sparse_training(self) -> None:
         """Pairs are neither augmented nor dropped from: sparse ones are trained on."""

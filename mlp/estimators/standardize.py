@@ -129,9 +129,10 @@ def check_sparse(network: Network) -> None:
     """
     if network.has_rbf:
         raise ValueError("activation='rbf' measures distances: not with sparse X")
-    if network.input_statistics is not None:
+    norm = network.spec.batch_norm
+    if norm is not None and norm.has_input:
         raise ValueError(
-            f"batch_norm={network.batch_norm!r} would centre the inputs, but X is sparse"
+            f"batch_norm={norm.where!r} would centre the inputs, but X is sparse"
         )
     if network.input_shift is not None:
         raise ValueError(

@@ -2,16 +2,16 @@
 
 ::
 
-    0    8   magic: b"\\x89mlp\\r\\n\\x1a\\n", which a transfer as text would spoil
+    0    8   magic: b"\\x89mlp\\r\\n\\x1a\\n", which a transfer as text would change
     8    8   version of the format
     16   8   bytes of the whole file
     24   8   bytes of the header
     32   …   header: JSON in ASCII; its "arrays" lists [dtype, shape] of each array
-    …    …   arrays in that order, each from a multiple of 64 on, rows first
+    …    …   arrays in that order, each from a multiple of 64 on, row-major
     -32  32  SHA-256 of everything before it
 
-All numbers are little-endian.  Nothing is compressed, so that a file can't ask for more
-memory than its own size, and nothing in it is ever executed.
+All numbers are little-endian.  Nothing is compressed, and reading takes no more memory
+than the size of the file; nothing in it is ever executed.
 """
 
 import errno
@@ -42,7 +42,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-#: version of the format: raised when older readers would misunderstand a file
+#: version of the format, raised when older readers would misunderstand a file
 FORMAT = 1
 
 MAGIC = b"\x89mlp\r\n\x1a\n"
@@ -50,11 +50,11 @@ PROLOGUE = 32
 DIGEST = 32
 ALIGNMENT = 64
 
-#: names of what a process has open, and the descriptor where the name doesn't end with it
+#: names of a process's open files, and the descriptors of those that have no number
 OPENED = re.compile(r"/dev/std(out|err)|/(?:dev|proc/self)/fd/([0-9]{1,9})")
 STREAMS = {"out": 1, "err": 2}
 
-#: names of temporary files of this process
+#: names of this process's temporary files that are being written
 _under_way: set[str] = set()
 _counter = count()
 
@@ -74,15 +74,15 @@ ITEM_SIZES: dict[str, tuple[int, ...] | None] = {
 
 
 def write(path: Any, header: dict[str, Any], arrays: Sequence[Array]) -> None:
-    """Write a file; what was there before is replaced only when the new one is complete.
+    """Write a file; one that is there already is replaced when the new one is complete.
 
     Parameters
     ----------
     path : str or path-like
     header : dict
-        For JSON; "arrays" is added.
+        Values of JSON; "arrays" is added.
     arrays : sequence of ndarray
-        Of numbers, truth values or strings.
+        Arrays of numbers, truth values or strings.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def write(path: Any, header: dict[str, Any], arrays: Sequence[Array]) -> None:
 
 
 def _portable(array: Array) -> Array:
-    """Rows first, little-endian."""
+    """The array in row-major order, little-endian."""
     sizes = ITEM_SIZES.get(array.dtype.kind, ())
     if sizes is not None and array.dtype.itemsize not in sizes:
         raise ValueError(f"an array of dtype {array.dtype} can't be written to a file")
@@ -132,22 +132,23 @@ def _aligned(at: int) -> int:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Call `write(file)` on a temporary binary file that then becomes `path`.
 
-    An exception leaves `path` as it was and nothing beside it.  A process that is killed
-    leaves its temporary file, which the next one to write `path` takes away.  The bytes
-    are on the disk before the name is theirs: not even a power cut leaves half a file.
+    An exception leaves `path` as it was and no other file.  A process that is killed
+    leaves its temporary file, which the next process to write `path` removes.  The bytes
+    are on the disk before the file is renamed: not even a power cut leaves half a file.
 
     Parameters
     ----------
     path : Path
-        Where it is a link, the file it points to is replaced.  What is there but is no
-        regular file (a pipe, a device, /dev/stdout) gets the bytes when there are all.
+        Path of the file.  If it is a link, the file it points to is replaced.  A pipe, a
+        device or /dev/stdout is written to when all bytes are known.
     write : callable
+        Function that writes to the binary file given to it.
     """
     if takes_bytes(path):
         _write_to(path, write)
         return
     path = Path(os.path.realpath(path))
-    if path.is_symlink():  # realpath has gone in a circle
+    if path.is_symlink():  # a link to itself
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     name = f".{path.name}.{os.getpid()}.{next(_counter)}.tmp"
     temporary = path.with_name(name)
@@ -166,7 +167,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def takes_bytes(path: Path) -> bool:
-    """Whether what is at `path` is written to, and nothing that could be replaced."""
+    """Whether `path` is a pipe, a device or an open file, which can't be replaced."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -175,7 +176,7 @@ def takes_bytes(path: Path) -> bool:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The descriptor that `path` is a name of: it may go on in the midst of a file."""
+    """The descriptor that `path` is a name of, such as 1 for /dev/stdout; else None."""
     match = OPENED.fullmatch(os.path.abspath(path))
     if match is None:
         return None
@@ -183,7 +184,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def _write_to(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    whole = io.BytesIO()  # a writer may ask for its position, which a pipe has not
+    whole = io.BytesIO()  # a writer may ask for its position, which pipes lack
     write(whole)
     descriptor = descriptor_of(path)
     with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
@@ -191,21 +192,21 @@ def _write_to(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Take away what killed processes left of their attempts to write `path`."""
+    """Remove the temporary files of killed processes that were writing `path`."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\d+\.tmp")
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)
             if match is None or entry.name in _under_way:
                 continue
-            # our own number may have been that of a process before us
+            # an earlier process may have had the number of this one
             process = int(match[1])
             if process == os.getpid() or not _is_running(process):
                 os.unlink(entry.path)
 
 
 def _is_running(process: int) -> bool:
-    if os.name != "posix":  # where this would be no question but an order
+    if os.name != "posix":  # os.kill would end the process there
         return True
     try:
         os.kill(process, 0)
@@ -217,7 +218,7 @@ def _is_running(process: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where the system lets a folder be opened."""
+    """Bring the new name to the disk too, if the system can open folders."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -243,7 +244,7 @@ def read(path: Any) -> tuple[dict[str, Any], list[Array]]:
         start = file.read(PROLOGUE)
         if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
             raise ValueError(f"{path} is not a file of mlp's")
-        version, told, header_size = (
+        version, expected, header_size = (
             int.from_bytes(start[at : at + 8], "little") for at in (8, 16, 24)
         )
         if version > FORMAT and len(start) == PROLOGUE:
@@ -251,9 +252,11 @@ def read(path: Any) -> tuple[dict[str, Any], list[Array]]:
                 f"{path} has format version {version}, this mlp reads up to {FORMAT}; "
                 "a newer mlp can load it"
             )
-        if len(start) < PROLOGUE or size < told:
-            raise ValueError(f"{path} is truncated: {size} bytes of {told or 'more'}")
-        if size > told or header_size > told - PROLOGUE - DIGEST or version < 1:
+        if len(start) < PROLOGUE or size < expected:
+            raise ValueError(
+                f"{path} is truncated: {size} bytes of {expected or 'more'}"
+            )
+        if size > expected or header_size > expected - PROLOGUE - DIGEST or version < 1:
             raise ValueError(f"{path} is damaged: its sizes don't agree")
         file.seek(0)
         data = file.read(size)
@@ -264,7 +267,7 @@ def read(path: Any) -> tuple[dict[str, Any], list[Array]]:
         header = json.loads(data[PROLOGUE : PROLOGUE + header_size])
         arrays = _arrays(data, PROLOGUE + header_size, end, header.pop("arrays"))
     except Exception as error:  # whoever can compute a checksum can write anything
-        raise ValueError(f"{path} is no valid file: {error}") from error
+        raise ValueError(f"{path} is not a valid file: {error}") from error
     return header, arrays
 
 
@@ -278,7 +281,7 @@ def _arrays(data: bytes, at: int, end: int, listed: Any) -> list[Array]:
     for name, shape in listed:
         dtype = _dtype(name)
         if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"{shape} is no shape")
+            raise ValueError(f"{shape} is not a valid shape")
         at = _aligned(at)
         size = prod(shape) * dtype.itemsize
         if size > end - at:
@@ -288,7 +291,7 @@ def _arrays(data: bytes, at: int, end: int, listed: Any) -> list[Array]:
         arrays.append(array)
         at += size
     if at != end:
-        raise ValueError(f"{end - at} bytes belong to no array")
+        raise ValueError(f"{end - at} bytes are not part of an array")
     return arrays
 
 
@@ -305,11 +308,11 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 
 def _check_items(array: Array) -> None:
-    """Truth values must be 0 or 1, characters Unicode: NumPy takes that for granted."""
+    """Check what NumPy takes for granted: truth values are 0 or 1, characters Unicode."""
     kind = array.dtype.kind
     if kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise ValueError("a truth value is neither 0 nor 1")
     if kind == "U" and array.size:
         points = np.ascontiguousarray(array).reshape(-1).view("<u4")
         if points.max() > 0x10FFFF:
-            raise ValueError("a string holds what is no character")
+            raise ValueError("a string holds a code point beyond Unicode")

@@ -1,11 +1,12 @@
 """Derivatives of a trained network: of its outputs, of each sample's loss, of second order.
 
-These functions are methods of `Network`.  Derivatives in the inputs are those of what
-`Network.forward` computes, whatever is folded into it.  Derivatives in the parameters are
-those of `Network.params`, and are refused where these don't predict as they are;
-`Network.folded` gives a network of which that is true.
+These functions are methods of `Network`.  Derivatives in the inputs are those of
+`Network.forward`, whatever is folded into it.  Derivatives in the parameters are those of
+`Network.params`; they are refused where these don't predict as they are, as those of
+`Network.folded` do.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,8 @@ __all__ = [
 
 Array = NDArray[Any]
 
-#: what it costs to multiply a number that has come out of a product by f′, in multiply-adds
-#: of the product (bench/micro, 784-100-10, 1000 samples: forward 40 ms, reverse 8 ms)
+#: cost of multiplying a number of a product by f′, in multiply-adds of the product
+#: (bench/micro, 784-100-10, 1000 samples: forward 40 ms, reverse 8 ms)
 MULTIPLY_ADDS_A_NUMBER = 32
 #: samples whose pre-activations are in memory at once
 BLOCK_ROWS = 1024
@@ -47,7 +48,7 @@ def jacobian(
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     n_threads : int, default=1
     mode : {"auto", "forward", "reverse"}, default="auto"
@@ -68,26 +69,26 @@ def jacobian(
         raise ValueError(f"mode must be one of {modes}, got {mode!r}")
     if mode == "auto":
         mode = cheaper_mode(network.layer_sizes)
-    return _ask(network, mode, _samples(network, X), n_threads)
+    return _evaluate(network, mode, _samples(network, X), n_threads)
 
 
 def cheaper_mode(sizes: tuple[int, ...]) -> str:
-    """'reverse', a VJP an output, or 'forward', a JVP an input, whichever costs less."""
+    """'reverse', a VJP per output, or 'forward', a JVP per input, whichever costs less."""
     products = [a * b for a, b in pairwise(sizes)]
     touched = MULTIPLY_ADDS_A_NUMBER * sum(sizes[1:])
-    # upwards each input begins with its row of the first weights: no product
+    # forward, the first layer takes no product: each input has its row of the weights
     forward = sizes[0] * (sum(products[1:]) + touched)
     reverse = sizes[-1] * (sum(products) + touched)
     return "forward" if forward < reverse else "reverse"
 
 
 def jvp(network: "Network", X: Any, V: ArrayLike, n_threads: int = 1) -> Array:
-    """Each sample's Jacobian times a vector, J v: how fast the outputs change along v.
+    """Each sample's Jacobian times a vector, J v: the outputs' derivative along v.
 
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     V : array-like of shape (n_samples, n_features)
         A direction for each sample.
@@ -104,7 +105,7 @@ def jvp(network: "Network", X: Any, V: ArrayLike, n_threads: int = 1) -> Array:
     """
     data = _samples(network, X)
     direction = _direction(network, "V", V, (data.shape[0], network.n_features))
-    return _ask(network, "jvp", data, n_threads, direction)
+    return _evaluate(network, "jvp", data, n_threads, direction)
 
 
 def vjp(network: "Network", X: Any, U: ArrayLike, n_threads: int = 1) -> Array:
@@ -113,7 +114,7 @@ def vjp(network: "Network", X: Any, U: ArrayLike, n_threads: int = 1) -> Array:
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     U : array-like of shape (n_samples, n_outputs)
         A direction for each sample.
@@ -130,7 +131,7 @@ def vjp(network: "Network", X: Any, U: ArrayLike, n_threads: int = 1) -> Array:
     """
     data = _samples(network, X)
     direction = _direction(network, "U", U, (data.shape[0], network.n_outputs))
-    return _ask(network, "vjp", data, n_threads, direction)
+    return _evaluate(network, "vjp", data, n_threads, direction)
 
 
 def loss_gradients(
@@ -145,14 +146,15 @@ def loss_gradients(
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     y : array-like
-        Targets as `Network.data` takes them; a missing one adds nothing.  None if X is what
-        `data` has made of samples.
+        Targets as `Network.data` takes them; a missing one adds nothing.  None if X is the
+        result of `data`.
     wrt : {"inputs", "params"}, default="inputs"
-        In the sample's inputs, of the loss of what `forward` predicts; or in ``params``:
-        the mean over the samples is then what `gradients` returns.
+        Derivatives in the sample's inputs, of the loss of the predictions, or in
+        ``params``; the mean of the latter over the samples is the gradient of
+        `gradients`.
     n_threads : int, default=1
 
     Returns
@@ -163,14 +165,14 @@ def loss_gradients(
     ------
     ValueError
         For bad shapes, an activation without a useful derivative or, with 'params', a
-        network that is not plain: with batch norm a sample has no loss of its own.  Ask
+        network that is not plain: with batch norm a sample has no loss of its own; take
         `folded` then.
     """
     if wrt not in ("inputs", "params"):
         raise ValueError(f"wrt must be 'inputs' or 'params', got {wrt!r}")
     if wrt == "params":
         _check_plain(network)
-    return _ask(network, wrt, _samples(network, X, y), n_threads)
+    return _evaluate(network, wrt, _samples(network, X, y), n_threads)
 
 
 def hessian_vector_product(
@@ -183,14 +185,15 @@ def hessian_vector_product(
 ) -> Array:
     """The Hessian of the mean loss in ``params``, times a vector; exact (Pearlmutter).
 
-    Costs two or three gradients.  No penalties; corners of f and of the loss are straight.
+    Costs two or three gradients.  Penalties are left out; second derivatives at the
+    corners of f and of the loss are 0.
 
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X, y
-        See `Network.data`; X may be what it has made of them, y is then None.
+        Samples and targets, see `Network.data`; X may be its result, y is then None.
     v : array-like of shape (n_params,)
         Laid out as ``params``.
     sample_weight : array-like of shape (n_samples,), optional
@@ -205,12 +208,12 @@ def hessian_vector_product(
     ValueError
         For bad shapes, a callable loss, an activation without a useful derivative, or a
         network that is not plain (batch norm, standardisation, dropout's 'test' scaling);
-        ask `folded` then.
+        take `folded` then.
     """
     _check_second_order(network)
     data = _samples(network, X, y, sample_weight)
     direction = _direction(network, "v", v, network.params.shape)
-    return _ask(network, "product", data, n_threads, direction)
+    return _evaluate(network, "product", data, n_threads, direction)
 
 
 def hessian_diagonal(
@@ -226,15 +229,15 @@ def hessian_diagonal(
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X, y
-        See `Network.data`; X may be what it has made of them, y is then None.
+        Samples and targets, see `Network.data`; X may be its result, y is then None.
     kind : {"exact", "curvature"}, default="exact"
         'exact' takes each sample's full Hessian in z from layer to layer: between layers of
-        n and m units nm(n + m) multiply-adds a sample, nm² if the n are the first hidden
+        n and m units nm(n + m) multiply-adds per sample, nm² if the n are the first hidden
         layer, and 4 matrices of the widest layer for each thread.  'curvature' keeps only
         the term y²·f″(z)·∂Q/∂y, as the textbook prints it, at the cost of a gradient: exact
-        only where nothing above bends, neither the loss nor an activation.
+        only if the loss and all activations above have no second derivative.
     sample_weight : array-like of shape (n_samples,), optional
     n_threads : int, default=1
 
@@ -252,7 +255,7 @@ def hessian_diagonal(
     _check_second_order(network)
     _check_untied(network)
     data = _samples(network, X, y, sample_weight)
-    return _ask(network, kind, data, n_threads)
+    return _evaluate(network, kind, data, n_threads)
 
 
 def hidden_activations(
@@ -263,7 +266,7 @@ def hidden_activations(
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     layer : int, default=-1
         Hidden layers are counted from 0; −1 is the last.
@@ -285,22 +288,23 @@ def hidden_activations(
             "or from −1 backwards"
         )
     at = int(layer) % n_hidden
-    outputs = network.predict_data(_samples(network, X), n_threads, at + 1)
+    outputs = network._predictor.forward(_samples(network, X), n_threads, at + 1)
     return outputs.astype(network.dtype, copy=False)
 
 
 def dead_units(network: "Network", X: Any, n_threads: int = 1) -> list[Array]:
     """Hidden units whose activation has the derivative 0 for every sample [S 65.1].
 
-    No gradient passes through such a unit, so these samples can't train its weights: a
-    ReLU that is off for all of them, or a sigmoid that is saturated to the last bit.
+    No gradient passes through such a unit, and these samples don't train its weights:
+    examples are a ReLU that is off for all of them and a sigmoid that is saturated to the
+    last bit.
     Activations are those of predictions, without dropout and with batch norm's running
     statistics.
 
     Parameters
     ----------
     network : Network
-        What stands before the dot, where this is its method.
+        The network; as a method, the object itself.
     X : array-like or sparse array of shape (n_samples, n_features)
     n_threads : int, default=1
 
@@ -321,24 +325,25 @@ def dead_units(network: "Network", X: Any, n_threads: int = 1) -> list[Array]:
     blocks = [X[at : at + BLOCK_ROWS] for at in range(0, X.shape[0], BLOCK_ROWS)]
     return [
         np.all([_flat(plain, k, block, n_threads) for block in blocks], axis=0)
-        for k in range(len(network.activations))
+        for k in range(len(network.spec.activations))
     ]
 
 
 def _flat(plain: "Network", k: int, X: Any, n_threads: int) -> Array:
     """Which units of hidden layer k have the derivative 0 for all rows of X."""
-    layer, b = plain.activations[k], plain.intercepts[k]
+    layer, b = plain.spec.activations[k], plain.intercepts[k]
     kinds = (layer,) * len(b) if isinstance(layer, Activation) else layer
     data = plain.data(X)
     if kinds[0].name == "rbf":  # e^z is its own derivative
-        flat: Array = (plain.predict_data(data, n_threads, 1) == 0).all(axis=0)
+        flat: Array = (plain._predictor.forward(data, n_threads, 1) == 0).all(axis=0)
         return flat
-    Network, W = type(plain), plain.coefs[k]
+    Network, W, edges = type(plain), plain.coefs[k], plain.spec.edges[k]
     affine = Network(
-        plain.layer_sizes[k : k + 2], connectivity=[plain.edges[k]], dtype=plain.dtype
+        plain.layer_sizes[k : k + 2], connectivity=[edges], dtype=plain.dtype
     )
-    affine.params[:] = np.r_[W.ravel() if plain.edges[k] is None else W.data, b]
-    Z = affine.forward(plain.predict_data(data, n_threads, k) if k else X, n_threads)
+    affine.params[:] = np.r_[W.ravel() if edges is None else W.data, b]
+    below = plain._predictor.forward(data, n_threads, k) if k else X
+    Z = affine.forward(below, n_threads)
     flat = np.ones(len(b), bool)
     for f in set(kinds):
         if not f.entry.trainable:  # the derivative is 0 everywhere
@@ -355,42 +360,50 @@ def _flat(plain: "Network", k: int, X: Any, n_threads: int) -> Array:
 def _samples(
     network: "Network", X: Any, y: Any = None, sample_weight: Any = None
 ) -> Any:
-    """Samples for the core, if they are not that already."""
+    """`_core.Data` of the samples, if X is not one already."""
     if isinstance(X, _core.Data):
         return X
     return network._folded.data(X, y, sample_weight)
 
 
-def _ask(
+def _evaluate(
     network: "Network",
-    question: str,
+    kind: str,
     data: Any,
     n_threads: int,
     direction: Array | None = None,
 ) -> Array:
-    """The core's answer, of the network that predicts."""
+    """Derivatives of one kind, of the network that predicts."""
     if data.sparse and network.has_rbf:
         raise ValueError(
             "X is sparse: activation='rbf' measures distances, give an array"
         )
-    network.check_trainable()
-    dense = network.folded() if not network.is_plain() else network
-    if any(network.edges):
-        dense = dense.dense()
-    plan = dense.plan()
-    plan.set_callbacks(network.loss_function.function)
-    of_params = question in ("params", "product", "exact", "curvature")
-    if question == "product" and direction is not None:
+    network.spec.check_trainable()
+    plain = network.folded() if not network.is_plain() else network
+    if any(network.spec.edges):
+        plain = _with_all_connections(plain)
+    plan = plain.plan(frozen_statistics=True)
+    of_params = kind in ("params", "product", "exact", "curvature")
+    if kind == "product" and direction is not None:
         direction = _spread(network, direction)
-    answer = _core.sensitivity(plan, question, data, direction, n_threads)
-    return _gather(network, answer) if of_params else answer
+    found = _core.sensitivity(plan, kind, data, direction, n_threads)
+    return _gather(network, found) if of_params else found
+
+
+def _with_all_connections(network: "Network") -> "Network":
+    """The same network with all connections; the weights of the new ones are 0."""
+    weights = [W.toarray() if hasattr(W, "indptr") else W for W in network.coefs]
+    rest = network.params[network.n_weights :]
+    dense = type(network).of(replace(network.spec, edges=None))
+    dense.params[:] = np.concatenate([*(W.ravel() for W in weights), rest])
+    return dense
 
 
 def _dense_places(network: "Network") -> Array:
-    """Where each of ``params`` lies in those of `Network.dense`."""
+    """Index of each of ``params`` in those of `_with_all_connections`."""
     places, at = [], 0
     for (n_in, n_out), edges in zip(
-        pairwise(network.layer_sizes), network.edges, strict=True
+        pairwise(network.layer_sizes), network.spec.edges, strict=True
     ):
         inside = np.arange(n_in * n_out)
         places.append(at + (inside if edges is None else edges.rows * n_out + edges.to))
@@ -400,27 +413,29 @@ def _dense_places(network: "Network") -> Array:
 
 
 def _spread(network: "Network", v: Array) -> Array:
-    """A direction in ``params`` as one in all weights: tied ones move along."""
-    if any(network.edges):
+    """A direction in ``params`` as one in all weights, tied ones included."""
+    spec = network.spec
+    if any(spec.edges):
         places = _dense_places(network)
-        wide = np.zeros(network.dense().params.size, dtype=v.dtype)
+        wide = np.zeros(replace(spec, edges=None).n_params, dtype=v.dtype)
         wide[places] = v
         return wide
-    if network.tied:
+    if spec.tied:
         v = v.copy()
         weights = network.unpack(v)[0]
-        for trained, tied in network.ties:
+        for trained, tied in network.spec.ties:
             weights[tied][:] = weights[trained].T
     return v
 
 
 def _gather(network: "Network", gradient: Array) -> Array:
-    """Derivatives in all weights as those in ``params``: what is tied adds up."""
-    if any(network.edges):
+    """Derivatives in all weights as those in ``params``: tied ones are added up."""
+    spec = network.spec
+    if any(spec.edges):
         return np.ascontiguousarray(gradient[..., _dense_places(network)])
-    for row in gradient.reshape(-1, gradient.shape[-1]) if network.tied else ():
+    for row in gradient.reshape(-1, gradient.shape[-1]) if spec.tied else ():
         weights = network.unpack(row)[0]
-        for trained, tied in network.ties:
+        for trained, tied in network.spec.ties:
             weights[trained] += weights[tied].T
             weights[tied][:] = 0
     return gradient
@@ -438,23 +453,23 @@ def _direction(
 def _check_plain(network: "Network") -> None:
     if not network.is_plain():
         raise ValueError(
-            "batch norm, standardisation or dropout_scaling='test' stand between the "
-            "parameters and the outputs; ask network.folded(), whose parameters predict "
-            "as they are"
+            "derivatives in the parameters need parameters that predict as they are, "
+            "without batch norm, standardisation or dropout_scaling='test'; take those of "
+            "network.folded()"
         )
 
 
 def _check_untied(network: "Network") -> None:
-    if network.tied:
+    if network.spec.tied:
         raise ValueError(
-            "tied=True: a weight that stands in two places has mixed second derivatives; "
-            "hessian_vector_product has them"
+            "tied=True: a weight in two layers has mixed second derivatives, which "
+            "hessian_vector_product takes in and hessian_diagonal does not"
         )
 
 
 def _check_second_order(network: "Network") -> None:
     _check_plain(network)
-    if network.loss_function.function is not None:
+    if network.spec.loss.function is not None:
         raise ValueError(
             "loss is a callable, which gives no second derivatives; choose one by name"
         )

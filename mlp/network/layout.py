@@ -1,14 +1,12 @@
-"""How a network's parameters lie in one flat vector, and which of them are trained."""
+"""The layout of a network's parameters in one flat vector, and the trained ones."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
 
 from numpy.typing import NDArray
 
-from mlp.network.activations import Activation
-from mlp.network.connectivity import Edges
+from mlp.network.spec import NetworkSpec
 
 __all__ = ["FlatParameters"]
 
@@ -18,91 +16,73 @@ Array = NDArray[Any]
 class FlatParameters:
     """The layout ``W_0 | W_1 | … | b_0 | b_1 | … | a_0 | a_1 | …`` of a `Network`.
 
-    A W_l lies row by row; where `connectivity` leaves some weights out, only those that
-    exist.  Scales a_l are there where batch norm is.
+    A W_l is stored row by row; where `connectivity` leaves weights out, those that exist.
+    Only layers with batch norm have scales a_l.
     """
 
-    layer_sizes: tuple[int, ...]
-    activations: Sequence[Any]
-    edges: list[Edges | None]
-    normed: list[bool]
-    tied: bool
-    fit_intercept: bool
-    frozen: tuple[bool, ...] | None
+    spec: NetworkSpec
     params: Array
     coefs: list[Any]
     statistics: list[Array | None]
     input_statistics: Array | None
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units per layer, inputs first, outputs last."""
+        return self.spec.layer_sizes
+
+    @property
     def n_features(self) -> int:
         """Number of inputs."""
-        return self.layer_sizes[0]
+        return self.spec.layer_sizes[0]
 
     @property
     def n_outputs(self) -> int:
         """Number of outputs."""
-        return self.layer_sizes[-1]
+        return self.spec.layer_sizes[-1]
 
     @property
     def has_rbf(self) -> bool:
         """Whether the first layer is of radial basis functions: its weights' columns are
         centres μ, its offsets widths λ > 0 [L]."""
-        first = self.activations[0] if self.activations else None
-        return isinstance(first, Activation) and first.name == "rbf"
-
-    @property
-    def weight_counts(self) -> list[int]:
-        """Number of weights of each layer."""
-        return [
-            a * b if edges is None else edges.n
-            for (a, b), edges in zip(
-                pairwise(self.layer_sizes), self.edges, strict=True
-            )
-        ]
+        return self.spec.has_rbf
 
     @property
     def n_weights(self) -> int:
         """Number of weights: `params` begins with them, the offsets follow."""
-        return sum(self.weight_counts)
-
-    @property
-    def ties(self) -> list[tuple[int, int]]:
-        """Pairs of weight layers of which the second is the first transposed."""
-        last = len(self.layer_sizes) - 2
-        return [(k, last - k) for k in range((last + 1) // 2)] if self.tied else []
+        return sum(self.spec.weight_counts)
 
     def tie(self) -> None:
         """Copy tied weights from those that are trained."""
-        for trained, tied in self.ties:
+        for trained, tied in self.spec.ties:
             self.coefs[tied][:] = self.coefs[trained].T
 
     def spans(self) -> list[tuple[str, int, int]]:
-        """What is trained of `params`: (kind, first, number) of neighbours of one kind.
+        """The trained parts of `params`: (kind, first, number) of neighbours of one kind.
 
         The kinds are 'weights', 'biases', 'scales', and 'centres' and 'widths' of radial
         basis functions.  Frozen layers, tied weights and, with ``fit_intercept=False``,
         offsets are left out.
         """
-        layers = len(self.layer_sizes) - 1
-        frozen = self.frozen or (False,) * layers
-        tied = {k for _, k in self.ties}
-        widths = self.layer_sizes[1:]
-        scales = [n * on for n, on in zip(widths, self.normed, strict=True)]
+        spec = self.spec
+        widths, normed = spec.layer_sizes[1:], spec.normed
+        frozen = spec.frozen or (False,) * len(widths)
+        tied = {k for _, k in spec.ties}
+        scales = [n * on for n, on in zip(widths, normed, strict=True)]
         spans: list[tuple[str, int, int]] = []
         at = 0
         for kind, counts in (
-            ("weights", self.weight_counts),
+            ("weights", spec.weight_counts),
             ("biases", widths),
             ("scales", scales),
         ):
             for k, n in enumerate(counts):
                 name = kind
-                if k == 0 and self.has_rbf:
+                if k == 0 and spec.has_rbf:
                     name = {"weights": "centres", "biases": "widths"}.get(kind, kind)
-                still = frozen[k] or (kind == "weights" and k in tied)
-                still |= kind == "biases" and not self.fit_intercept
-                if n and not still:
+                fixed = frozen[k] or (kind == "weights" and k in tied)
+                fixed |= kind == "biases" and not spec.fit_intercept
+                if n and not fixed:
                     last = spans[-1] if spans else ("", 0, 0)
                     if last[0] == name and last[1] + last[2] == at:
                         spans[-1] = (name, last[1], last[2] + n)
@@ -114,8 +94,8 @@ class FlatParameters:
     def unpack(
         self, vector: Array
     ) -> tuple[list[Any], list[Array], list[Array | None]]:
-        """Views of a vector laid out as `params`: (weights, offsets, scales) by layer;
-        weights of a layer with `connectivity` as CSR arrays."""
+        """Views of a vector with the layout of `params`, by layer: (weights, offsets,
+        scales); weights of a layer with `connectivity` are CSR arrays."""
         at = 0
 
         def take(*shape: int) -> Array:
@@ -126,18 +106,18 @@ class FlatParameters:
         coefs = [
             take(a, b) if edges is None else edges.matrix(take(edges.n))
             for (a, b), edges in zip(
-                pairwise(self.layer_sizes), self.edges, strict=True
+                pairwise(self.layer_sizes), self.spec.edges, strict=True
             )
         ]
         intercepts = [take(n) for n in self.layer_sizes[1:]]
         scales = [
             take(n) if on else None
-            for n, on in zip(self.layer_sizes[1:], self.normed, strict=True)
+            for n, on in zip(self.layer_sizes[1:], self.spec.normed, strict=True)
         ]
         return coefs, intercepts, scales
 
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
-        """Copies of all that training changes: parameters and running statistics.
+        """Copies of what training changes: parameters and running statistics.
 
         Parameters
         ----------
@@ -161,7 +141,8 @@ class FlatParameters:
         self.refold()
 
     def assign(self, other: "FlatParameters") -> None:
-        """Copy all that training changes from another network of the same layout."""
+        """Become like another network of the same layout, which training has changed."""
+        self.spec = other.spec
         for array, given in zip(self._changing(), other._changing(), strict=True):
             array[...] = given
         self.refold()

@@ -4,12 +4,14 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from mlp import _core
 
 if TYPE_CHECKING:
     from mlp.network.network import Network
 
-__all__ = ["as_rows", "as_targets", "refuse_dates"]
+__all__ = ["as_rows", "as_targets", "data", "refuse_dates"]
 
 Array = NDArray[Any]
 
@@ -24,9 +26,9 @@ def refuse_dates(values: Any, name: str) -> None:
     Parameters
     ----------
     values : array-like, sparse array or data frame
-        What is no array of any kind passes: it is refused where it is made one.
+        Values that can't be made an array pass; they are refused later.
     name : str
-        What errors call it.
+        Their name in errors.
 
     Raises
     ------
@@ -57,12 +59,12 @@ def refuse_dates(values: Any, name: str) -> None:
 
 
 def as_rows(X: Any, dtype: Any) -> Any:
-    """X as the core reads it: CSR, or an array of contiguous rows; no needless copy."""
+    """X as the core reads it: CSR, or an array of contiguous rows, copied if need be."""
     if hasattr(X, "tocsr"):
         X = X.tocsr()
-        # asking scipy about repeated entries leaves a mark on the object asked
-        twin = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-        if not twin.has_canonical_format:  # they mean their sum
+        # scipy notes on the object asked whether it has repeated entries
+        same = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        if not same.has_canonical_format:  # repeated entries stand for their sum
             X = X.copy()
             X.sum_duplicates()
         return X if X.dtype == dtype else X.astype(dtype)
@@ -80,26 +82,30 @@ def as_rows(X: Any, dtype: Any) -> Any:
 def as_targets(
     network: "Network", y: Array, n: int
 ) -> tuple[Array | None, Array | None]:
-    """y as the core reads it: targets or labels, whichever it is.
+    """y as the core reads it: (targets, None) or (None, labels).
 
     Parameters
     ----------
     network : Network
-        What the targets are for.
+        The network that the targets are for.
     y : ndarray
-        As `Network.data` takes it.
+        Targets or labels, see `data`.
     n : int
         Number of samples.
 
     Raises
     ------
     ValueError
-        If y has not the network's outputs or labels.
+        If y does not fit the network's outputs or groups.
     """
     refuse_dates(y, "y")
     if y.shape[:1] != (n,):
         raise ValueError(f"y has {y.shape[:1]} rows, X has {n}")
-    if y.ndim == 1 and network.output_name == "softmax" and len(network.groups) == 1:
+    if (
+        y.ndim == 1
+        and network.output_name == "softmax"
+        and len(network.spec.groups) == 1
+    ):
         labels = y.astype(np.int32)
         if (labels != y).any() or labels.min() < 0 or labels.max() >= network.n_outputs:
             raise ValueError(
@@ -110,9 +116,11 @@ def as_targets(
     if (
         network.output_name == "softmax"
         and y.dtype.kind in "iu"
-        and y.shape == (n, len(network.groups))
+        and y.shape == (n, len(network.spec.groups))
     ):
-        n_classes = np.maximum(network.groups, 2)  # one logistic output tells two apart
+        n_classes = np.maximum(
+            network.spec.groups, 2
+        )  # one logistic output tells two apart
         if ((y < -1) | (y >= n_classes)).any():
             raise ValueError(
                 f"labels must be integers below {n_classes.tolist()} in each group, or "
@@ -122,3 +130,49 @@ def as_targets(
     if y.shape != (n, network.n_outputs):
         raise ValueError(f"y must have shape ({n}, {network.n_outputs}), got {y.shape}")
     return np.ascontiguousarray(y, dtype=network.dtype), None
+
+
+def data(
+    network: "Network",
+    X: Any,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> Any:
+    """`_core.Data` of these samples, converted only where dtype or order ask for it.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    X : array-like or sparse array of shape (n_samples, n_features)
+    y : array-like of shape (n_samples, n_outputs) or (n_samples,), optional
+        Targets, NaN where missing; with softmax outputs also integer labels of shape
+        (n_samples,), or (n_samples, n_groups): the class within each group's own, −1
+        where missing.
+    sample_weight : array-like of shape (n_samples,), optional
+
+    Raises
+    ------
+    ValueError
+        If shapes don't fit the network or each other.
+    """
+    X = as_rows(X, network.dtype)
+    if network.has_rbf and hasattr(X, "indptr"):
+        raise ValueError(
+            "X is sparse: activation='rbf' measures distances, give an array"
+        )
+    if X.ndim != 2 or X.shape[1] != network.n_features:
+        raise ValueError(
+            f"X must have shape (n_samples, {network.n_features}), got {X.shape}"
+        )
+    targets = labels = None
+    if y is not None:
+        targets, labels = as_targets(network, np.asarray(y), X.shape[0])
+    if sample_weight is not None:
+        sample_weight = np.ascontiguousarray(sample_weight, dtype=network.dtype)
+        if sample_weight.shape != (X.shape[0],):
+            raise ValueError(
+                f"sample_weight must have shape ({X.shape[0]},), "
+                f"got {sample_weight.shape}"
+            )
+    return _core.Data(X, targets, labels, sample_weight)

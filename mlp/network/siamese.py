@@ -1,9 +1,11 @@
-"""A twin network with what judges its two embeddings [S P65.22–65.24].
+"""A network for pairs of samples: their embeddings by one network, compared by a head
+[S P65.22–65.24].
 
-Nothing here knows scikit-learn; `SiameseClassifier` is the estimator on top of it.
+`SiameseClassifier` is the estimator on top of it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,26 +14,67 @@ from numpy.typing import ArrayLike, NDArray
 from mlp import _core
 from mlp.network.network import Network
 from mlp.network.samples import as_rows
+from mlp.network.spec import NetworkSpec
 from mlp.network.summary import Summary
 
-__all__ = ["HEADS", "SiameseNetwork", "cosines"]
+__all__ = ["HEADS", "SiameseNetwork", "cosines", "head_spec"]
 
 Array = NDArray[Any]
 
-#: what judges two embeddings u and v -> what it is trained towards for different and same
+#: head that compares two embeddings -> its targets for different and same pairs
 HEADS = {"cosine": (-1.0, 1.0), "distance": (0.0, 1.0), "relation": (0.0, 1.0)}
-#: pairs whose activations are in the workspace at once: for a gradient, for a loss alone
+#: pairs whose activations are in the workspace at once, for a gradient and for a loss
 GRADIENT_PAIRS, VALIDATION_PAIRS = 512, 64
 
 
+def head_spec(
+    branch: NetworkSpec, head: str, layer_sizes: Sequence[int], activation: Any
+) -> NetworkSpec | None:
+    """The specification of the head's network; None for a cosine.
+
+    Parameters
+    ----------
+    branch : NetworkSpec
+        The network of the embeddings.
+    head : {"cosine", "distance", "relation"}
+        See `SiameseNetwork`.
+    layer_sizes : sequence of int
+        Hidden layers of a relation's network.
+    activation : activation
+        Activation of these layers.
+
+    Raises
+    ------
+    ValueError
+        For another head, or embeddings that it isn't offered for.
+    """
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
+    if branch.output_name == "softmax" or branch.has_rbf:
+        raise ValueError("a twin with softmax outputs or 'rbf' units isn't offered")
+    n = branch.layer_sizes[-1]
+    if head == "distance":
+        return NetworkSpec(
+            (n, 1),
+            output_activation="logistic",
+            loss="log_loss",
+            dtype=branch.dtype,
+        )
+    if head == "relation":
+        sizes = (2 * n, *layer_sizes, 1)
+        return NetworkSpec(sizes, activation, "logistic", dtype=branch.dtype)
+    return None
+
+
 class SiameseNetwork:
-    """One network for both samples of a pair, and a head that compares what it makes of
-    them [S P65.22–65.24].
+    """One network for both samples of a pair, and a head that compares their embeddings
+    [S P65.22–65.24].
 
     Parameters
     ----------
     twin : Network
-        Its outputs are the embedding: not a softmax, and no radial basis functions.
+        The network of both branches.  Its outputs are the embedding; softmax outputs and
+        radial basis functions are refused.
     head : {"cosine", "distance", "relation"}, default="cosine"
         'cosine': uᵀv/‖u‖‖v‖, trained by squared error to ±1; 'distance': |u − v| through
         an affine unit, by cross-entropy; 'relation': (u, v) through a second network, by
@@ -39,19 +82,17 @@ class SiameseNetwork:
     head_layer_sizes : sequence of int, default=()
         Hidden layers of the relation's network.
     activation : activation, default="relu"
-        Theirs.
+        Activation of these layers.
 
     Attributes
     ----------
     kind : str
         The `head` given.
     head : Network or None
-        The network that judges; a cosine has none.
+        The network that compares embeddings; None for a cosine.
     """
 
-    #: what a `Network` may have and this one has not
-    frozen: tuple[bool, ...] | None = None
-    tied = False
+    #: pairs' targets are not standardised
     output_scale = None
 
     def __init__(
@@ -61,33 +102,16 @@ class SiameseNetwork:
         head_layer_sizes: Sequence[int] = (),
         activation: Any = "relu",
     ) -> None:
-        if head not in HEADS:
-            raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
-        if twin.output_name == "softmax" or twin.has_rbf:
-            raise ValueError("a twin with softmax outputs or 'rbf' units isn't offered")
+        spec = head_spec(twin.spec, head, head_layer_sizes, activation)
         self.twin, self.kind = twin, head
-        self.head: Network | None = None
-        if head == "distance":
-            self.head = Network(
-                (twin.n_outputs, 1),
-                output_activation="logistic",
-                loss="log_loss",
-                dtype=twin.dtype,
-            )
-        elif head == "relation":
-            self.head = Network(
-                (2 * twin.n_outputs, *head_layer_sizes, 1),
-                activation,
-                "logistic",
-                dtype=twin.dtype,
-            )
+        self.head: Network | None = None if spec is None else Network.of(spec)
         self.refold()
 
-    # -- parameters; the names are `Network`'s, by which training and estimators go --
+    # -- parameters, by the names of `Network`, which training and estimators use --
 
     @property
     def networks(self) -> list[Network]:
-        """The twin, and the head where there is one."""
+        """The twin, and the head if there is one."""
         return [self.twin] if self.head is None else [self.twin, self.head]
 
     @property
@@ -106,29 +130,29 @@ class SiameseNetwork:
         return [b for network in self.networks for b in network.intercepts]
 
     @property
+    def spec(self) -> NetworkSpec:
+        """The specification of the twin; the head has its own."""
+        return self.twin.spec
+
+    @property
     def dtype(self) -> Any:
-        """float32 or float64."""
+        """Precision of the parameters: float32 or float64."""
         return self.twin.dtype
 
     @property
     def prediction_dtype(self) -> Any:
-        """The twin's."""
+        """Precision of the embeddings."""
         return self.twin.prediction_dtype
 
     @property
     def input_scale(self) -> Any:
-        """The twin's."""
+        """Deviations by which inputs are standardised, or None."""
         return self.twin.input_scale
 
     @property
     def n_features(self) -> int:
         """Number of inputs of each sample."""
         return self.twin.n_features
-
-    @property
-    def batch_norm(self) -> str | None:
-        """The twin's."""
-        return self.twin.batch_norm
 
     def copy(self) -> "SiameseNetwork":
         """The same networks on copies of their parameters and statistics."""
@@ -150,7 +174,7 @@ class SiameseNetwork:
         self._share_logit()
 
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
-        """Copies of all that training changes, or `into` an earlier one."""
+        """Copies of what training changes; `into` is an earlier snapshot to overwrite."""
         if into is None:
             return [a for network in self.networks for a in network.snapshot()]
         self._for_each(into, "snapshot")
@@ -166,13 +190,13 @@ class SiameseNetwork:
             network.assign(given)
 
     def _for_each(self, snapshot: list[Array], method: str) -> None:
-        at = len(snapshot) - (self.head is not None)  # a head has its parameters alone
+        at = len(snapshot) - (self.head is not None)  # a head has no statistics
         getattr(self.twin, method)(snapshot[:at])
         if self.head is not None:
             getattr(self.head, method)(snapshot[at:])
 
     def tie(self) -> None:
-        """Nothing is tied in a pair's networks."""
+        """Do nothing: neither network has tied weights."""
 
     def refold(self) -> None:
         """Prepare predictions from the present parameters and statistics."""
@@ -184,24 +208,24 @@ class SiameseNetwork:
         """The head without its logistic output, on the same parameters."""
         self._logit: Network | None = None
         if self.head is not None:
-            self._logit = Network(
-                self.head.layer_sizes,
-                self.head.activations,
-                dtype=self.dtype,
-                params=self.head.params,
+            affine = replace(
+                self.head.spec, output_activation="identity", loss="squared_error"
             )
+            self._logit = Network.of(affine, self.head.params)
 
     def summary(
         self, samples: Any = None, index: Any = None, n_threads: int = 1
     ) -> Summary:
-        """The layers of the twin, and of the head where there is one, as tables; with
-        samples and their pairs, as `data` takes them, also the numbers of dead units: see
-        `Network.summary`."""
+        """The layers of the twin, and of the head if there is one, as tables of text.
+
+        With samples and their pairs, as in `data`, the tables have the numbers of dead
+        units; see `Network.summary`.
+        """
         inputs: list[Any] = [None, None]
         if samples is not None:
             embedding = self.embed(samples, n_threads)
             inputs = [samples, self._joined(*(embedding[rows] for rows in index.T))]
-        names = [f"twin, judged by the {self.kind}", "head"]
+        names = [f"twin, compared by the {self.kind}", "head"]
         tables = zip(names, self.networks, inputs, strict=False)
         return Summary(
             "\n\n".join(
@@ -226,7 +250,7 @@ class SiameseNetwork:
         index : array-like of shape (n_pairs, 2)
             The rows of `samples` that are pairs.
         t : array-like of shape (n_pairs,), optional
-            Targets: 1 for same, and for different as in `HEADS`.
+            Targets as in `HEADS`.
         sample_weight : array-like of shape (n_pairs,), optional
         """
 
@@ -244,28 +268,27 @@ class SiameseNetwork:
         )
 
     def check_rows(self, n: int) -> None:
-        """Raise ValueError if batch norm has no variance of so many pairs [S 65.168]."""
-        if self.batch_norm and n == 1:
-            raise ValueError(
-                f"batch_norm={self.batch_norm!r} needs at least 2 pairs, got 1"
-            )
+        """Raise ValueError if batch norm has no variance of n pairs [S 65.168]."""
+        norm = self.spec.batch_norm
+        if norm is not None and n == 1:
+            raise ValueError(f"batch_norm={norm.where!r} needs at least 2 pairs, got 1")
 
-    def training_plan(self, *, frozen_statistics: bool = False) -> Any:
+    def plan(self, *, frozen_statistics: bool = False) -> Any:
         """A new `_core.PairPlan` over the parameters."""
         plans = [
-            network.training_plan(frozen_statistics=frozen_statistics)
+            network.plan(frozen_statistics=frozen_statistics)
             for network in self.networks
         ]
         return _core.PairPlan(plans[0], plans[1] if len(plans) > 1 else None, self.kind)
 
-    # -- what it does --
+    # -- embeddings, scores, loss --
 
     def embed(self, X: Any, n_threads: int = 1) -> Array:
         """Embeddings of samples: the twin's outputs, of shape (n_samples, n_embedding)."""
         return self.twin.forward(X, n_threads)
 
     def scores(self, U: Array, V: Array, n_threads: int = 1) -> Array:
-        """How alike two embeddings are: their cosine, or the logit of a head's output.
+        """Similarity of two embeddings: their cosine, or the logit of the head's output.
 
         Parameters
         ----------
@@ -275,7 +298,7 @@ class SiameseNetwork:
         Returns
         -------
         ndarray of shape (n_pairs,)
-            Above 0 for same.
+            Scores above 0 stand for same.
         """
         if self._logit is None:
             return cosines(U, V)
@@ -286,25 +309,27 @@ class SiameseNetwork:
         return np.abs(U - V) if self.kind == "distance" else np.hstack([U, V])
 
     def loss_and_gradient(self, data: Any) -> tuple[float, Array]:
-        """The mean loss over pairs and its gradient, laid out as `params`; statistics of
-        batch norm are those of all pairs, and the running ones stand still."""
-        plan = self.training_plan(frozen_statistics=True)
+        """The mean loss over pairs and its gradient, laid out as `params`.
+
+        Batch norm uses the statistics of all pairs and leaves the running ones alone.
+        """
+        plan = self.plan(frozen_statistics=True)
         n = data.shape[0]
-        pairs = n if self.batch_norm else min(n, GRADIENT_PAIRS)
+        pairs = n if self.spec.batch_norm else min(n, GRADIENT_PAIRS)
         plan.allocate(max(1, pairs), 1, data.samples.sparse)
         loss = plan.loss_and_gradient(data)
         grads = [p.grads for p in (plan.twin, plan.head) if p is not None]
         return float(loss), np.concatenate(grads)
 
     def prediction_loss(self, data: Any, n_threads: int = 1) -> float:
-        """Mean loss of the predictions, which nothing of the batch is in."""
+        """Mean loss of the predictions, with batch norm's running statistics."""
         plain = self
         if not self.twin.is_plain():
             plain = self.copy()
             plain.twin = self.twin.folded()
             if plain.head is not None:
                 plain.head = plain.head.folded(plain.twin.dtype)
-        plan = plain.training_plan(frozen_statistics=True)
+        plan = plain.plan(frozen_statistics=True)
         pairs = max(1, min(data.shape[0], VALIDATION_PAIRS))
         plan.allocate(pairs, n_threads, data.samples.sparse)
         return float(plan.loss_and_gradient(data, with_gradient=False))

@@ -46,9 +46,9 @@ def summarize(network: Network, dead: Sequence[NDArray[Any]] | None = None) -> S
         ]
     lines = _lines(rows)
     rule = "-" * max(map(len, lines))
-    params, loss = network.params, network.loss_function
+    params, loss = network.params, network.spec.loss
     n_params = params.size
-    if not network.fit_intercept:
+    if not network.spec.fit_intercept:
         n_params -= sum(b.size for b in network.intercepts)
     total = (
         f"{n_params:,} parameters, {params.nbytes:,} bytes as {params.dtype}; "
@@ -79,28 +79,29 @@ def _input_row(network: Network) -> tuple[str, ...]:
 
 
 def _row(network: Network, k: int) -> tuple[str, ...]:
-    """Of weight layer k, and the layer that it leads to."""
+    """The row of weight layer k and its outputs."""
+    spec = network.spec
     W, b, scale = network.coefs[k], network.intercepts[k], network.scales[k]
     last = k == len(network.coefs) - 1
     options = [] if scale is None else ["batch norm"]
-    if network.edges[k] is not None:
+    if spec.edges[k] is not None:
         options.append(f"{W.nnz:,} of {W.shape[0] * W.shape[1]:,} connections")
-    options += [f"W = W_{a}ᵀ" for a, b in network.ties if b == k]
-    if network.frozen and network.frozen[k]:
+    options += [f"W = W_{a}ᵀ" for a, b in spec.ties if b == k]
+    if spec.frozen and spec.frozen[k]:
         options.append("frozen")
-    if network._residuals()[k]:
+    if spec.skip_scales[k]:
         options.append("residual")
     if last and network.output_scale is not None:
         options.append("standardize")
     if not last:
         options += _dropout(network, k + 1)
-    offsets = b.size if network.fit_intercept else 0
+    offsets = b.size if spec.fit_intercept else 0
     size = W.size + offsets + (0 if scale is None else scale.size)
-    activation = _output_name(network) if last else _name(network.activations[k])
+    activation = _output_name(network) if last else _name(spec.activations[k])
     return (
         "output" if last else f"hidden {k + 1}",
         str(W.shape),
-        str(b.shape) if network.fit_intercept else "",
+        str(b.shape) if spec.fit_intercept else "",
         f"(n, {len(b)})",
         f"{size:,}",
         activation,
@@ -109,9 +110,11 @@ def _row(network: Network, k: int) -> tuple[str, ...]:
 
 
 def _dropout(network: Network, layer: int) -> list[str]:
-    rate = network.dropout[layer] if network.dropout else 0.0
-    per = " a sample" if network.dropout_mask == "sample" else ""
-    return [f"dropout {rate:g}{per}"] if rate else []
+    dropout, rates = network.spec.dropout, network.spec.drop_rates
+    if dropout is None or not rates or not rates[layer]:
+        return []
+    per = " per sample" if dropout.mask == "sample" else ""
+    return [f"dropout {rates[layer]:g}{per}"]
 
 
 def _name(f: LayerActivation) -> str:
@@ -122,7 +125,7 @@ def _name(f: LayerActivation) -> str:
 
 
 def _output_name(network: Network) -> str:
-    name = _name(network.output_activation)
-    if len(network.groups) > 1:
-        name += " of " + " + ".join(map(str, network.groups))
+    name = _name(network.spec.output_activation)
+    if len(network.spec.groups) > 1:
+        name += " of " + " + ".join(map(str, network.spec.groups))
     return name

@@ -119,7 +119,7 @@ def _network(network: Network) -> Graph:
     g = Graph(network.prediction_dtype)
     *_, out = layer_outputs(g, g.input("X", network.n_features), network)
     g.output("output", out, network.n_outputs)
-    groups = network.groups
+    groups = network.spec.groups
     if network.output_name == "softmax" and len(groups) > 1:
         for k, part in enumerate(g.split(out, groups)):
             if groups[k] == 1:
@@ -161,7 +161,7 @@ def _classifier(estimator: Any) -> Graph:
 
 def _multitask(estimator: Any) -> Graph:
     g, out = _fitted_outputs(estimator)
-    parts = g.split(out, estimator.network_.groups)
+    parts = g.split(out, estimator.network_.spec.groups)
     for t, (part, classes) in enumerate(zip(parts, estimator.classes_, strict=True)):
         n_classes = len(classes)
         middle = 0.5 if n_classes == 2 else None

@@ -281,9 +281,8 @@ def layer_outputs(g: Graph, x: str, network: Network) -> Iterator[str]:
     """
     plain = g.folded(network)
     y = x
-    layers = [*plain.activations, plain.output_activation]
     for k, (f, W, b) in enumerate(
-        zip(layers, plain.coefs, plain.intercepts, strict=True)
+        zip(plain.spec.layers, plain.coefs, plain.intercepts, strict=True)
     ):
         if k == 0 and plain.has_rbf:
             y = _radial(g, x, W, b)
@@ -291,10 +290,10 @@ def layer_outputs(g: Graph, x: str, network: Network) -> Iterator[str]:
             continue
         z = g("Gemm", y, W, b)
         if isinstance(f, Activation) and f.name == "softmax":
-            out = _softmaxes(g, z, plain.groups)
+            out = _softmaxes(g, z, plain.spec.groups)
         else:
             out = _activate(g, z, f)
-        skip = (plain.skip_scales or [0.0] * len(layers))[k]
+        skip = plain.spec.skip_scales[k]
         if skip:
             out = g("Add", out, y if skip == 1 else g("Mul", y, float(skip)))
         y = out

@@ -149,7 +149,7 @@ class ActivationDisplay:
         network = network_of(estimator, cls.__name__)
         kinds = [
             f
-            for layer in (*network.activations, network.output_activation)
+            for layer in network.spec.layers
             for f in (layer if isinstance(layer, tuple) else (layer,))
         ]
         names = [f for f in dict.fromkeys(kinds) if f.name not in EXCLUDED]

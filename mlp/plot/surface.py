@@ -24,7 +24,7 @@ def _loss_at(
 
     Of a twin and its head, the twin's parameters move.
     """
-    whole = model.network.copy()
+    whole = (model if isinstance(model, Network) else model.network).copy()
     network = whole.twin if isinstance(whole, SiameseNetwork) else whole
     threads = resolve_threads(getattr(model, "n_threads", None))
     if isinstance(model, Network):

@@ -27,11 +27,12 @@ from sklearn.utils.validation import (
 from threadpoolctl import threadpool_limits
 
 from mlp.estimators.parameters import warn_without_effect
+from mlp.estimators.saving import SaveMixin
 from mlp.estimators.validation import validate_data
-from mlp.files.io import SaveMixin
+from mlp.files.encoding import Codec, attributes_codec
 from mlp.network.samples import refuse_dates
 from mlp.projection_pursuit.pursuit import Pursuit, PursuitModel, Term
-from mlp.projection_pursuit.ridge_function import FloatArray
+from mlp.projection_pursuit.ridge_function import FloatArray, RidgeFunction
 
 #: differences, and their reciprocals values, whose third powers floating point still holds
 SMALLEST = 1e-80
@@ -115,6 +116,11 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     True
     """
 
+    _codecs: ClassVar[dict[str, Codec]] = {
+        "RidgeFunction": attributes_codec(
+            RidgeFunction, ("knots", "values", "degrees_of_freedom")
+        )
+    }
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_terms": [Interval(Integral, 1, None, closed="left"), StrOptions({"cv"})],
         "max_terms": [Interval(Integral, 1, None, closed="left")],

@@ -7,13 +7,15 @@ import time
 import warnings
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp.files import io
+from mlp.files.encoding import Codec, Encoder
 from mlp.training.report import Observer, caller_level
+from mlp.training.saving import CODECS
 
 __all__ = ["Checkpoint", "fingerprint"]
 
@@ -55,6 +57,9 @@ class Checkpoint(Observer):
     ValueError
         If it is none of these, or no file can be written there.
     """
+
+    #: codecs of the classes that the file holds
+    codecs: ClassVar[dict[str, Codec]] = CODECS
 
     def __init__(self, given: Any) -> None:
         self.path, self.every, self.unit = _parsed(given)
@@ -120,7 +125,7 @@ class Checkpoint(Observer):
 
     def _read(self, functions: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The content and the header of the file, whose "run" is complete."""
-        content, header = io.read(self.path, functions)
+        content, header = io.read(self.path, self.codecs, functions)
         if header["run"] is None:
             raise ValueError(
                 f"{self._name} holds a saved model, not a run; give another path"
@@ -186,7 +191,7 @@ class Checkpoint(Observer):
             self._write(fit, fit.network.snapshot(), finished=True)
 
     def _write(self, fit: Any, last: list[Array], *, finished: bool = False) -> None:
-        encoder = io.new_encoder()
+        encoder = Encoder(self.codecs)
         content, own = self._content(encoder, fit)
         pocket = fit.pocket
         run = {
@@ -257,10 +262,10 @@ def _check_place(path: str, name: str) -> None:
         raise ValueError(f"{name} is a pipe or a device; it must be the path of a file")
 
 
-def encoded_bytes(value: Any) -> bytes:
+def encoded_bytes(value: Any, codecs: dict[str, Codec] = CODECS) -> bytes:
     """Bytes that are equal for two values that a file would hold alike."""
-    encoder = io.new_encoder()
-    text = json.dumps([encoder.parameter(value, "value"), encoder.outside])
+    encoder = Encoder(codecs)
+    text = json.dumps([encoder.parameter(value, "value"), encoder.external])
     arrays = [a.dtype.str + repr(a.shape) for a in encoder.arrays]
     return b"".join([text.encode(), repr(arrays).encode(), *map(_raw, encoder.arrays)])
 

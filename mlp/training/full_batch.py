@@ -49,11 +49,11 @@ class Risk:
     def __post_init__(self) -> None:
         network, n = self.network, self.data.shape[0]
         network.check_rows(n)
-        self.plan = network.training_plan(frozen_statistics=True)
+        self.plan = network.plan(frozen_statistics=True)
         self.plan.allocate(
-            n if network.batch_norm else min(n, ROWS), self.n_threads, self.sparse
+            n if network.spec.batch_norm else min(n, ROWS), self.n_threads, self.sparse
         )
-        self.scale: float = network.loss_function.core(
+        self.scale: float = network.spec.loss.core(
             network.output_name, network.n_outputs
         ).get("value_scale", 1.0)
         weights = self.data.sample_weight
@@ -108,10 +108,10 @@ class Risk:
         self.accepted = vector.copy()
         self.put(vector)
         network = self.network
-        if not network.batch_norm:
+        if not network.spec.batch_norm:
             return
         if self._measuring is None:
-            self._measuring = network.training_plan()
+            self._measuring = network.plan()
             self._measuring.allocate(self.data.shape[0], self.n_threads, self.sparse)
         for array in (*network.statistics, network.input_statistics):
             if array is not None:

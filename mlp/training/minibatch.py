@@ -222,17 +222,19 @@ class StochasticRun:
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.network = network
-        self.plan = network.training_plan(augment=augment)
+        self.plan = network.plan(augment=augment)
         penalties.attach(self.plan)
         optimizer.attach(self.plan)
         rows = min(batch_size, LARGEST_PIECE)
-        if network.batch_norm:  # all of a batch at once, and one that joins the last
+        if (
+            network.spec.batch_norm
+        ):  # all of a batch at once, and one that joins the last
             rows = batch_size + 1
         self.plan.allocate(rows, n_threads, data.sparse)
         permuted = shuffle and sampling == "shuffle"
         self.order = first_order(samples, self.n_samples, shuffle=permuted)
         self.n_steps = steps_of_epoch(
-            self.n_samples, batch_size, joins_last=bool(network.batch_norm)
+            self.n_samples, batch_size, joins_last=bool(network.spec.batch_norm)
         )
         self.seconds = 0.0
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
@@ -248,7 +250,7 @@ class StochasticRun:
         )
         seed = 0
         network = self.network
-        if network.corruption or (network.dropout and any(network.dropout)):
+        if network.spec.corruption or network.spec.dropout:
             seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
         schedule, steps = self.optimizer.schedule, self.optimizer.steps
         rates = schedule.rates(steps, self.n_steps)

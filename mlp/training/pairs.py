@@ -95,7 +95,7 @@ class PairRun:
         self.batch_size = batch_size
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
-        self.plan = network.training_plan()
+        self.plan = network.plan()
         for plan, memory in zip(
             (self.plan.twin, self.plan.head), optimizer.each, strict=True
         ):
@@ -103,7 +103,9 @@ class PairRun:
                 penalties.attach(plan)
                 memory.attach(plan)
         at_once = min(batch_size, LARGEST_PIECE // 2)
-        if network.batch_norm:  # all of a batch at once, and one that joins the last
+        if (
+            network.spec.batch_norm
+        ):  # all of a batch at once, and one that joins the last
             at_once = batch_size + 1
         self.plan.allocate(at_once, n_threads, data.samples.sparse)
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
@@ -111,7 +113,7 @@ class PairRun:
         permuted = shuffle and sampling == "shuffle"
         self.order = first_order(samples, self.n_samples, shuffle=permuted)
         self.n_steps = steps_of_epoch(
-            self.n_samples, batch_size, joins_last=bool(network.batch_norm)
+            self.n_samples, batch_size, joins_last=bool(network.spec.batch_norm)
         )
 
     def epoch(self) -> float:

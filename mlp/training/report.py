@@ -125,7 +125,7 @@ def layer_norms(network: Network, gradient: Array) -> Array:
     squares = [
         0.0 if still else sum(float((g * g).sum()) for g in layer if g is not None)
         for layer, still in zip(
-            layers, network.frozen or [False] * len(network.coefs), strict=True
+            layers, network.spec.frozen or [False] * len(network.coefs), strict=True
         )
     ]
     norms: Array = np.sqrt(np.array(squares))
