@@ -533,7 +533,13 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         self._check_unchanged(network.spec, spec)
         if self.standardize != (network.input_scale is not None):
             raise self._differs("standardize", not self.standardize)
-        network.configure(**{name: getattr(spec, name) for name in CONFIGURABLE})
+        changes = {
+            name: value
+            for name in CONFIGURABLE
+            if (value := getattr(spec, name)) != getattr(network.spec, name)
+        }
+        if changes:
+            network.configure(**changes)
         network.tie()
 
     def _check_unchanged(

@@ -132,6 +132,8 @@ def hidden_sizes(estimator: Any) -> list[int]:
 def dropout_of(estimator: Any) -> Dropout | None:
     """Dropout with a rate for each hidden layer of the network, or None without."""
     rates: Any = estimator.dropout
+    if type(rates) is float and rates == estimator.input_dropout == 0:
+        return None
     if np.iterable(rates):
         rates = estimator._all_layers(list(rates))
     given = Dropout(

@@ -331,7 +331,12 @@ class Decoder:
 
     @contextmanager
     def blaming(self, *nodes: Any) -> Iterator[None]:
-        """Turn an error into a `BadExternal` if one of the nodes is an external value."""
+        """Turn an error into a `BadExternal` if one of the nodes is an external value.
+
+        Yields
+        ------
+        None
+        """
         try:
             yield
         except Exception as error:

@@ -194,7 +194,7 @@ class Dropout(Feature):
 
 
 def _is_rate(p: Any) -> bool:
-    return isinstance(p, Real) and 0 <= float(p) < 1
+    return (type(p) is float or isinstance(p, Real)) and 0 <= float(p) < 1
 
 
 def resolve_batch_norm(given: Any) -> BatchNorm | None:

@@ -283,10 +283,8 @@ class Network(FlatParameters):
                 f"{', '.join(sorted(fixed))} can't change in a network that is there; "
                 f"{', '.join(CONFIGURABLE)} can"
             )
-        spec = replace(self.spec, **changes)
-        if spec != self.spec:
-            self.spec = spec
-            self.refold()
+        self.spec = replace(self.spec, **changes)
+        self.refold()
 
     def copy(self) -> "Network":
         """The same network on a copy of its parameters and statistics."""
