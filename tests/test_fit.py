@@ -191,7 +191,7 @@ def test_checkpoint_of_a_larger_network_is_refused(tmp_path):
     path = tmp_path / "run.mlp"
     new_fit(Checkpoint(path), max_epochs=1).run()
     larger = Network([X.shape[1], 7, 1], "tanh", "logistic", loss="log_loss")
-    with pytest.raises(ValueError, match="holds"):
+    with pytest.raises(ValueError, match=r"with layer_sizes=\(6,\), not \(7,\)"):
         new_fit(Checkpoint(path), network=larger).run()
 
 

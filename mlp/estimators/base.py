@@ -212,10 +212,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
                 checkpoint=checkpoint,
             )
         except BaseException:
-            for (
-                name,
-                n,
-            ) in lengths.items():  # shared, so that a call costs no copy of them
+            for name, n in lengths.items():  # the lists are shared: copies cost time
                 del vars(self)[name][n:]
             self.__dict__.update(trial._callback_state())
             raise

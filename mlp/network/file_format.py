@@ -70,7 +70,7 @@ def encode_network(encoder: Encoder, network: Any, where: str) -> dict[str, Any]
         "edges": [e and _edges_json(encoder, e, f"{where}.edges") for e in spec.edges],
         "loss": encoder.parameter(spec.loss.specification, "loss"),
         "loss_arguments": encoder(spec.loss.argument(), where),
-        **{name: encoder(value, f"{where}.{name}") for name, value in state.items()},
+        **{name: encoder(state[name], f"{where}.{name}") for name in ARRAYS},
     }
 
 

@@ -86,7 +86,7 @@ class Checkpoint(Observer):
             self._data = fingerprint(fit.epochs.data)
             if os.path.exists(self.path):
                 network, header = self._read({})
-                self._check_kind(network, fit.network)
+                self._check_network(network, fit.network)
                 self._compare_solver(fit.epochs.optimizer, header["run"])
                 self._compare_data(header["run"])
                 self._run = header["run"]
@@ -142,6 +142,18 @@ class Checkpoint(Observer):
             raise ValueError(
                 f"{self._name} holds a {type(saved).__name__}, not a {type(now).__name__}"
             )
+
+    def _check_network(self, saved: Any, now: Any) -> None:
+        """Refuse to resume the fit of another network."""
+        self._check_kind(saved, now)
+        parts = (getattr(network, "networks", [network]) for network in (saved, now))
+        for before, part in zip(*parts, strict=True):
+            if names := before.spec.differences(part.spec):
+                raise ValueError(
+                    f"{self._name} holds a run of a network with "
+                    f"{names[0]}={before.spec.notation(names[0])!r}, not "
+                    f"{part.spec.notation(names[0])!r}; {ADVICE}"
+                )
 
     def _compare_solver(self, optimizer: Any, run: dict[str, Any]) -> None:
         """Refuse to resume with other constants of the solver."""
