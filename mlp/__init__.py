@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 _HOME = {
     "ArcsineKernel": "mlp.gaussian_process",
     "BatchNorm": "mlp.network.features",
+    "CosineDecay": "mlp.training.schedules",
     "Dropout": "mlp.network.features",
+    "EarlyStopping": "mlp.training.stopping",
+    "InverseTimeDecay": "mlp.training.schedules",
     "MLPAutoencoder": "mlp.estimators.autoencoder",
     "MLPClassifier": "mlp.estimators.classifier",
     "MLPRegressor": "mlp.estimators.regressor",
@@ -21,6 +24,7 @@ _HOME = {
     "Network": "mlp.network.network",
     "ProjectionPursuitRegressor": "mlp.projection_pursuit.regressor",
     "SiameseClassifier": "mlp.estimators.siamese",
+    "StepDecay": "mlp.training.schedules",
     "from_sklearn": "mlp.estimators.conversion",
     "load": "mlp.estimators.saving",
     "load_network": "mlp.network.saving",
@@ -33,7 +37,10 @@ _MODULES = ("plot",)
 __all__ = [
     "ArcsineKernel",
     "BatchNorm",
+    "CosineDecay",
     "Dropout",
+    "EarlyStopping",
+    "InverseTimeDecay",
     "MLPAutoencoder",
     "MLPClassifier",
     "MLPRegressor",
@@ -41,6 +48,7 @@ __all__ = [
     "Network",
     "ProjectionPursuitRegressor",
     "SiameseClassifier",
+    "StepDecay",
     "from_sklearn",
     "load",
     "load_network",
@@ -67,6 +75,8 @@ if TYPE_CHECKING:
     from mlp.onnx.export import to_onnx
     from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
     from mlp.threads import show_config
+    from mlp.training.schedules import CosineDecay, InverseTimeDecay, StepDecay
+    from mlp.training.stopping import EarlyStopping
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mlp import MLPAutoencoder, MLPClassifier
+from mlp import EarlyStopping, MLPAutoencoder, MLPClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -396,7 +396,8 @@ def test_early_stopping_watches_the_score():
     given = MLPAutoencoder(6, early_stopping=True, **settings(max_iter=40))
     given.fit(X[:200], X_val=X[200:])
     assert_allclose(given.score(X[200:]), given.best_validation_score_)
-    looked = MLPAutoencoder(6, **settings(), scoring=lambda est, X, y: est.score(X))
+    early = EarlyStopping(lambda est, X, y: est.score(X), restore_best=False)
+    looked = MLPAutoencoder(6, **settings(), early_stopping=early)
     looked.fit(X[:200], X_val=X[200:])
     assert looked.validation_scores_[-1] == looked.score(X[200:])
 
@@ -420,7 +421,10 @@ def test_weights_of_samples():
         ({"denoising": 1.0}, "'denoising' parameter"),
         ({"denoising": 0.1, "solver": "lbfgs"}, "denoising=0.1 is random"),
         ({"loss": "quantile"}, "'loss' parameter"),
-        ({"scoring": "r2"}, "'scoring' parameter"),
+        (
+            {"early_stopping": EarlyStopping("r2")},
+            "scoring of EarlyStopping must be 'loss'",
+        ),
         ({"activation": ["relu"] * 3}, "activation=.* names 3 layers"),
         ({"dropout": [0.1]}, r"dropout=\[0.1\] names 1 layers"),
         ({"tied": True, "dropout": 0.2}, "dropout_mask='batch'.*tied=True"),

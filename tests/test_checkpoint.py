@@ -21,6 +21,7 @@ from small_data import both, either_dtype, make_data
 
 import mlp
 from mlp import (
+    EarlyStopping,
     MLPAutoencoder,
     MLPClassifier,
     MLPRegressor,
@@ -131,8 +132,8 @@ RUNS = {
         "learning_rate_init": 0.05,
         "max_iter": 40,
     },
-    "the last, not the best": {"early_stopping": True, "restore_best": False},
-    "held out, in order": {"early_stopping": True, "shuffle": False, "scoring": "loss"},
+    "the last, not the best": {"early_stopping": EarlyStopping(restore_best=False)},
+    "held out, in order": {"early_stopping": EarlyStopping("loss"), "shuffle": False},
     "dropout": {"dropout": 0.3, "input_dropout": 0.1},
     "dropout that decays all": {"dropout": 0.3, "dropout_decay": "all", "l2": 0.01},
     "exact zeros": {"l1": 0.01, "l1_method": "proximal"},
@@ -647,7 +648,8 @@ ALIKE = {
     "a function within": ("learning_rate", lambda rate: partial(
         halved if rate > 0.01 else wilder)),
     "a dict's contents": ("class_weight", lambda rate: Options({0: 1, 1: 1 + rate})),
-    "a scorer": ("scoring", lambda rate: make_scorer(fbeta_score, beta=1 + rate)),
+    "a scorer": ("early_stopping", lambda rate: EarlyStopping(
+        make_scorer(fbeta_score, beta=1 + rate))),
     "a frozen model": ("base", lambda rate: FrozenEstimator(
         MLPClassifier((6, 6), alpha=rate, max_iter=2, random_state=0).fit(X, Y))),
 }  # fmt: skip
@@ -656,7 +658,7 @@ ALIKE = {
 @pytest.mark.parametrize(("name", "make"), ALIKE.values(), ids=ALIKE)
 def test_objects_with_another_state_are_refused(name, make, path):
     def model(rate):
-        return small(early_stopping=name == "scoring", **{name: make(rate)})
+        return small(**{name: make(rate)})
 
     crashed(model(0.02), path)
     refused(model(1e-6), path, f"holds a run with another {name}: it was a .* too")

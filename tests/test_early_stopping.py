@@ -8,9 +8,10 @@ import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.model_selection import GridSearchCV
 from small_data import assert_same_bits, both, either_dtype, make_data
 
-from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor
+from mlp import EarlyStopping, MLPAutoencoder, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -34,10 +35,11 @@ STATES = {
 every_state = pytest.mark.parametrize("options", STATES.values(), ids=STATES)
 
 
-def watchful(Estimator, **options):
+def watchful(Estimator, scoring=None, restore_best=True, **options):
     """A model that learns fast, overshoots and stops; seeds fixed."""
     model = Estimator((8, 8), "tanh", learning_rate_init=0.05, batch_size=20)
-    model.set_params(early_stopping=True, max_iter=25, random_state=0)
+    early = EarlyStopping(scoring, restore_best)
+    model.set_params(early_stopping=early, max_iter=25, random_state=0)
     return model.set_params(n_iter_no_change=25, tol=0.0, **options)
 
 
@@ -56,7 +58,8 @@ def test_fit_ends_with_all_the_state_of_the_best_epoch(Estimator, options, scori
     model.set_params(learning_rate=overshooting).fit(X, Y, **VALIDATION)
     best = int(np.argmax(model.validation_scores_)) + 1
     assert best < 20  # or nothing would be given back
-    there = clone(model).set_params(max_iter=best, restore_best=False)
+    there = clone(model).set_params(max_iter=best)
+    there.set_params(early_stopping__restore_best=False)
     there.fit(X, Y, **VALIDATION)
     for kept, expected in zip(
         model.network_.snapshot(), there.network_.snapshot(), strict=True
@@ -282,10 +285,27 @@ def test_given_samples_and_full_batch_solvers_are_refused_together(Estimator, so
         Estimator(solver=solver).fit(X, Y, **VALIDATION)
 
 
-@both
-def test_scoring_without_samples_to_score_is_refused(Estimator):
-    with pytest.raises(ValueError, match=r"scoring='loss'.*early_stopping"):
-        Estimator(scoring="loss").fit(X, Y)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scoring": 3}, "scoring of EarlyStopping must be None, a name or a callable"),
+        (
+            {"restore_best": "yes"},
+            "restore_best of EarlyStopping must be True or False",
+        ),
+    ],
+)
+def test_early_stopping_of_another_kind_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EarlyStopping(**arguments)
+
+
+def test_grid_search_reaches_the_score_of_early_stopping():
+    grid = {"early_stopping__scoring": [None, "loss"]}
+    model = watchful(MLPClassifier, max_iter=3)
+    search = GridSearchCV(model, grid, cv=2).fit(X, Y)
+    assert search.best_params_["early_stopping__scoring"] in (None, "loss")
+    assert model.early_stopping == EarlyStopping()
 
 
 # ---- going on ---------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from sklearn.datasets import make_multilabel_classification
 from small_data import both, either_dtype, make_data
 
 import mlp
-from mlp import MLPClassifier, MLPRegressor, Network, SiameseClassifier
+from mlp import EarlyStopping, MLPClassifier, MLPRegressor, Network, SiameseClassifier
 from mlp.estimators.saving import ESTIMATORS
 from mlp.files import container
 from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
@@ -70,7 +70,7 @@ MODELS = {
         "shuffle": np.True_,
     },
     "a type": {"dtype": np.float32, "random_state": np.random.RandomState(3)},
-    "early stopping": {"early_stopping": True, "scoring": "loss"},
+    "early stopping": {"early_stopping": EarlyStopping("loss")},
     "full batch": {"solver": "lbfgs"},
     "connectivity": {"connectivity": [None, [[0, 2], [1], [3], [], [4, 0]], None]},
     "frozen": {"freeze": 1},
@@ -350,6 +350,7 @@ WITHOUT = """
     np.save(sys.argv[2], network.forward(X))
 """
 
+
 def run(script, *arguments):
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -577,6 +578,7 @@ TRUSTED = {
     "mlp.network.network.Network",
     "mlp.network.spec.NetworkSpec",
     "mlp.training.schedules.Schedule",
+    "mlp.training.stopping.EarlyStopping",
     "mlp.training.stopping.Progress",
     "mlp.training.minibatch.Optimizer",
     "numpy.dtype",

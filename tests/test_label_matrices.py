@@ -9,7 +9,7 @@ from sklearn.base import clone
 from small_data import assert_same_bits, fitted_state
 
 import mlp
-from mlp import MLPClassifier
+from mlp import EarlyStopping, MLPClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -67,7 +67,7 @@ def test_partial_fit_of_other_label_values_is_that_of_0_and_1(y):
 @each_form
 @pytest.mark.parametrize("scoring", [None, "loss", "f1_micro"])
 def test_y_val_of_other_label_values_is_that_of_0_and_1(y, scoring):
-    model_ = model(early_stopping=True, scoring=scoring, learning_rate_init=0.05)
+    model_ = model(early_stopping=EarlyStopping(scoring), learning_rate_init=0.05)
     one, other = (clone(model_).fit(X, Y, X_val=X, y_val=v) for v in (y, Y))
     assert one.validation_scores_ == other.validation_scores_
     assert one.validation_loss_curve_ == other.validation_loss_curve_

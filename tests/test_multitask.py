@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from small_data import assert_same_bits, either_dtype, fitted_state
 from twins import plain_task_loss
 
-from mlp import MLPClassifier, MultiTaskClassifier
+from mlp import EarlyStopping, MLPClassifier, MultiTaskClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -327,7 +327,7 @@ def test_a_scorer_gets_the_labels_as_given():
         seen.append(y_val)
         return estimator.score(X_val, y_val)
 
-    model = MultiTaskClassifier(5, early_stopping=True, scoring=scorer, max_iter=2)
+    model = MultiTaskClassifier(5, early_stopping=EarlyStopping(scorer), max_iter=2)
     y = frame({"animal": "category"})
     model.fit(X, y, X_val=X[:20], y_val=y[:20])
     informed = (HOLES[:20] >= 0).any(axis=1)

@@ -21,7 +21,7 @@ from small_data import (
     parameters,
 )
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import EarlyStopping, MLPClassifier, MLPRegressor, Network
 from mlp.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -244,8 +244,7 @@ CHOICES = {
     "residual": [False, True],
     "standardize": [False, True],
     "augment": [None, flipped],
-    "early_stopping": [False, True],
-    "scoring": [None, "loss"],
+    "early_stopping": [False, True, EarlyStopping("loss")],
     "dtype": ["float32", "float64"],
     "batch_size": [7, 20, "auto"],
 }
@@ -257,8 +256,6 @@ combinations = st.fixed_dictionaries(
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(combinations, st.booleans())
 def test_any_combination_trains_pickles_and_goes_on(options, classify):
-    if not options["early_stopping"]:
-        options["scoring"] = None
     if options["batch_norm"]:  # has offsets of its own
         options["fit_intercept"] = True
     model = model_of(MLPClassifier if classify else MLPRegressor, **options)
@@ -268,8 +265,8 @@ def test_any_combination_trains_pickles_and_goes_on(options, classify):
     assert_allclose(
         model.network_.folded().forward(X), model.network_.forward(X), rtol=1e-12
     )
-    model.set_params(early_stopping=False, scoring=None)
-    copy.set_params(early_stopping=False, scoring=None)
+    model.set_params(early_stopping=False)
+    copy.set_params(early_stopping=False)
     assert_same_state(copy.partial_fit(X, Y), model.partial_fit(X, Y))
     assert np.isfinite(model.loss_curve_).all()
 

@@ -22,7 +22,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import estimator_checks as checks
 
-from mlp import SiameseClassifier, sample_pairs
+from mlp import EarlyStopping, SiameseClassifier, sample_pairs
 from mlp.network.siamese import HEADS, cosines
 from mlp.progress import GradientNorms
 
@@ -259,8 +259,9 @@ def test_weights_count_as_repetitions(head):
 @every_head
 def test_early_stopping_goes_back_to_the_best(head):
     X, y = labelled_pairs(200)
-    options = {"early_stopping": True, "n_iter_no_change": 5, "max_iter": 60}
-    model = small(head, batch_norm="hidden", scoring="loss", **options)
+    options = {"n_iter_no_change": 5, "max_iter": 60}
+    loss, auc = EarlyStopping("loss"), EarlyStopping("roc_auc")
+    model = small(head, batch_norm="hidden", early_stopping=loss, **options)
     model.fit(X[:120], y[:120], X_val=X[120:], y_val=y[120:])
     targets = np.array(HEADS[head])[y[120:]]
     index = np.arange(160).reshape(80, 2)
@@ -276,7 +277,7 @@ def test_early_stopping_goes_back_to_the_best(head):
     else:
         expected = np.mean((1 / (1 + np.exp(-scores)) - targets) ** 2) / 2
     assert_allclose(best, expected, rtol=1e-10)
-    split = small(head, scoring="roc_auc", **options).fit(X, y)
+    split = small(head, early_stopping=auc, **options).fit(X, y)
     assert len(split.validation_scores_) == split.n_iter_
 
 
@@ -327,7 +328,6 @@ def test_callbacks_see_usable_models():
         ({"activation": "sign"}, "can't be trained"),
         ({"head": "relation", "head_layer_sizes": (0,)}, "head_layer_sizes"),
         ({"batch_norm": "all", "batch_size": 1}, "batch_size >= 2"),
-        ({"scoring": "roc_auc"}, "early_stopping"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "validation_fraction"),
         ({"n_embedding": 0}, "'n_embedding' parameter"),
         ({"dtype": "int8"}, "dtype"),

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from mlp import Dropout, MLPClassifier, MLPRegressor, Network
+from mlp import Dropout, EarlyStopping, MLPClassifier, MLPRegressor, Network
 from mlp.network.spec import frozen_layers
 from mlp.network.transfer import (
     copy_layers,
@@ -188,7 +188,7 @@ OPTIONS = {
     "dropout of inputs": {"dropout": 0.3, "input_dropout": 0.2, "clip_norm": 0.2},
     "dropout by sample": {"dropout": 0.3, "dropout_mask": "sample"},
     "augment": {"augment": lambda X, rng: X + 0.1 * rng.standard_normal(X.shape)},
-    "early stopping": {"early_stopping": True, "restore_best": False},
+    "early stopping": {"early_stopping": EarlyStopping(restore_best=False)},
 }
 
 
@@ -294,7 +294,11 @@ def test_scorers_and_callbacks_see_the_whole_network(base):
         return len(seen)
 
     est = MLPClassifier(
-        (12, 8), base=base, freeze=2, scoring=scorer, early_stopping=True, **settings()
+        (12, 8),
+        base=base,
+        freeze=2,
+        early_stopping=EarlyStopping(scorer),
+        **settings(),
     ).fit(X, y)
     assert seen[0] == ((12, 9), (12,), 3)
     assert est.predict(X).shape == y.shape

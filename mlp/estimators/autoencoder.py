@@ -25,6 +25,7 @@ from mlp.network.spec import NetworkSpec
 from mlp.network.transfer import split_off_tail
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
+from mlp.training.stopping import EarlyStopping
 
 __all__ = ["MLPAutoencoder"]
 
@@ -84,8 +85,6 @@ class MLPAutoencoder(
     augment : callable or None, default=None
         ``(X_batch, rng) -> X_batch``, called for every batch in training; the targets stay
         as they are: noise of any other kind.
-    scoring : 'loss', callable or None, default=None
-        What early stopping watches: None for `score`, or ``(estimator, X, y) -> float``.
     standardize : bool, default=False
         Train on inputs of mean 0 and deviation 1, and give them back so; folded into the
         first weights and the last for predictions.  Sparse inputs are only scaled.
@@ -114,7 +113,6 @@ class MLPAutoencoder(
         "denoising": [RATE],
         "loss": [StrOptions(LOSSES), callable],
         "output_activation": [str, tuple, list],
-        "scoring": [StrOptions({"loss"}), callable, None],
     }
     #: what the others have and makes no sense here
     residual, input_dropout = False, 0.0
@@ -142,7 +140,7 @@ class MLPAutoencoder(
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | EarlyStopping = False,
         validation_fraction: float = 0.1,
         beta_1: Any = 0.9,
         beta_2: Any = 0.999,
@@ -172,8 +170,6 @@ class MLPAutoencoder(
         freeze: Any = 0,
         standardize: bool = False,
         augment: Any = None,
-        scoring: Any = None,
-        restore_best: bool = True,
         fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
@@ -378,6 +374,12 @@ class MLPAutoencoder(
                     f"hidden_layer_sizes={sizes!r} has {n_layers}"
                 )
         super()._check_combination(incremental)
+        scoring = getattr(self.early_stopping, "scoring", None)
+        if isinstance(scoring, str) and scoring != "loss":
+            raise ValueError(
+                "scoring of EarlyStopping must be 'loss', a callable or None for "
+                f"MLPAutoencoder, which has no y to score, got {scoring!r}"
+            )
         if self.denoising and self.solver in FULL_BATCH_SOLVERS:
             raise ValueError(
                 f"denoising={self.denoising!r} is random from batch to batch; "

@@ -34,6 +34,7 @@ from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.samples import as_rows
 from mlp.threads import resolve_threads
+from mlp.training.stopping import EarlyStopping
 
 __all__ = ["MLPClassifier"]
 
@@ -105,7 +106,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | EarlyStopping = False,
         validation_fraction: float = 0.1,
         beta_1: Any = 0.9,
         beta_2: Any = 0.999,
@@ -141,8 +142,6 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         freeze: Any = 0,
         standardize: bool = False,
         augment: Any = None,
-        scoring: Any = None,
-        restore_best: bool = True,
         fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,

@@ -26,14 +26,15 @@ alpha : float, default=0.0001
 batch_size : int or 'auto', default="auto"
     Samples in a mini-batch; 'auto' is min(200, n_samples).  With 1 and plain 'sgd' the
     core takes a path of its own, bound by memory alone.
-learning_rate : str or callable, default="constant"
-    The schedule of the step size.  It changes between epochs by 'invscaling'
+learning_rate : str, schedule or callable, default="constant"
+    Schedule of the step size.  It changes between epochs by 'invscaling'
     (learning_rate_init/(t+1)**power_t after t samples) and 'adaptive' (a fifth whenever
     progress stops), which are ignored unless ``solver="sgd"``, as in scikit-learn, and by
-    'step' (a half every 10 epochs); from one mini-batch to the next by 'inverse_time'
-    (learning_rate_init/(k+1)**power_t after k steps [B]), 'cosine' (to zero over max_iter
-    epochs) and a callable, which is asked with the number of steps done.  Steps are
-    counted on by `partial_fit`.
+    'step' (`mlp.StepDecay`: by default a half every 10 epochs); from one mini-batch to the
+    next by 'inverse_time' (learning_rate_init/(k+1)**power_t after k steps [B], see
+    `mlp.InverseTimeDecay`), 'cosine' (to zero over max_iter epochs, see `mlp.CosineDecay`)
+    and a callable, which is asked with the number of steps done.  `partial_fit` continues
+    the count of steps.
 learning_rate_init : float, default=0.001
     Step size μ.
 power_t : float, default=0.5
@@ -64,10 +65,11 @@ momentum : float, default=0.9
     Of 'sgd'; 0 is plain gradient descent.
 nesterovs_momentum : bool, default=True
     Nesterov's form of it.
-early_stopping : bool, default=False
-    Whether to hold out part of the samples, stop when the score on them stalls, and keep
-    the parameters that scored best [S 65.94].  The split is stratified for single labels
-    where that is possible; if it is not, a warning says so.
+early_stopping : bool or EarlyStopping, default=False
+    Whether to hold out part of the samples, stop when the score on them no longer improves,
+    and keep the parameters of the best score [S 65.94].  The split is stratified for single
+    labels where that is possible; if it is not, a warning says so.  `mlp.EarlyStopping`
+    chooses the score, or keeps the last parameters.
 validation_fraction : float, default=0.1
     The part held out.
 beta_1, beta_2 : float or pair of float, default=0.9, 0.999
@@ -147,11 +149,6 @@ standardize : bool, default=False
     With ``dtype="float32"`` too all of this is computed in float64.
 augment : callable or None, default=None
     ``(X_batch, rng) -> X_batch``, called for every batch in training.
-scoring : str, callable or None, default=None
-    What early stopping watches: None for accuracy (R² of a regressor), 'loss', or any
-    scorer of scikit-learn.
-restore_best : bool, default=True
-    Whether early stopping ends with the parameters that scored best.
 fit_intercept : bool, default=True
     Whether the layers have offsets.  With False they are 0 and stay 0, as in [B]; weights
     start at the values that they have beside offsets.  With `standardize` the means are

@@ -29,7 +29,7 @@ from mlp.threads import resolve_threads
 from mlp.training.fit import Fit, FullBatchFit, History, Validator
 from mlp.training.full_batch import CONVERGED, OUT_OF_STEPS, Risk
 from mlp.training.report import EpochLines, caller_level
-from mlp.training.stopping import Stopping
+from mlp.training.stopping import EarlyStopping, Stopping
 
 __all__ = ["EstimatorFit"]
 
@@ -189,13 +189,13 @@ class EstimatorFit:
             )
 
     def _stopping(self, max_epochs: int) -> Stopping:
-        e = self.estimator
+        e, early = self.estimator, EarlyStopping.of(self.estimator.early_stopping)
         return Stopping(
             max_epochs,
             e.tol,
             e.n_iter_no_change,
-            early=bool(e.early_stopping),
-            restore_best=e.restore_best,
+            early=early is not None,
+            restore_best=early is not None and early.restore_best,
         )
 
     def _epochs(self, training: Array | None) -> Any:
@@ -299,7 +299,9 @@ class EstimatorFit:
 
     def _score(self, held_out: Targets, history: History) -> Any:
         """A function that scores the network on the held-out samples; None for the loss."""
-        estimator, scoring = self.estimator, self.estimator.scoring
+        estimator = self.estimator
+        early = EarlyStopping.of(estimator.early_stopping)
+        scoring = None if early is None else early.scoring
         if scoring == "loss":
             return None
         if scoring is None:

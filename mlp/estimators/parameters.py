@@ -16,7 +16,8 @@ from mlp.network.network import Network
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
 from mlp.training.report import caller_level
-from mlp.training.schedules import SCHEDULES
+from mlp.training.schedules import SCHEDULES, Decay
+from mlp.training.stopping import EarlyStopping
 
 __all__ = [
     "CONSTRAINTS",
@@ -47,7 +48,7 @@ CONSTRAINTS: dict[str, Any] = {
     "solver": [StrOptions({*FULL_BATCH_SOLVERS, *STOCHASTIC_SOLVERS})],
     "alpha": [NOT_NEGATIVE],
     "batch_size": [StrOptions({"auto"}), COUNT],
-    "learning_rate": [StrOptions(set(SCHEDULES)), callable],
+    "learning_rate": [StrOptions(set(SCHEDULES)), callable, Decay],
     "learning_rate_init": [POSITIVE],
     "power_t": [NOT_NEGATIVE],
     "max_iter": [COUNT],
@@ -59,7 +60,7 @@ CONSTRAINTS: dict[str, Any] = {
     "warm_start": ["boolean"],
     "momentum": [Interval(Real, 0, 1, closed="both")],
     "nesterovs_momentum": ["boolean"],
-    "early_stopping": ["boolean"],
+    "early_stopping": ["boolean", EarlyStopping],
     "validation_fraction": [RATE],
     "beta_1": [RATE, tuple],
     "beta_2": [RATE, tuple],
@@ -97,8 +98,6 @@ CONSTRAINTS: dict[str, Any] = {
     "augment": [callable, None],
     "fit_intercept": ["boolean"],
     "init": [str, callable],
-    "scoring": [str, callable, None, HasMethods("__call__")],
-    "restore_best": ["boolean"],
     "dtype": [None, str, type, np.dtype],
     "n_threads": [None, COUNT],
 }
@@ -191,8 +190,6 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
          "anew, but the first layer of base has its own scale"),
         (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
          "has none"),
-        (e.scoring is not None and not e.early_stopping and not e._validates,
-         f"scoring={e.scoring!r} needs early_stopping=True or X_val, y_val"),
     ]  # fmt: skip
     for refused, message in refusals:
         if refused:
@@ -224,12 +221,10 @@ def _drops_hidden_units(estimator: Any) -> bool:
     return bool(hidden_sizes(estimator)) or not np.any(estimator.dropout)
 
 
-def _scores(estimator: Any) -> bool:
-    return estimator.solver in STOCHASTIC_SOLVERS
-
-
 def _stops_early(estimator: Any) -> bool:
-    return estimator.early_stopping and _scores(estimator)
+    # True and False are scikit-learn's, which ignores them with other solvers
+    given, solver = estimator.early_stopping, estimator.solver
+    return solver in STOCHASTIC_SOLVERS or not isinstance(given, EarlyStopping)
 
 
 def _has_relation(estimator: Any) -> bool:
@@ -269,8 +264,7 @@ NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "batch_norm_epsilon": (_normalises, BATCH_NORM),
     "batch_norm_scale_init": (_normalises, BATCH_NORM),
     "batch_norm_gradient": (_normalises, BATCH_NORM),
-    "scoring": (_scores, STOCHASTIC),
-    "restore_best": (_stops_early, f"early_stopping=True and {STOCHASTIC}"),
+    "early_stopping": (_stops_early, STOCHASTIC),
     "head_layer_sizes": (_has_relation, "head='relation'"),
     "head_activation": (_has_relation, "head='relation'"),
     "max_terms": (_chooses_terms, "n_terms='cv'"),

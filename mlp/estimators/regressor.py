@@ -25,6 +25,7 @@ from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows, refuse_dates
 from mlp.threads import resolve_threads
+from mlp.training.stopping import EarlyStopping
 
 __all__ = ["MLPRegressor"]
 
@@ -93,7 +94,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | EarlyStopping = False,
         validation_fraction: float = 0.1,
         beta_1: Any = 0.9,
         beta_2: Any = 0.999,
@@ -127,8 +128,6 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         freeze: Any = 0,
         standardize: bool = False,
         augment: Any = None,
-        scoring: Any = None,
-        restore_best: bool = True,
         fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from mlp.files import io
 from mlp.files.encoding import Codec, Decoder, Encoder
 from mlp.training.saving import CODECS as TRAINING_CODECS
+from mlp.training.stopping import EarlyStopping
 
 __all__ = ["SaveMixin", "load"]
 
@@ -115,13 +116,23 @@ def _encode_inner(encoder: Encoder, estimator: Any, where: str) -> list[Any]:
     return _encoded(encoder, estimator, state_of(estimator), f"{where}__")
 
 
+def _of_version_1(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of files that have those of features by themselves."""
+    new = dict(parameters)
+    if "restore_best" in new:
+        early = EarlyStopping(new.pop("scoring"), new.pop("restore_best"))
+        if new["early_stopping"] and early != EarlyStopping():
+            new["early_stopping"] = early
+    return new
+
+
 def _decode(decoder: Decoder, content: Any) -> Any:
     name, parameters, fitted = content
     if name not in ESTIMATORS:
         raise ValueError(f"{name!r} is not an estimator that files may hold")
     kind = getattr(import_module(ESTIMATORS[name]), name)
     decoder.codecs.update(kind._codecs)
-    parameters = {k: decoder(v) for k, v in parameters.items()}
+    parameters = _of_version_1({k: decoder(v) for k, v in parameters.items()})
     fitted = {k: decoder(v) for k, v in fitted.items()}
     fitted.pop("_built_with", None)  # in files of version 1
     unknown = set(parameters) - set(inspect.signature(kind).parameters)

@@ -36,6 +36,7 @@ from mlp.network.spec import NetworkSpec
 from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
 from mlp.training.pairs import PairOptimizer, PairRun
+from mlp.training.stopping import EarlyStopping
 
 __all__ = ["SiameseClassifier"]
 
@@ -105,9 +106,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     sampling : {'shuffle', 'replacement'}, default="shuffle"
         How the batches of an epoch are drawn: 'shuffle' takes every pair once;
         'replacement' draws each pair of each batch independently [S 65.82].
-    scoring : str, callable or None, default=None
-        What early stopping watches: None for accuracy, 'loss', or any scorer of
-        scikit-learn, such as 'roc_auc'.
     {parameters}
 
     Attributes
@@ -195,7 +193,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | EarlyStopping = False,
         validation_fraction: float = 0.1,
         beta_1: Any = 0.9,
         beta_2: Any = 0.999,
@@ -213,8 +211,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         batch_norm_momentum: float = 0.95,
         batch_norm_epsilon: float = 1e-5,
         standardize: bool = False,
-        scoring: Any = None,
-        restore_best: bool = True,
         fit_intercept: bool = True,
         init: Any = "sklearn",
         dtype: Any = None,
@@ -431,9 +427,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
              and not self.validation_fraction > 0,
              "early_stopping=True needs validation_fraction > 0, got "
              f"{self.validation_fraction!r}, or X_val, y_val"),
-            (self.scoring is not None and not self.early_stopping
-             and not self._validates,
-             f"scoring={self.scoring!r} needs early_stopping=True or X_val, y_val"),
             (_names(self.embedding_activation) & {"softmax"},
              "embedding_activation='softmax' isn't offered: take any other"),
         ]  # fmt: skip

@@ -70,6 +70,11 @@ class Loss:
             return None
         return self.function or self.name
 
+    def value_scale(self, n_outputs: int) -> float:
+        """Factor of the loss where it is reported: as in scikit-learn, the squared error
+        is averaged over the outputs."""
+        return 1 / n_outputs if self.name == "squared_error" else 1.0
+
     def core(
         self, output_activation: str | tuple[str, ...], n_outputs: int
     ) -> dict[str, Any]:
@@ -85,7 +90,7 @@ class Loss:
             "code": entry.code,
             "from_logits": output_activation in entry.from_logits,
             "parameter": self.parameter,
-            "value_scale": 1 / n_outputs if self.name == "squared_error" else 1.0,
+            "value_scale": self.value_scale(n_outputs),
         }
 
 

@@ -24,10 +24,8 @@ __all__ = ["Network"]
 
 Array = NDArray[Any]
 
-#: rows whose activations are in the workspace at once for a loss of predictions
-VALIDATION_ROWS = 128
 #: attributes that follow from the others
-DERIVED = ("_folded", "_predictor", "coefs", "intercepts", "scales")
+DERIVED = ("_folded", "_made_for", "_predictor", "coefs", "intercepts", "scales")
 
 
 class Network(FlatParameters):
@@ -298,6 +296,7 @@ class Network(FlatParameters):
         return {k: v for k, v in self.__dict__.items() if k not in DERIVED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.clear()
         self.__dict__.update(state)
         # training writes into them, and joblib hands out read-only ones
         self.statistics = [s if s is None else s.copy() for s in self.statistics]
@@ -347,13 +346,25 @@ class Network(FlatParameters):
         """
         if not self.spec.fit_intercept and any(b.any() for b in self.intercepts):
             raise ValueError("fit_intercept=False: the offsets must be 0")
-        self._folded: Network = self
-        if not self.is_plain():
-            self._folded = self.folded()
-            self._predictor: _core.Plan = self._folded._predictor
-            return
-        self._predictor = self.plan(frozen_statistics=True)
-        self._predictor.set_callbacks()  # a callable loss would ask for one thread
+        dtype, is_plain = fold_dtype(self), self.is_plain()
+        made_for = (self.spec, is_plain, dtype)
+        if self.__dict__.get("_made_for") != made_for:
+            self._made_for = made_for
+            if is_plain:
+                self._folded: Network = self
+                self._predictor: _core.Plan = self.plan(frozen_statistics=True)
+                self._predictor.set_callbacks()  # a callable loss asks for one thread
+            else:
+                self._folded = Network.of(self.spec.folded(dtype))
+                self._predictor = self._folded._predictor
+        if not is_plain:
+            fold_into(self._folded, self)
+
+    @property
+    def value_scale(self) -> float:
+        """Factor of the loss where it is reported."""
+        scale: float = self.spec.loss.value_scale(self.n_outputs)
+        return scale
 
     @property
     def prediction_dtype(self) -> Any:
@@ -430,12 +441,12 @@ class Network(FlatParameters):
             Raw samples, made by the `data` of `folded`.
         n_threads : int, default=1
         """
-        network = self._folded
-        plan = network.plan(frozen_statistics=True)
-        plan.allocate(min(data.shape[0], VALIDATION_ROWS), n_threads, data.sparse)
-        core = network.spec.loss.core(network.output_name, network.n_outputs)
-        scale = core.get("value_scale", 1.0)
-        return float(scale * plan.loss_and_gradient(data, with_gradient=False))
+        return plans.PredictionLoss(self, data, n_threads)()
+
+    def plain(self) -> "Network":
+        """The plain network that predicts, the same object until `configure` changes it;
+        `refold` brings its parameters up to date."""
+        return self._folded
 
     def gradients(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None

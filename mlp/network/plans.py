@@ -8,10 +8,11 @@ from mlp.network.activations import Activation, LayerActivation
 if TYPE_CHECKING:
     from mlp.network.network import Network
 
-__all__ = ["evaluation_plan", "plan"]
+__all__ = ["PredictionLoss", "evaluation_plan", "plan"]
 
-#: rows whose activations are in the workspace at once for a gradient of all samples
-GRADIENT_ROWS = 1024
+#: rows whose activations are in the workspace at once for a gradient of all samples, and
+#: for a loss of predictions
+GRADIENT_ROWS, LOSS_ROWS = 1024, 128
 
 
 def _kernel_activation(f: LayerActivation) -> tuple[Any, ...]:
@@ -88,3 +89,35 @@ def evaluation_plan(network: "Network", X: Any) -> Any:
     rows = n if network.spec.batch_norm else min(n, GRADIENT_ROWS)
     made.allocate(max(1, rows), sparse=hasattr(X, "tocsr"))
     return made
+
+
+class PredictionLoss:
+    """Mean loss of a network's predictions on the same samples, again and again.
+
+    The workspace is allocated once, as long as the network's specification stays.
+
+    Parameters
+    ----------
+    network : Network or SiameseNetwork
+    data : _core.Data or _core.PairData
+        Raw samples, of the network's `prediction_dtype`.
+    n_threads : int, default=1
+    """
+
+    def __init__(self, network: Any, data: Any, n_threads: int = 1) -> None:
+        self._network, self._data, self._n_threads = network, data, n_threads
+        self._plain: Any = None
+        self._plan: Any = None
+
+    def __call__(self) -> float:
+        """The loss of the parameters as of the last `refold`, as it is reported."""
+        plain = self._network.plain()
+        if plain is not self._plain:
+            self._plain, self._plan = plain, plain.plan(frozen_statistics=True)
+            paired = hasattr(self._data, "samples")
+            sparse = self._data.samples.sparse if paired else self._data.sparse
+            rows = LOSS_ROWS // 2 if paired else LOSS_ROWS
+            rows = max(1, min(self._data.shape[0], rows))
+            self._plan.allocate(rows, self._n_threads, sparse)
+        loss = self._plan.loss_and_gradient(self._data, with_gradient=False)
+        return float(plain.value_scale * loss)

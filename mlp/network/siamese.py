@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mlp import _core
 from mlp.network.network import Network
+from mlp.network.plans import PredictionLoss
 from mlp.network.samples import as_rows
 from mlp.network.spec import NetworkSpec
 from mlp.network.summary import Summary
@@ -23,8 +24,8 @@ Array = NDArray[Any]
 
 #: head that compares two embeddings -> its targets for different and same pairs
 HEADS = {"cosine": (-1.0, 1.0), "distance": (0.0, 1.0), "relation": (0.0, 1.0)}
-#: pairs whose activations are in the workspace at once, for a gradient and for a loss
-GRADIENT_PAIRS, VALIDATION_PAIRS = 512, 64
+#: pairs whose activations are in the workspace at once for a gradient
+GRADIENT_PAIRS = 512
 
 
 def head_spec(
@@ -94,6 +95,8 @@ class SiameseNetwork:
 
     #: pairs' targets are not standardised
     output_scale = None
+    #: factor of the loss where it is reported
+    value_scale = 1.0
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class SiameseNetwork:
         spec = head_spec(twin.spec, head, head_layer_sizes, activation)
         self.twin, self.kind = twin, head
         self.head: Network | None = None if spec is None else Network.of(spec)
+        self._plain: SiameseNetwork | None = None
         self.refold()
 
     # -- parameters, by the names of `Network`, which training and estimators use --
@@ -167,10 +171,11 @@ class SiameseNetwork:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_logit"}
+        return {"twin": self.twin, "head": self.head, "kind": self.kind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._plain = None
         self._share_logit()
 
     def snapshot(self, into: list[Array] | None = None) -> list[Array]:
@@ -323,16 +328,22 @@ class SiameseNetwork:
 
     def prediction_loss(self, data: Any, n_threads: int = 1) -> float:
         """Mean loss of the predictions, with batch norm's running statistics."""
-        plain = self
-        if not self.twin.is_plain():
-            plain = self.copy()
-            plain.twin = self.twin.folded()
-            if plain.head is not None:
-                plain.head = plain.head.folded(plain.twin.dtype)
-        plan = plain.plan(frozen_statistics=True)
-        pairs = max(1, min(data.shape[0], VALIDATION_PAIRS))
-        plan.allocate(pairs, n_threads, data.samples.sparse)
-        return float(plan.loss_and_gradient(data, with_gradient=False))
+        return PredictionLoss(self, data, n_threads)()
+
+    def plain(self) -> "SiameseNetwork":
+        """Plain networks that predict, as of the last `refold`; the same object unless the
+        head's precision differs from the folded branch's."""
+        branch = self.twin.plain()
+        if branch is self.twin:
+            return self
+        made = self._plain
+        if made is None or made.twin is not branch or made.dtype != self.dtype:
+            made = self._plain = SiameseNetwork.__new__(SiameseNetwork)
+            head = self.head
+            if head is not None and head.dtype != branch.dtype:
+                head = head.folded(branch.dtype)
+            made.__setstate__({"twin": branch, "head": head, "kind": self.kind})
+        return made
 
 
 def cosines(U: Array, V: Array) -> Array:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp.network.plans import PredictionLoss
 from mlp.training.full_batch import Risk, minimize
 from mlp.training.report import Observer, layer_norms
 from mlp.training.stopping import Pocket, Progress, Stopping
@@ -110,13 +111,13 @@ class Validator:
         n_threads: int = 1,
         score: Callable[[], float] | None = None,
     ) -> None:
-        self.network, self.data, self.n_threads = network, data, n_threads
-        self._score = score
+        self.network, self.data = network, data
+        self._loss, self._score = PredictionLoss(network, data, n_threads), score
 
     def evaluate(self) -> tuple[float, float]:
         """Loss and score of the present parameters."""
         self.network.refold()
-        loss: float = self.network.prediction_loss(self.data, self.n_threads)
+        loss = self._loss()
         return loss, -loss if self._score is None else self._score()
 
 

@@ -53,9 +53,7 @@ class Risk:
         self.plan.allocate(
             n if network.spec.batch_norm else min(n, ROWS), self.n_threads, self.sparse
         )
-        self.scale: float = network.spec.loss.core(
-            network.output_name, network.n_outputs
-        ).get("value_scale", 1.0)
+        self.scale = network.value_scale
         weights = self.data.sample_weight
         self.weight_sum = (
             float(n) if weights is None else float(np.sum(weights, dtype=np.float64))

@@ -1,15 +1,25 @@
 """The codecs of training's objects in files: solvers' memory, schedules, progress."""
 
+from dataclasses import replace
 from typing import Any
 
-from mlp.files.encoding import Codec, attributes_codec
+from mlp.files.encoding import Codec, Decoder, attributes_codec
 from mlp.network.saving import CODECS as NETWORK_CODECS
 from mlp.training.minibatch import Optimizer
 from mlp.training.pairs import PairOptimizer
-from mlp.training.schedules import Schedule
-from mlp.training.stopping import Progress
+from mlp.training.schedules import (
+    CosineDecay,
+    InverseTimeDecay,
+    Schedule,
+    StepDecay,
+)
+from mlp.training.stopping import EarlyStopping, Progress
 
 __all__ = ["CODECS"]
+
+
+#: objects that parameters of estimators take
+FEATURES = (CosineDecay, EarlyStopping, InverseTimeDecay, StepDecay)
 
 
 def _pair_optimizer(schedule: Schedule, each: Any) -> PairOptimizer:
@@ -20,6 +30,15 @@ def _pair_optimizer(schedule: Schedule, each: Any) -> PairOptimizer:
     return made
 
 
+SCHEDULE = attributes_codec(Schedule)
+
+
+def _schedule(decoder: Decoder, content: dict[str, Any]) -> Any:
+    """A schedule, without the constants of 'step' that files of version 1 have."""
+    kept = {k: v for k, v in content.items() if k not in ("step_every", "step_drop")}
+    return SCHEDULE.decode(decoder, kept)
+
+
 #: what files hold of networks and their training, by the names there
 CODECS: dict[str, Codec] = {
     **NETWORK_CODECS,
@@ -28,5 +47,6 @@ CODECS: dict[str, Codec] = {
         PairOptimizer, ("schedule", "each"), _pair_optimizer
     ),
     "Progress": attributes_codec(Progress),
-    "Schedule": attributes_codec(Schedule),
+    "Schedule": replace(SCHEDULE, decode=_schedule),
+    **{kind.__name__: attributes_codec(kind) for kind in FEATURES},
 }

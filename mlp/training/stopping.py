@@ -3,9 +3,62 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlp.network.features import Feature
 from mlp.network.network import Network
 
-__all__ = ["Pocket", "Progress", "Stopping"]
+__all__ = ["EarlyStopping", "Pocket", "Progress", "Stopping"]
+
+
+@dataclass(frozen=True, repr=False)
+class EarlyStopping(Feature):
+    """Validation after each epoch, and a stop when its score no longer improves.
+
+    ``early_stopping=True`` stands for ``EarlyStopping()``.  When to stop, and which part of
+    the samples is held out, say ``n_iter_no_change``, ``tol`` and ``validation_fraction``,
+    as in scikit-learn.
+
+    Parameters
+    ----------
+    scoring : str, callable or None, default=None
+        The score: a name of scikit-learn's, a scorer ``(estimator, X, y) -> float``,
+        'loss' for the negated validation loss, or None for the estimator's own score.
+    restore_best : bool, default=True
+        Whether the fit ends with the parameters of the best epoch.
+
+    Raises
+    ------
+    ValueError
+        If an argument is neither.
+
+    Examples
+    --------
+    >>> from mlp import EarlyStopping, MLPClassifier
+    >>> MLPClassifier(early_stopping=EarlyStopping("loss")).early_stopping
+    EarlyStopping('loss')
+    """
+
+    scoring: Any = None
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        given = self.scoring
+        if not (given is None or isinstance(given, str) or callable(given)):
+            raise ValueError(
+                "scoring of EarlyStopping must be None, a name or a callable, got "
+                f"{given!r}"
+            )
+        if self.restore_best not in (True, False):
+            raise ValueError(
+                "restore_best of EarlyStopping must be True or False, got "
+                f"{self.restore_best!r}"
+            )
+
+    @classmethod
+    def of(cls, given: "bool | EarlyStopping") -> "EarlyStopping | None":
+        """A user's ``early_stopping`` as an object; None for False."""
+        if isinstance(given, EarlyStopping):
+            return given
+        return cls() if given else None
 
 
 @dataclass(frozen=True)
