@@ -908,7 +908,7 @@ def test_pandas_is_needed_for_text_alone(animals, tmp_path, capsys, monkeypatch)
     monkeypatch.delitem(sys.modules, "pandas", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     message = error_of(capsys, animals, "--target", "kind")
-    assert "pip install -e '.[table]'" in message
+    assert "pip install 'fastmlp[table]'" in message
     np.savez(tmp_path / "t.npz", a=np.arange(20), c=np.array(["u", "v"] * 10))
     assert run(tmp_path / "t.npz", "--target", "c", "--epochs", 1) == 0
 

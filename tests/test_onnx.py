@@ -405,7 +405,7 @@ def test_file_is_complete_or_not_there(tmp_path, monkeypatch):
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match="pip install onnx onnxruntime"):
+    with pytest.raises(ImportError, match=r"pip install 'fastmlp\[onnx\]'"):
         to_onnx(random_network([2, 1]))
 
 

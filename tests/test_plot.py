@@ -143,7 +143,7 @@ def test_scikit_learns_own_networks_have_layers_too():
 def test_without_matplotlib_the_error_names_the_package(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(
-        ImportError, match=rf"{name} draws .* pip install matplotlib"
+        ImportError, match=rf"{name} needs matplotlib: .*'fastmlp\[plot\]'"
     ):
         drawn(name, fitted())
 

@@ -415,5 +415,5 @@ def test_plot_terms_without_matplotlib_says_so(monkeypatch):
     X, y, _ = planted(0, n_samples=50)
     model = ProjectionPursuitRegressor(1, random_state=0).fit(X, y)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
+    with pytest.raises(ImportError, match=r"pip install 'fastmlp\[plot\]'"):
         model.plot_terms()

@@ -9,7 +9,7 @@ from mlp import MLPClassifier
 from peers import estimator
 from peers.timing import repeated
 
-LIBRARY = "mlp"
+LIBRARY = "fastmlp"
 
 
 def prepare(job):

@@ -287,8 +287,8 @@ def _parse(table: TextTable) -> None:
         import pandas as pd
     except ImportError as error:
         raise TableError(
-            "text tables are read by pandas, which is not installed (from the "
-            "checkout: pip install -e '.[table]')"
+            "reading text tables needs pandas: pip install 'fastmlp[table]' "
+            "(from a checkout: pip install -e '.[table]')"
         ) from error
     with table.text() as text:
         announced = re.fullmatch(

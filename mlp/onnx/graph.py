@@ -36,7 +36,7 @@ def import_onnx() -> Any:
         import onnx.numpy_helper
     except ImportError as error:
         raise ImportError(
-            "to_onnx needs the package onnx: pip install onnx onnxruntime"
+            "to_onnx needs the package onnx: pip install 'fastmlp[onnx]'"
         ) from error
     return onnx
 

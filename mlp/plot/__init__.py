@@ -2,7 +2,7 @@
 
 Each has a classmethod that takes a fitted estimator (a `Network` too, where nothing of the
 training is needed), and `plot`, which draws the same data again.  They draw with
-matplotlib, ``pip install -e '.[plot]'``, imported when something is drawn.
+matplotlib, ``pip install 'fastmlp[plot]'``, imported when something is drawn.
 """
 
 from mlp.plot.activations import ActivationDisplay

@@ -39,8 +39,7 @@ def pyplot(display: str) -> Any:
         import matplotlib.pyplot
     except ImportError as error:
         raise ImportError(
-            f"{display} draws with matplotlib, which is not installed: "
-            "pip install matplotlib"
+            f"{display} needs matplotlib: pip install 'fastmlp[plot]'"
         ) from error
     return matplotlib.pyplot
 

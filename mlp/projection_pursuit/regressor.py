@@ -340,7 +340,7 @@ def _term_axes(ax: Any, n_terms: int) -> NDArray[np.object_]:
             from matplotlib import pyplot
         except ImportError as error:
             raise ImportError(
-                "plot_terms needs matplotlib; install it with 'pip install matplotlib'."
+                "plot_terms needs matplotlib: pip install 'fastmlp[plot]'"
             ) from error
         n_columns = min(n_terms, 3)
         n_rows = -(-n_terms // n_columns)
