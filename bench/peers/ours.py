@@ -1,4 +1,4 @@
-"""This package's ``MLPClassifier`` and ``Network``; timed as `estimator` says."""
+"""This package's ``MLPClassifier`` and ``Network``, timed by `estimator`."""
 
 from functools import partial
 from itertools import pairwise
