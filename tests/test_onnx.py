@@ -430,7 +430,7 @@ def test_refusals():
     est = quietly(MLPClassifier((2,), max_iter=1), X, np.repeat([0.5, 1, 2], 3) > 0.7)
     for classes in (np.array([0.5, 1.0]), np.array([1, 2**63], dtype=np.uint64)):
         est.classes_ = classes
-        with pytest.raises(TypeError, match="whole numbers or texts"):
+        with pytest.raises(TypeError, match="whole numbers or strings"):
             to_onnx(est)
 
 

@@ -190,11 +190,11 @@ def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
     assert ActivationDisplay.from_estimator(model).names == ["tanh", "identity"]
     assert NetworkDisplay.from_estimator(twin).layer_sizes == [4, 5, 2]
     with pytest.raises(
-        TypeError, match=r"NetworkDisplay .* give the SiameseNetwork's twin"
+        TypeError, match=r"NetworkDisplay .* pass SiameseNetwork\.twin"
     ):
         NetworkDisplay.from_estimator(model.network_)
     flow = GradientFlowDisplay.from_estimator(model)
-    assert flow.layer_names[:2] == ["twin 1", "twin 2"]
+    assert flow.layer_names[:2] == ["branch 1", "branch 2"]
     assert len(flow.layer_names) == len(model.coefs_)
 
 
@@ -344,11 +344,11 @@ def test_images_in_colour():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"units": 0}, "units=0 must be a positive int or .* of the layer's 2 units"),
-        ({"units": -1}, "units=-1 must be"),
-        ({"units": 1.5}, "units=1.5 must be"),
-        ({"units": []}, r"units=\[\] must be"),
-        ({"units": [0, 2]}, r"units=\[0, 2\] must be"),
+        ({"units": 0}, "units must be a positive int or indices from 0 to 1, got 0"),
+        ({"units": -1}, "units must be .* got -1"),
+        ({"units": 1.5}, "units must be .* got 1.5"),
+        ({"units": []}, r"units must be .* got \[\]"),
+        ({"units": [0, 2]}, r"units must be .* got \[0, 2\]"),
         ({"n_columns": 0}, "n_columns must be None or a positive int, got 0"),
         ({"n_columns": -3}, "n_columns must be .* got -3"),
         ({"n_columns": 1.5}, "n_columns must be .* got 1.5"),
@@ -367,7 +367,7 @@ def test_images_of_nothing():
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        (None, "12 features make no square image"),
+        (None, "12 features are not a square image"),
         ((3, 5), r"shape=\(3, 5\) must be .* of 12 features"),
         ((12,), "must be"),
         ((2, 2, 3, 1), "must be"),
@@ -457,7 +457,7 @@ def test_a_loss_without_end_is_left_out():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"parameters": [(0, 1, 1)]}, "parameters must be two, got 1"),
+        ({"parameters": [(0, 1, 1)]}, "parameters must be a pair, got 1 entries"),
         ({"parameters": [(0, 1, 1), (0, 99)]}, r"\(0, 99\) names no parameter"),
         ({"parameters": [(0, -1, 1), (0, 0)]}, r"\(0, -1, 1\) names no parameter"),
         ({"parameters": [(0, 1, 1, 1), (0, 0)]}, "names no parameter"),
@@ -609,8 +609,8 @@ def test_the_activations_of_a_model_once_each():
 @pytest.mark.parametrize(
     ("activation", "words"),
     [
-        ("rbf", "ActivationDisplay draws .* the network has rbf and softmax alone"),
-        (None, "the network has softmax alone"),
+        ("rbf", "ActivationDisplay draws .* the network has only rbf and softmax"),
+        (None, "the network has only softmax"),
     ],
 )
 def test_a_network_without_a_curve(activation, words):
