@@ -77,7 +77,7 @@ def test_estimators_bring_no_optional_package(name):
     assert not {m.split(".")[0] for m in modules} & {"matplotlib", "onnx"}
 
 
-def test_every_exported_name_is_at_home():
+def test_every_exported_name_is_defined_in_its_module():
     assert sorted(mlp.__all__) == sorted([*mlp._HOME, *mlp._MODULES])
     for name, home in mlp._HOME.items():
         assert getattr(mlp, name).__module__ == home

@@ -247,7 +247,7 @@ def test_given_folds_are_used():
 
 
 @pytest.mark.parametrize("constant", ["X", "y"])
-def test_nothing_to_explain_leaves_the_mean(constant):
+def test_constant_data_give_the_mean(constant):
     rng = np.random.default_rng(6)
     X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
     if constant == "X":
