@@ -225,7 +225,7 @@ def train(options, hidden, activation, seed):
 
 
 def report(options, hidden, activation, *, command, book):
-    """Train for every seed, print the errors beside the book's, record them if asked.
+    """Train for every seed and print the errors and the book's; record them if asked to.
 
     Parameters
     ----------
