@@ -1,4 +1,4 @@
-"""Build of the compiled core: kernels.c once per (instruction set × precision)."""
+"""Build the compiled core: kernels.c once per instruction set and precision."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 MSVC = sys.platform == "win32"
 MACHINE = platform.machine().lower()
 X86_64 = MACHINE in ("x86_64", "amd64") and not MSVC
-# macOS wheels can be built for another architecture than the builder's.
+# macOS wheels can be built for another architecture than that of the build machine.
 if "arm64" in os.environ.get("ARCHFLAGS", ""):
     X86_64, MACHINE = False, "arm64"
 NEON = MACHINE in ("aarch64", "arm64") and not MSVC
@@ -26,7 +26,7 @@ if X86_64:
     )
 if NEON:
     VARIANTS["neon"] = (16, [])
-if os.environ.get("MLP_VARIANTS"):  # while developing: fewer of them build sooner
+if os.environ.get("MLP_VARIANTS"):  # for development: fewer variants build faster
     VARIANTS = {v: VARIANTS[v] for v in os.environ["MLP_VARIANTS"].split(",")}
 
 DEBUG = bool(os.environ.get("MLP_DEBUG"))  # Cython's bounds checks, -O1 -g, MLP_SANITIZE
@@ -37,7 +37,7 @@ if not MSVC:
         "-Wno-unknown-pragmas",
         "-fno-math-errno",
         "-fvisibility=hidden",
-        "-g0",  # debug information would be nine tenths of the wheel
+        "-g0",  # debug information would be 90 % of the wheel
     ]
 if DEBUG and not MSVC:
     C_FLAGS = ["-O1", "-g", "-std=gnu11", "-fno-omit-frame-pointer"]
@@ -63,7 +63,7 @@ class BuildCore(build_ext):
 
     def _compile_kernels(self, ext, name, width, flags, double):
         table = f"mlp_{name}_float{64 if double else 32}"
-        # an output folder of its own: the objects all come from one source
+        # a separate output folder per variant, since all objects come from one source
         return self.compiler.compile(
             ["src/core/kernels.c"],
             output_dir=os.path.join(self.build_temp, table),

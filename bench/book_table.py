@@ -1,8 +1,8 @@
-"""What `mnist.py` and `cifar10.py` share: the data, a run that can be resumed, its report.
+"""Common parts of `mnist.py` and `cifar10.py`: data, resumable runs and their report.
 
-A run is a chain of passes, each one call to `partial_fit`. The estimator gets a
-``RandomState`` instance, which is pickled with it: every pass goes on drawing where the
-last one stopped, and a resumed run ends with the same bits as one left alone.
+A run is a sequence of passes, each one call of `partial_fit`. The estimator gets a
+``RandomState`` instance that is pickled with it, so each pass continues the stream of
+random numbers, and a resumed run ends with the same bits as an uninterrupted one.
 """
 
 import argparse
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 @dataclass(frozen=True)
 class Data:
-    """Training and test samples, one a row, and the test samples centred differently."""
+    """Training and test samples, one per row."""
 
     X: np.ndarray
     y: np.ndarray
@@ -34,11 +34,11 @@ class Data:
 
 
 def load(path, dtype=np.float32):
-    """Pixels/255, each set around its own mean image, as [S ex. 65.9] does it."""
+    """Return pixels/255, each set centred by its own mean image, as in [S ex. 65.9]."""
     with np.load(path, allow_pickle=False) as file:
         missing = [name for name in ARRAYS if name not in file]
         if missing:
-            raise SystemExit(f"{path} has no {', '.join(missing)}")
+            raise SystemExit(f"{path} lacks the arrays {', '.join(missing)}")
         x, y, x_test, y_test = (file[name] for name in ARRAYS)
     X, X_test = (a.reshape(len(a), -1).astype(dtype) / 255 for a in (x, x_test))
     mean, mean_test = (a.mean(axis=0, dtype=np.float64) for a in (X, X_test))
@@ -49,38 +49,45 @@ def load(path, dtype=np.float32):
 
 
 def rates(text):
-    """'0.1,0.5,0.5': the inputs' dropout rate, then one for each hidden layer."""
+    """Parse '0.1,0.5,0.5': the dropout rate of the inputs, then of each hidden layer."""
     return tuple(float(p) for p in text.split(","))
 
 
 def common_arguments(parser, *, epochs, every, batch_size):
     """Add the options that both scripts have."""
     parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--epochs", type=int, default=epochs, help="passes")
+    parser.add_argument(
+        "--epochs", type=int, default=epochs, help="number of passes (%(default)s)"
+    )
     parser.add_argument("--batch-size", type=int, default=batch_size)
     parser.add_argument(
         "--learning-rate", type=float, help="default: 0.001 times the batch size"
     )
-    parser.add_argument("--init", default="normal", help="as the estimator's")
+    parser.add_argument(
+        "--init", default="normal", help="the estimator's init (%(default)s)"
+    )
     parser.add_argument("--dropout", type=rates, metavar="P1,P2,P3")
     parser.add_argument("--scaling", choices=("train", "test"), default="train")
     parser.add_argument("--dropout-decay", choices=("kept", "all"), default="kept")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--n-jobs", type=int, default=1, help="seeds side by side")
-    parser.add_argument("--n-threads", type=int, default=1, help="threads of a run")
+    parser.add_argument("--n-jobs", type=int, default=1, help="seeds in parallel")
+    parser.add_argument("--n-threads", type=int, default=1, help="threads per run")
     parser.add_argument(
         "--every", type=int, default=every, help="passes between reports"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="with {seed} for several seeds"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="file to resume from; must contain {seed} if there are several seeds",
     )
     parser.add_argument(
-        "--record", action="store_true", help=f"add a row to {RESULTS.name}"
+        "--record", action="store_true", help=f"append a row to {RESULTS.name}"
     )
 
 
 def parse(parser):
-    """The options, checked where argparse can't."""
+    """Parse the command line and check what argparse does not check."""
     options = parser.parse_args()
     if options.learning_rate is None:
         options.learning_rate = 0.001 * options.batch_size
@@ -95,7 +102,7 @@ def parse(parser):
 
 
 def settings(options, hidden, activation, seed):
-    """The estimator's parameters: [S 65.149] or, with batches of one, [S 65.150]."""
+    """Return the estimator's parameters for [S 65.149], or for [S 65.150] if B = 1."""
     parameters = {
         "hidden_layer_sizes": hidden,
         "activation": activation,
@@ -104,7 +111,7 @@ def settings(options, hidden, activation, seed):
         "batch_size": options.batch_size,
         "learning_rate_init": options.learning_rate,
         "alpha": 0.0,
-        "l2": 0.0001,  # ρ, whatever the size of the batch
+        "l2": 0.0001,  # ρ, independent of the batch size
         "init": options.init,
         "n_threads": options.n_threads,
         "random_state": seed,
@@ -118,13 +125,13 @@ def settings(options, hidden, activation, seed):
 
 
 class Run:
-    """A training run that can be interrupted at any moment and resumed.
+    """A training run that can be interrupted at any time and resumed.
 
     Attributes
     ----------
     model : MLPClassifier
     history : list of (pass, test error, training error, seconds)
-        Errors in per cent; seconds of training so far, evaluation excluded.
+        Errors are in per cent; seconds are the training time so far, without evaluation.
     """
 
     def __init__(self, parameters, checkpoint):
@@ -146,16 +153,16 @@ class Run:
         }
         if differing:
             raise SystemExit(
-                f"{self.checkpoint} is of a run with other settings: "
+                f"{self.checkpoint} belongs to a run with other settings: "
                 + ", ".join(f"{k}={saved.get(k)!r}" for k in sorted(differing))
             )
         state["parameters"] = self.parameters
         self.__dict__.update(state)
         self.model.set_params(n_threads=self.parameters["n_threads"])
-        print(f"going on after {self.passes} passes", flush=True)
+        print(f"resuming after {self.passes} passes", flush=True)
 
     def save(self):
-        """Write the checkpoint: the old one stays whole until the new one is."""
+        """Write the checkpoint; the old one is replaced when the new one is complete."""
         if self.checkpoint is None:
             return
         state = {k: v for k, v in vars(self).items() if k != "checkpoint"}
@@ -167,10 +174,10 @@ class Run:
         os.replace(part, self.checkpoint)
 
     def one_pass(self, data):
-        """Every training sample once, in a new order."""
+        """Train on every sample once, in a new order."""
         start = time.perf_counter()
         with warnings.catch_warnings():
-            # an interrupted pass must not count as a whole one
+            # an interrupted pass must not count as a complete one
             warnings.filterwarnings("error", message="Training interrupted")
             try:
                 self.model.partial_fit(data.X, data.y, classes=np.unique(data.y))
@@ -180,7 +187,7 @@ class Run:
         self.passes += 1
 
     def evaluate(self, data):
-        """Test and training error in per cent, remembered."""
+        """Compute test and training error in per cent and append them to the history."""
         errors = (
             100 * np.mean(self.model.predict(X) != y)
             for X, y in ((data.X_test, data.y_test), (data.X, data.y))
@@ -189,7 +196,7 @@ class Run:
         return self.history[-1]
 
     def to_end(self, data, epochs, every):
-        """Train up to so many passes, reporting and saving at every few."""
+        """Train up to `epochs` passes; report and save after every `every` of them."""
         seed = self.parameters["random_state"]
         while self.passes < epochs:
             self.one_pass(data)
@@ -218,7 +225,7 @@ def train(options, hidden, activation, seed):
 
 
 def report(options, hidden, activation, *, command, book):
-    """Train for every seed, print the errors beside the book's, record them if asked.
+    """Train for every seed and print the errors and the book's; record them if asked to.
 
     Parameters
     ----------
@@ -226,9 +233,9 @@ def report(options, hidden, activation, *, command, book):
     hidden : tuple of int
     activation : str
     command : str
-        What to type for this run, without data, seed, passes and bookkeeping.
+        The command of this run, without data, seed, passes and bookkeeping.
     book : (float, float, int) or None
-        The book's test and training error in per cent and its passes, where it has them.
+        The book's test and training error in per cent and its number of passes, if given.
     """
     outcomes = Parallel(n_jobs=options.n_jobs)(
         delayed(train)(options, hidden, activation, seed) for seed in options.seed
@@ -253,7 +260,7 @@ def report(options, hidden, activation, *, command, book):
 
 
 def command(options, *shown):
-    """The script's options that tell one row of the table from another."""
+    """Return the command with the options that distinguish the rows of the table."""
     words = [Path(options.script).name, *shown]
     if options.dropout:
         words += ["--dropout", ",".join(f"{p:g}" for p in options.dropout)]
@@ -266,7 +273,7 @@ def command(options, *shown):
 
 
 def new_parser(description, script):
-    """A parser that keeps the docstring's layout and knows its script's name."""
+    """Return a parser that keeps the docstring's layout and stores the script's name."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,18 +1,18 @@
-"""Tiny colour images: the experiment of [S ex. 65.10], table 65.4, by mini-batches.
+"""Train on CIFAR-10 by mini-batches: the experiment of [S ex. 65.10], table 65.4.
 
     python bench/cifar10.py --data FILE.npz --checkpoint cifar.pickle
     python bench/cifar10.py --data FILE.npz --dropout 0.1,0.5,0.5 --epochs 300
 
 3072-2048-2048-10, ReLU, softmax outputs and cross-entropy, pixels/255 centred by the
-mean image, rho = 0.0001. The book steps on single samples with mu = 0.001; here a step is
-a mini-batch of B = 50 samples [S 65.149] with mu = 0.001 B = 0.05: the mean gradient of B
-samples times B is what B single steps add up to while the weights hardly move, and a
-pass shrinks the weights as much. `--batch-size 1` is the book's own way. After an
-interruption the same command goes on from the checkpoint, which is a pickle: open only
-your own.
+mean image, rho = 0.0001. The book takes steps on single samples with mu = 0.001. Here a
+step is a mini-batch of B = 50 samples [S 65.149] with mu = 0.001 B = 0.05: B times the mean
+gradient of B samples is the sum of B single steps as long as the weights change little,
+and the weights decay by the same factor per pass. `--batch-size 1` is the book's method.
+After an interruption the same command resumes from the checkpoint. The checkpoint is a
+pickle: use only files that you wrote yourself.
 
-FILE.npz holds x_train (n, 32, 32, 3), y_train (n,), x_test and y_test; all 50,000 and
-10,000 images, or a part of them. From the Python version of the archive at
+FILE.npz contains x_train (n, 32, 32, 3), y_train (n,), x_test and y_test; either all 50,000
+and 10,000 images, or a part of them. From the Python version of the archive at
 https://www.cs.toronto.edu/~kriz/cifar.html, unpacked:
 
     import pickle

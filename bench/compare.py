@@ -1,11 +1,11 @@
-"""Training steps and predictions side by side with the peers that are installed.
+"""Compare training steps and predictions with the peers that are installed.
 
 ``python bench/compare.py [--only NAME ...] [--peers NAME ...] [--json FILE]``
 
-Every peer runs in a process of its own, pinned to as many cores as it may use
-threads. All processes of a row stay alive and are told in turn to run one round, so
-that the machine's moods meet every peer alike. `peers/workloads.py` holds the
-workloads and targets, README.md tells what is compared.
+Every peer runs in a separate process, pinned to as many cores as it may use threads. All
+processes of a row stay alive and run one round in turn, so that changes of the machine's
+speed affect all peers alike. `peers/workloads.py` has the workloads and targets; README.md
+describes the comparison.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from peers import PEERS
 from peers.workloads import FLOOR, OWN_TARGETS, TARGETS, WORKLOADS
 
 HERE = Path(__file__).resolve().parent
-# OpenBLAS's threads spin for 0.1 s after their last task; let them go to sleep.
+# OpenBLAS's threads spin for 0.1 s after their last task; wait until they have stopped.
 SETTLE = 0.25
 
 
@@ -45,7 +45,7 @@ def thread_environment(threads):
 
 
 class Worker:
-    """A peer's process for one row; ``error`` says why there is none."""
+    """A peer's process for one row; ``error`` is the reason if it could not be started."""
 
     def __init__(self, peer, workload, dtype, threads, budget):
         self.peer = peer
@@ -101,7 +101,7 @@ class Worker:
 
 
 def measure_row(name, dtype, threads, options):
-    """All chosen peers of one row, alternating; a dict ready for JSON."""
+    """Measure the chosen peers of one row in turn; return a dict for JSON."""
     row = {"workload": name, "dtype": dtype, "threads": threads, "peers": {}}
     workers = []
     try:
@@ -130,7 +130,7 @@ def measure_row(name, dtype, threads, options):
 
 
 def add_ratios(peers):
-    """How many times our time each peer takes: of the bests, and round by round."""
+    """Add each peer's time divided by ours: of the best rounds, and the median of all."""
     ours = peers.get("ours", {})
     if "rounds_us" not in ours:
         return
@@ -163,7 +163,7 @@ def print_row(row):
 
 
 def judge(rows):
-    """Every target of the rows measured: what, wanted, found (None: not measured)."""
+    """Return (description, target, measured or None) for each target of the rows."""
     found = {(r["workload"], r["threads"], r["dtype"]): r["peers"] for r in rows}
     stated = {(t.workload, t.threads, t.dtype, t.peer): t.ratio for t in TARGETS}
     verdicts = []
@@ -205,8 +205,8 @@ def parse(arguments):
     parser.add_argument("--dtype", nargs="+", choices=("f32", "f64"))
     parser.add_argument("--threads", nargs="+", type=int, choices=(1, 2))
     parser.add_argument("--rounds", type=int, help="rounds per peer and row (7)")
-    parser.add_argument("--quick", action="store_true", help="3 short rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
+    parser.add_argument("--quick", action="store_true", help="run 3 short rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results to FILE")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 7)
     if options.rounds < 1:
@@ -237,7 +237,7 @@ def main(arguments=None):
             rows.append(measure_row(name, dtype, threads, options))
             print_row(rows[-1])
     except KeyboardInterrupt:
-        print("\ninterrupted; what was measured so far:")
+        print("\ninterrupted; results so far:")
     verdicts = judge(rows)
     print_summary(verdicts)
     if options.json:

@@ -1,10 +1,10 @@
-"""Microseconds that an epoch costs beside the core's work.
+"""Measure the time per epoch outside the core.
 
     python bench/epoch_overhead.py [--epochs 2000] [--rounds 7]
 
-A network so small, on so few samples, that the core's part is a few microseconds: fits of
-1 + N epochs less fits of 1, by N, less the same call into the core alone.  The target is
-below 50 without a callback.
+The network and the data are so small that the core takes a few microseconds per epoch. The
+overhead is the time of a fit of 1 + N epochs minus that of one epoch, divided by N, minus
+the time of the same call into the core alone.  The target is 50 µs without a callback.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def fit_seconds(epochs: int, callbacks: list[object], **options: object) -> floa
 
 
 def core_seconds(epochs: int) -> float:
-    """The epochs of a run by themselves: shuffling and the core."""
+    """Return the time of the epochs alone: shuffling and the core."""
     run = []
     estimator = network(1)
     start_run = estimator._start_run
@@ -66,7 +66,7 @@ def main() -> None:
         "one callback": ([Silent()], {}),
     }
     core = min(core_seconds(args.epochs) for _ in range(args.rounds)) / args.epochs
-    print(f"{'shuffling and core':20} {1e6 * core:6.1f} µs an epoch")
+    print(f"{'shuffling and core':20} {1e6 * core:6.1f} µs per epoch")
     for name, (callbacks, options) in kinds.items():
         long, short = (
             min(fit_seconds(n, callbacks, **options) for _ in range(args.rounds))

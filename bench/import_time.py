@@ -1,16 +1,16 @@
-"""Milliseconds that imports of mlp add to those of what they stand on.
+"""Measure the time that imports of mlp add to those of NumPy or scikit-learn.
 
     python bench/import_time.py [--rounds 7]
 
-Every import runs in a process of its own, where what it stands on is there already; the
-best of the rounds counts, since only the first one finds cold files.
+Every import runs in a separate process in which its dependencies are already imported. The
+best of the rounds is reported, since only the first one reads files that are not cached.
 """
 
 import argparse
 import subprocess
 import sys
 
-IMPORTS = [  # what is there already, what is timed
+IMPORTS = [  # imported before, timed
     ("sklearn.base", "import mlp"),
     ("sklearn.base", "from mlp import MLPClassifier"),
     ("sklearn.neural_network", "from mlp import MLPClassifier"),

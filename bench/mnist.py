@@ -1,4 +1,4 @@
-"""Handwritten digits by single samples: the experiment of [S ex. 65.9], table 65.3.
+"""Train on MNIST by single samples: the experiment of [S ex. 65.9], table 65.3.
 
     python bench/mnist.py --data FILE.npz --activation relu --checkpoint relu.pickle
     python bench/mnist.py --data FILE.npz --activation logistic \\
@@ -6,11 +6,11 @@
 
 784-512-512-10, softmax outputs and cross-entropy, pixels/255 centred by the mean image,
 stochastic gradient steps on single samples [S 65.150], mu = 0.001, rho = 0.0001, 200
-passes in new order. After an interruption the same command goes on from the checkpoint,
-which is a pickle: open only your own.
+passes, each in a new order. After an interruption the same command resumes from the
+checkpoint. The checkpoint is a pickle: use only files that you wrote yourself.
 
-FILE.npz holds x_train (60000, 28, 28), y_train (60000,), x_test (10000, 28, 28) and
-y_test (10000,). OpenML has the images in the usual order, training first:
+FILE.npz contains x_train (60000, 28, 28), y_train (60000,), x_test (10000, 28, 28) and
+y_test (10000,). OpenML has the images in the usual order, the training images first:
 
     import numpy as np
     from sklearn.datasets import fetch_openml
@@ -39,7 +39,7 @@ def main():
         "--activation",
         default="relu",
         choices=("relu", "tanh", "logistic"),
-        help="of the hidden layers; 'logistic' is the book's sigmoid",
+        help="activation of the hidden layers; 'logistic' is the book's sigmoid",
     )
     options = parse(parser)
     shown = ["--activation", options.activation]

@@ -1,11 +1,11 @@
-"""What parallel fits lose to each other: as many jobs as cores, of so many threads each.
+"""Measure how much parallel fits slow each other down when each uses several threads.
 
     python bench/oversubscription.py [--jobs 2] [--rounds 5]
 
-The same fits by joblib, in processes (loky) and in threads, with n_threads=None, 1 and as
-many as there are jobs.  The ideal is the time of one job with one thread, divided by the
-number of jobs; the kinds take turns, and the best round of each counts.  Leave the cores
-idle.  The target is at most 1.2 times the ideal, however many threads were asked for.
+joblib runs the same fits in processes (loky) and in threads, with n_threads=None, 1 and the
+number of jobs.  The ideal is the time of one job with one thread, divided by the number of
+jobs.  The settings alternate, and the best round of each is reported.  Leave the cores
+idle.  The target is at most 1.2 times the ideal for every n_threads.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     for round_ in range(args.rounds + 1):
         for kind in kinds:
             found = seconds(*kind)
-            if round_:  # the first one starts the workers
+            if round_:  # the first round starts the workers
                 best[kind] = min(best[kind], found)
     ideal = best[kinds[0]] / args.jobs
     print(f"ideal: {ideal:.3f} s for {FITS} fits by {args.jobs} jobs")

@@ -1,46 +1,45 @@
-"""How near the kernels and the workloads come to the limits of this machine.
+"""Measure which share of this machine's limits the kernels and the workloads reach.
 
 ``python bench/roofline.py [--rounds N] [--threads N] [--only PART ...] [--json FILE]``
 
 Two limits are measured first, by loops in the compiled core: multiply-adds in registers
 (the peak), and bytes read, or read and written, in buffers of several sizes. Every figure
-is the best of the rounds; the peak is probed again before each product and workload, so
-that a slow minute of the machine meets both. Pin the process to an idle core
+is the best of the rounds. The peak is measured again before each product and workload, so
+that a slow phase of the machine affects both. Pin the process to an idle core
 (``taskset -c 0``) for figures of one thread.
 
 products
-    A layer's three products for a batch of B rows, B x in x out: NN (forward), NT
-    (backward), TN (gradient), each 2 B in out operations. Operands are those of training:
-    rows of activations padded to `row_stride`, weights as they lie in the flat vector.
-    A round takes about a millisecond, as long as the probe of the peak, so that a short
-    burst of the clock helps neither alone; operands are laid out anew three times, because
-    their pages may meet in the caches. FLOORS are the shares of the peak to be reached.
+    The three products of a layer for a batch of B rows, B x in x out: NN (forward), NT
+    (backward), TN (gradient), with 2 B in out operations each. Operands are those of
+    training: rows of activations padded to `row_stride`, weights as in the flat vector.
+    A round takes about a millisecond, as long as the measurement of the peak, so that a
+    short rise of the clock frequency helps neither alone. Operands are allocated three
+    times, because their pages may conflict in the caches. FLOORS are the required shares.
 rows
-    Rows one by one through W (784 x 512): an element of W read is a multiply-add, the
-    limit is the bandwidth of reading a buffer of W's size.
+    Rows one by one through W (784 x 512), with one multiply-add per element of W; the limit
+    is the bandwidth of reading a buffer of W's size.
 functions
-    Nanoseconds an element, 16,384 elements in the second-level cache.
+    Nanoseconds per element, for 16,384 elements in the second-level cache.
 workloads
-    Those of `compare.py`, an epoch's time (its shuffle included) over its steps.
+    The workloads of `compare.py`: the time of an epoch, including its shuffle, per step.
 
     *Batches*: limit = operations / peak, with 2 B in out operations for each product;
-    there are three a layer, two for the first. Update, loss and activations are not
-    counted: they are part of what is lost.
+    there are three per layer, and two for the first layer. Update, loss and activations are
+    not counted as work.
 
     *Stored entries* ('sparse'): limit = bytes / bandwidth at the size of the parameters,
     gradient and two moments. Each stored entry reads a row of W forward, and reads and
     writes one of the gradient; the gradient is cleared; the update reads four buffers and
     writes three.
 
-    *Single samples*: limit = bytes / bandwidth, reading and writing a buffer as large as
-    the weights. Each weight is read once and written once a sample; of the layers behind
-    the first only the rows of units that are not zero count, whose share is measured on
-    the trained network over the first samples (the inputs are dense). The second reading
-    of those rows, forward, is not counted. A large first layer meets 24 samples at once
-    (src/core/single/delayed.h), so that the share says how much sooner a step is done
-    than its weights would be moved once: above 100 %. A network as small as 'online' is
-    bound by the length of its chains of operations instead: a few dozen dependent
-    instructions, which no bandwidth describes.
+    *Single samples*: limit = bytes / bandwidth, reading and writing a buffer of the size of
+    the weights. Each weight is read once and written once per sample. Above the first layer
+    only the rows of nonzero units count; their share is measured on the trained network
+    over the first samples (the inputs are dense). The second, forward, read of those rows
+    is not counted. A large first layer multiplies 24 samples at once
+    (src/core/single/delayed.h), so the share can exceed 100 %: a step then takes less time
+    than moving its weights once. A network as small as 'online' is limited instead by its
+    chain of a few dozen dependent instructions, which no bandwidth describes.
 """
 
 import argparse
@@ -63,9 +62,9 @@ DTYPES = ("float32", "float64")
 PARTS = ("products", "rows", "functions", "workloads")
 #: (batch, inputs, outputs) of a layer -> share of the peak that its products must reach
 FLOORS = {(256, 512, 512): 0.85, (128, 784, 512): 0.85, (32, 64, 64): 0.70}
-#: bytes of the buffers whose bandwidth is measured, by the level they are to lie in
+#: bytes of the buffers whose bandwidth is measured, by the level they should fit in
 LEVELS = {"L1": 1 << 14, "L2": 1 << 19, "L3": 1 << 23, "memory": 1 << 28}
-#: where each function's arguments lie
+#: range of each function's arguments
 RANGES = {"log": (0.01, 100), "log1p": (-0.9, 100), "erfc": (-3, 8)}
 ELEMENTS = 1 << 14
 LAYOUTS = 3
@@ -75,7 +74,7 @@ TRAINED = ("tiny", "classic", "book", "wide", "online", "sparse")
 
 @dataclass
 class Share:
-    """One line of the report: what was reached of which limit."""
+    """One line of the report: the rate that was reached and its limit."""
 
     part: str
     name: str
@@ -88,7 +87,7 @@ class Share:
 
     @property
     def share(self):
-        """Part of the limit that was reached."""
+        """Return the fraction of the limit that was reached."""
         return self.rate / self.limit
 
     def __str__(self):
@@ -104,27 +103,27 @@ class Share:
 
 
 def seconds(function):
-    """Duration of one call."""
+    """Return the duration of one call."""
     begun = perf_counter()
     function()
     return perf_counter() - begun
 
 
 class Machine:
-    """The limits, as high as they have been seen so far; rates in 1e9 a second."""
+    """The highest limits measured so far; rates are in 1e9 per second."""
 
     def __init__(self):
         self.peaks = dict.fromkeys(DTYPES, 0.0)
         self.bandwidths = {}
 
     def probe_peak(self, dtype, links=400_000):
-        """Multiply-adds of one thread, two operations each."""
+        """Measure the multiply-adds of one thread, counted as two operations each."""
         work, duration = _core.probe_multiply_add(links, dtype)
         self.peaks[dtype] = max(self.peaks[dtype], work / duration / 1e9)
         return self.peaks[dtype]
 
     def bandwidth(self, size, *, write, rounds):
-        """Bytes moved in a buffer of `size` bytes; a byte read and written counts twice."""
+        """Measure the bandwidth in `size` bytes; a byte read and written counts twice."""
         key = (size, write)
         if key not in self.bandwidths:
             buffer = _core.aligned_zeros(size // 4, "float32")
@@ -140,7 +139,7 @@ class Machine:
 
 
 def padded(rows, columns, dtype, rng):
-    """A matrix of the workspace: rows `row_stride` apart, at a cache line."""
+    """Return a matrix as in the workspace, with rows at multiples of `row_stride`."""
     stride = _core.row_stride(columns, dtype)
     flat = _core.aligned_zeros(rows * stride, dtype)
     matrix = flat.reshape(rows, stride)[:, :columns]
@@ -149,14 +148,14 @@ def padded(rows, columns, dtype, rng):
 
 
 def unpadded(rows, columns, dtype, rng):
-    """A weight matrix, as it lies in the flat vector of parameters."""
+    """Return a weight matrix as in the flat vector of parameters."""
     flat = _core.aligned_zeros(rows * columns, dtype)
     flat[:] = rng.standard_normal(rows * columns)
     return flat.reshape(rows, columns)
 
 
 def operands(kind, batch, n_in, n_out, dtype):
-    """(a, b, out) of a layer's product for `_core.gemm`."""
+    """Return (a, b, out) of a layer's product for `_core.gemm`."""
     rng = np.random.default_rng(0)
     below = padded(batch, n_in, dtype, rng)
     above = padded(batch, n_out, dtype, rng)
@@ -169,7 +168,7 @@ def operands(kind, batch, n_in, n_out, dtype):
 
 
 def best_duration(function, rounds, before=lambda: None):
-    """Shortest of the rounds; `before` runs ahead of each."""
+    """Return the shortest duration of the rounds; `before` is called before each."""
     function()
     best = float("inf")
     for _ in range(rounds):
@@ -179,7 +178,7 @@ def best_duration(function, rounds, before=lambda: None):
 
 
 def product_duration(machine, kind, shape, dtype, rounds):
-    """Seconds of one product, the best of the rounds."""
+    """Return the seconds of one product in the best of the rounds."""
     a, b, out = operands(kind, *shape, dtype)
     times = max(1, round(6.5e7 / np.prod(shape)))
     call = partial(_core.gemm, kind, a, b, out, repeat=times)
@@ -187,7 +186,7 @@ def product_duration(machine, kind, shape, dtype, rounds):
 
 
 def product_shares(machine, rounds):
-    """The three products at the sizes that have floors."""
+    """Yield the shares of the three products at the sizes that have floors."""
     for dtype in DTYPES:
         for shape, floor in FLOORS.items():
             for kind in ("NN", "NT", "TN"):
@@ -203,7 +202,7 @@ def product_shares(machine, rounds):
 
 
 def row_shares(machine, rounds):
-    """Rows one by one, as CSR rows without a zero: the only way they meet no packing."""
+    """Yield the shares of rows one by one, as full CSR rows, which are not packed."""
     from scipy.sparse import csr_array
 
     n_rows, n_in, n_out = ROWS_SHAPE
@@ -223,7 +222,7 @@ def row_shares(machine, rounds):
 
 
 def function_times(rounds):
-    """(name, dtype, nanoseconds an element) of every elementary function."""
+    """Yield (name, dtype, nanoseconds per element) of every elementary function."""
     rng = np.random.default_rng(0)
     for name in _core.VMATH:
         low, high = RANGES.get(name, (-8, 8))
@@ -237,13 +236,13 @@ def function_times(rounds):
 
 
 def products_of(workload):
-    """Multiply-adds of a row: (in the first layer, in all layers)."""
+    """Return the multiply-adds per row: (in the first layer, in all layers)."""
     each = [a * b for a, b in pairwise(workload.sizes)]
     return each[0], sum(each)
 
 
 def start_run(workload, dtype, threads):
-    """A training run over the workload's data, weights drawn as the estimators do."""
+    """Return a training run over the workload's data, with the estimators' weights."""
     X, y = make_data(workload, dtype)
     network = Network(workload.sizes, "relu", "softmax", loss="log_loss", dtype=dtype)
     rng = np.random.RandomState(0)
@@ -264,7 +263,7 @@ def start_run(workload, dtype, threads):
 
 
 def awake_bytes(network, X):
-    """Bytes of weights that a sample reads: rows of units that are zero don't count."""
+    """Return the bytes of weights that a sample reads; rows of zero units don't count."""
     y = np.asarray(X, dtype=network.dtype)
     total = network.coefs[0].size
     layers = list(zip(network.coefs, network.intercepts, strict=True))
@@ -275,14 +274,14 @@ def awake_bytes(network, X):
 
 
 def sparse_bytes(network, X, batch):
-    """Bytes that a step moves with CSR inputs and Adam: entries' rows, and the update."""
+    """Return the bytes that a step with CSR inputs and Adam moves."""
     entries = X.nnz / X.shape[0] * batch
     rows = 3 * entries * network.layer_sizes[1]
     return (rows + 8 * network.params.size) * network.dtype.itemsize
 
 
 def training_share(machine, name, dtype, rounds, threads):
-    """One workload's step against its limit."""
+    """Return the share of one workload's training step."""
     workload = WORKLOADS[name]
     run, X = start_run(workload, dtype, threads)
     steps = workload.n / workload.batch
@@ -306,7 +305,7 @@ def training_share(machine, name, dtype, rounds, threads):
 
 
 def prediction_share(machine, dtype, rounds, threads):
-    """Outputs of 10,000 rows."""
+    """Return the share of predicting 10,000 rows."""
     workload = WORKLOADS["predict"]
     X, _ = make_data(workload, dtype)
     network = Network(workload.sizes, "relu", "softmax", loss="log_loss", dtype=dtype)
@@ -321,7 +320,7 @@ def prediction_share(machine, dtype, rounds, threads):
 
 
 def workload_shares(machine, rounds, threads):
-    """Every workload in both precisions."""
+    """Yield the shares of every workload in both precisions."""
     for dtype in DTYPES:
         for name in TRAINED:
             yield training_share(machine, name, dtype, rounds, threads)
@@ -346,7 +345,7 @@ def print_limits(machine, rounds):
 
 
 def report(machine, options):
-    """Run the chosen parts, printing as they come; (shares, function times)."""
+    """Run and print the chosen parts; return (shares, function times)."""
     parts = {
         "products": partial(product_shares, machine, options.rounds),
         "rows": partial(row_shares, machine, options.rounds),
@@ -357,7 +356,7 @@ def report(machine, options):
         print(f"\n{part}", flush=True)
         if part == "functions":
             for name, dtype, nanoseconds in function_times(options.rounds):
-                print(f"  {name:32} {dtype} {nanoseconds:12.3f} ns an element")
+                print(f"  {name:32} {dtype} {nanoseconds:12.3f} ns per element")
                 functions.append((name, dtype, nanoseconds))
             continue
         for share in parts[part]():
@@ -367,12 +366,12 @@ def report(machine, options):
 
 
 def parse(arguments):
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="of each figure (7)")
-    parser.add_argument("--threads", type=int, default=1, help="of the workloads (1)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per figure (7)")
+    parser.add_argument("--threads", type=int, default=1, help="threads per workload (1)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results to FILE")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads must be at least 1")

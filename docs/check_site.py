@@ -2,8 +2,8 @@
 
     python docs/check_site.py docs/_build/html
 
-Links to other sites are only counted: this needs no network. Also fails on formulas that
-were left as LaTeX, and on anything that a page would load from elsewhere.
+Links to other sites are only counted, so the check works offline. It also fails on formulas
+that are still LaTeX, and on anything that a page would load from another site.
 """
 
 import sys
@@ -11,14 +11,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-#: attributes by which a tag loads something when the page is opened
+#: attribute with the file that a tag loads when the page is opened
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src"}
-#: relations of <link> that name a page and load nothing
+#: relations of <link> that refer to a page without loading it
 NAMES = {"canonical", "index", "search", "next", "prev", "author", "copyright"}
 
 
 class Page(HTMLParser):
-    """Anchors, links and loaded files of a page, and its LaTeX left over."""
+    """Anchors, links, loaded files and remaining LaTeX of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -27,7 +27,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        """Note what the tag links to."""
+        """Record the anchors and links of the tag."""
         a = dict(attrs)
         self.anchors.update(v for k in ("id", "name") if (v := a.get(k)))
         if tag in ("pre", "code", "script", "style"):
@@ -39,18 +39,18 @@ class Page(HTMLParser):
         (self.loads if tag in LOADS and not names else self.links).append(where)
 
     def handle_endtag(self, tag):
-        """Leave code."""
+        """Record the end of code."""
         if tag in ("pre", "code", "script", "style"):
             self.code -= 1
 
     def handle_data(self, data):
-        """Look for LaTeX in running text."""
+        """Search running text for LaTeX."""
         if not self.code and ("\\(" in data or "\\frac" in data or ":math:" in data):
             self.latex.append(data.strip()[:60])
 
 
 def check(root):
-    """Problems, one a line, and the number of links inside and outside."""
+    """Return the problems and the numbers of pages, internal and external links."""
     pages = {path.resolve(): Page(path) for path in sorted(root.rglob("*.html"))}
     problems, inside, outside = [], 0, 0
     for path, page in pages.items():

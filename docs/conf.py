@@ -1,4 +1,5 @@
-"""How the pages are built: ``python -m sphinx -W -b html docs docs/_build/html``."""
+"""Sphinx configuration; build with ``python -m sphinx -W -b html docs
+docs/_build/html``."""
 
 import re
 import sys
@@ -22,11 +23,11 @@ extensions = [
     "names",
 ]
 exclude_patterns = ["_build", "_ext"]
-default_role = "py:obj"  # a link where there is something of that name, else code
+default_role = "py:obj"  # a link if the name exists, else code
 highlight_language = "python"
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say more
+autodoc_typehints = "none"  # types are in the docstrings
 napoleon_google_docstring = False
 napoleon_use_param = False  # types are words, not links
 napoleon_use_rtype = False
@@ -43,8 +44,11 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def prepare_docstring(app, what, name, obj, options, lines):
-    """``of shape (n_features_in_,)`` is a type, not a link to "n_features_in"; before a
-    property's colon there is no type."""
+    """Escape underscores in types and the colon after a property's summary.
+
+    Otherwise ``(n_features_in_,)`` would become a link to "n_features_in", and the words
+    before the colon a type.
+    """
     if what == "property":
         lines[:1] = [line.replace(": ", "; ", 1) for line in lines[:1]]
     for i, line in enumerate(lines):
@@ -54,7 +58,7 @@ def prepare_docstring(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    """Prepare before napoleon (500) makes fields of the lines; numpydoc's heading."""
+    """Run `prepare_docstring` before napoleon (priority 500), and set a heading."""
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     for field in PyObject.doc_field_types:
         if field.name == "variable":

@@ -2,17 +2,17 @@
 
     python arcsine_gp.py [--seed 0] [--out FILE.png]
 
-Random networks have one hidden layer of erf units [S 65.191-65.197]. The panels show
+The random networks have one hidden layer of erf units [S 65.191-65.197]. The panels show
 
-    their output at h = 0, for widths 1, 4 and 256: its distribution over 4,000 networks
-        becomes the Gaussian one, and its excess kurtosis goes to 0
-    the kernel of the features of one network, the mean of products of its hidden units,
-        for widths from 10 to 10,000: its distance from the arcsine kernel falls as one over
-        the square root of the width
-    networks with only their output weights trained on 30 noisy points, by ridge regression,
-        for widths 3, 30 and 3,000: they come to predict as the Gaussian process does
-    the Gaussian process beside one with an RBF kernel, both with fitted hyperparameters:
-        away from the data the arcsine kernel levels off, the RBF kernel forgets
+    the outputs of 4,000 networks at h = 0, for widths 1, 4 and 256: their distribution
+        approaches a Gaussian, and their excess kurtosis approaches 0
+    the distance between the arcsine kernel and the kernel of one network's features, the
+        mean of products of its hidden units, for widths from 10 to 10,000: it decreases as
+        one over the square root of the width
+    networks whose output weights alone are trained on 30 noisy points, by ridge regression,
+        for widths 3, 30 and 3,000: their predictions approach those of the Gaussian process
+    the Gaussian process and one with an RBF kernel, both with fitted hyperparameters: far
+        from the data the arcsine kernel levels off, and the RBF kernel returns to the mean
 """
 
 import argparse
@@ -36,7 +36,7 @@ WEIGHT_VARIANCE, BIAS_VARIANCE, NOISE = 4.0, 0.25, 0.01
 
 
 def random_network(width, rng):
-    """One hidden layer of erf units; output weights of variance 1/width, no offset."""
+    """Return a network of erf units, with output weights of variance 1/width, no offset."""
     net = Network([1, width, 1], "erf")
     net.coefs[0][:] = rng.normal(scale=np.sqrt(WEIGHT_VARIANCE), size=(1, width))
     net.intercepts[0][:] = rng.normal(scale=np.sqrt(BIAS_VARIANCE), size=width)
@@ -45,7 +45,7 @@ def random_network(width, rng):
 
 
 def arcsine_kernel():
-    """The covariance of such networks of infinite width."""
+    """Return the covariance of such networks of infinite width."""
     return ArcsineKernel(
         WEIGHT_VARIANCE,
         BIAS_VARIANCE,
@@ -96,7 +96,7 @@ def draw_kernels(ax, rng, n_networks=20):
 
 
 def draw_trained(ax, X, y, grid, rng):
-    """Networks of which the output weights alone are trained, and their limit."""
+    """Draw networks whose output weights alone are trained, and their limit."""
     limit = GaussianProcessRegressor(arcsine_kernel(), alpha=NOISE, optimizer=None)
     mean, deviation = limit.fit(X, y).predict(grid, return_std=True)
     ax.fill_between(
@@ -118,7 +118,7 @@ def draw_trained(ax, X, y, grid, rng):
 
 
 def draw_processes(ax, X, y, grid, truth):
-    # Thirty points tell little about the offsets: theirs stay as they are.
+    # Thirty points do not determine the variances of the offsets, so these are fixed.
     arcsine = ArcsineKernel(
         bias_variance_bounds="fixed",
         output_bias_variance=0.0,

@@ -1,11 +1,11 @@
-"""Autoencoders beside principal components: what is lost on the way through a code.
+"""Compare the reconstruction errors of autoencoders and principal components.
 
     python autoencoder.py [--data FILE.npz] [--code 16] [--epochs 100] [--out FILE.png]
 
-FILE.npz holds images of 8 bits: x_train and x_test of shape (n, height, width).  Without
-it scikit-learn's digits are used.  Each method has the same number of code units; errors
-are mean squared differences of test images, in [0, 1], and what is made of them: whole,
-and with 30 % of their pixels set to 0.
+FILE.npz contains 8-bit images: x_train and x_test of shape (n, height, width).  Without it
+scikit-learn's digits are used.  All methods have the same number of code units.  Errors are
+mean squared differences between test images, scaled to [0, 1], and their reconstructions,
+from whole images and from images with 30 % of the pixels set to 0.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LOST = 0.3
 
 
 def load(path):
-    """Training and test images as rows of numbers in [0, 1], and their shape."""
+    """Return training and test images as rows of numbers in [0, 1], and their shape."""
     if path is None:
         images = load_digits().images / 16
         train, test = train_test_split(images, test_size=0.25, random_state=0)
@@ -43,7 +43,7 @@ def load(path):
 
 
 def models(n_features, options):
-    """Name -> what reconstructs, all through a code of the same width."""
+    """Return {name: model that reconstructs images}, all with codes of the same width."""
     linear = {
         "activation": "identity",
         "output_activation": "identity",
@@ -71,7 +71,7 @@ def models(n_features, options):
 
 
 def draw(path, shape, images):
-    """A row of pictures for each name."""
+    """Draw a row of images for each name."""
     columns = len(next(iter(images.values())))
     size = (0.7 * columns + 2, 0.7 * len(images))
     fig, axes = plt.subplots(len(images), columns, figsize=size, layout="constrained")
@@ -87,8 +87,8 @@ def draw(path, shape, images):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file with x_train and x_test")
-    parser.add_argument("--code", type=int, default=16, help="units of the code")
-    parser.add_argument("--epochs", type=int, default=100, help="of the deep networks")
+    parser.add_argument("--code", type=int, default=16, help="number of code units")
+    parser.add_argument("--epochs", type=int, default=100, help="epochs of the deep ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("autoencoder.png"))
     options = parser.parse_args()
@@ -109,7 +109,7 @@ def main():
         )
         errors = [np.mean((test - X) ** 2) for X in (whole, mended)]
         print(f"{name:16} {errors[0]:11.5f} {errors[1]:11.5f} {seconds:8.1f}")
-        images[f"{name}, whole"], images[f"{name}, mended"] = whole[:10], mended[:10]
+        images[f"{name}, whole"], images[f"{name}, restored"] = whole[:10], mended[:10]
     if plt is not None:
         draw(options.out, shape, images)
 

@@ -1,11 +1,12 @@
-"""Batch normalisation lets a deep sigmoid network learn [S 65.9].
+"""Train a deep sigmoid network with and without batch normalisation [S 65.9].
 
     python batch_norm_depth.py [--epochs 60] [--seeds 2] [--out FILE.png]
 
-Ten hidden layers of sigmoid units on scikit-learn's digits, by mini-batches of 50, with
-and without batch normalisation of the hidden layers; all else is the same (weights by the
-Glorot rule for sigmoids, four times the usual, the kinder one here). Left plain
-stochastic gradient steps, right Adam.
+A network with ten hidden layers of sigmoid units is trained on scikit-learn's digits in
+mini-batches of 50, with and without batch normalisation of the hidden layers; everything
+else is equal. The initial weights follow the Glorot rule for sigmoids, four times the usual
+one, which works better here. The left panel shows plain stochastic gradient steps, the
+right one Adam.
 """
 
 import argparse
@@ -33,7 +34,7 @@ NORMS = [(None, "without", "C3"), ("hidden", "with batch norm", "C0")]
 
 
 def curves(solver, rate, batch_norm, data, options):
-    """Loss curves (n_seeds, n_epochs) and mean test error in per cent."""
+    """Return loss curves (n_seeds, n_epochs) and the mean test error in per cent."""
     X, X_test, y, y_test = data
     losses, errors = [], []
     for seed in range(options.seeds):

@@ -1,11 +1,12 @@
-"""Layers that have only some of their connections: neighbourhoods of pixels [S ex. 65.6].
+"""Compare sparse layers of local connections with dense layers [S ex. 65.6].
 
     python connectivity.py [--data FILE.npz] [--seeds 3]
 
-Each hidden unit of the first layer sees one square patch of the image.  Beside it: as many
-connections drawn at random, all connections to as many units, and all connections to so few
-units that there are as many weights.  FILE.npz holds MNIST as x_train, y_train, x_test,
-y_test (10,000 images are trained on); without it scikit-learn's digits are used.
+Each unit of the first hidden layer is connected to one square patch of the image.  It is
+compared with the same number of random connections, with a dense layer of as many units,
+and with a dense layer of as many weights.  FILE.npz contains MNIST as x_train, y_train,
+x_test, y_test, of which 10,000 images are used for training; without it scikit-learn's
+digits are used.
 """
 
 import argparse
@@ -24,7 +25,7 @@ UNITS_A_PATCH = 8
 
 
 def load(path):
-    """Training and test images (n, side, side) from 0 to 1, and their labels."""
+    """Return training and test images (n, side, side) from 0 to 1, and their labels."""
     if path is None:
         images, y = load_digits(return_X_y=True)
         images = images.reshape(-1, 8, 8) / 16
@@ -39,7 +40,7 @@ def load(path):
 
 
 def patches(side, width):
-    """The pixels of every square patch that begins on an even row and column."""
+    """Return the pixels of every square patch that begins on an even row and column."""
     pixels = np.arange(side * side).reshape(side, side)
     corners = range(0, side - width + 1, 2)
     return [
@@ -64,7 +65,7 @@ def main():
     anywhere = [rng.choice(side * side, len(p), replace=False) for p in near]
     units, n_edges = len(near), sum(map(len, near))
     few = max(1, n_edges // (side * side))
-    print(f"{'first layer':<26}{'weights':>9}{'error':>9}{'ms an epoch':>13}")
+    print(f"{'first layer':<26}{'weights':>9}{'error':>9}{'ms per epoch':>13}")
     for name, width, connectivity in (
         ("patches", units, [near, None]),
         ("as many, anywhere", units, [anywhere, None]),

@@ -1,12 +1,13 @@
-"""ReLUs die at large learning rates, leaky ReLUs do not [S 65.1].
+"""Count the ReLU units that die at large learning rates [S 65.1].
 
     python dying_relu.py [--epochs 30] [--seeds 3] [--out FILE.png]
 
 A network of three hidden layers is trained on scikit-learn's digits by Adam, with learning
-rates from 0.001 to 0.1. A hidden unit is dead when its activation has the derivative 0 for
-every training sample: no gradient reaches its weights any more. Left is the share of dead
-ReLUs in each layer, right the training accuracy of ReLUs and leaky ReLUs. Printed are the
-means over the seeds, then the table of layers of one network with the largest rate.
+rates from 0.001 to 0.1. A hidden unit is dead if its activation has the derivative 0 for
+every training sample, so that no gradient reaches its weights. Leaky ReLUs do not die. The
+left panel shows the share of dead ReLUs in each layer, the right one the training accuracy
+of ReLUs and leaky ReLUs. The script prints the means over the seeds, and the table of
+layers of one network with the largest rate.
 """
 
 import argparse

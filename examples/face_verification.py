@@ -1,22 +1,23 @@
-"""Do two pictures show the same face? Siamese networks on kinds never seen before.
+"""Decide whether two pictures show the same face, of people not seen in training.
 
     python face_verification.py [--data FILE.npz] [--seeds 3] [--rounds 10]
 
-FILE.npz holds X (n_pictures, height, width) and subject (n_pictures,), as the AT&T faces:
-40 people, 10 pictures each. They are reduced by four in both directions; 32 people are
-trained on, mirrored and shifted by a pixel too, and all pairs of pictures of the 8 others
-are the test. On average over choices of the 8, 'cosine' beats the pixels there; 'distance'
-and 'relation' do not.
+FILE.npz contains X (n_pictures, height, width) and subject (n_pictures,), for example the
+AT&T faces: 40 people with 10 pictures each. The pictures are reduced by four in both
+directions. The networks are trained on 32 people, with mirrored pictures and pictures
+shifted by a pixel, and tested on all pairs of pictures of the other 8. On average over
+choices of the 8, 'cosine' is better than comparing the pixels; 'distance' and 'relation'
+are not.
 
-Without FILE.npz pictures of handwriting take the place of faces: each of 340 images of
-scikit-learn's digits is a kind, of which there are 10 pictures, moved by up to two pixels
-and noisy. 300 kinds are trained on; all pairs of pictures of the 40 others are the test.
-The pixels tell little there, as they change when the image moves. All three heads have
-learned from other kinds what moving does, and recognise new ones.
+Without FILE.npz handwriting replaces the faces: each of 340 images of scikit-learn's digits
+is a class with 10 pictures, which are shifted by up to two pixels and noisy. The networks
+are trained on 300 classes and tested on all pairs of pictures of the other 40. Comparing
+the pixels works badly, since they change when the image is shifted. With all three heads
+the networks learn from the training classes to ignore shifts, and recognise new classes.
 
-What is printed is the area under the ROC curve, 1 for a perfect order of the pairs and 0.5
-for chance, as the mean and the least over the seeds. Each round of training is one pass
-over newly drawn pairs.
+The script prints the area under the ROC curve, 1 for a perfect order of the pairs and 0.5
+for chance: the mean and the minimum over the seeds. Each round of training is one pass over
+newly drawn pairs.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 
 from mlp import SiameseClassifier, sample_pairs
 
-#: what each head works best with
+#: parameters that work best with each head
 HEADS = {
     "cosine": {"standardize": True},
     "distance": {
@@ -41,7 +42,7 @@ HEADS = {
 
 
 def moved_digits(n_kinds=340, n_pictures=10, room=2, noise=0.1):
-    """Pictures of single images of digits: at random places in a larger one, noisy."""
+    """Return noisy pictures of single digits at random places in a larger image."""
     rng = np.random.default_rng(0)
     images = load_digits().images[rng.choice(1797, n_kinds, replace=False)] / 16
     _, height, width = images.shape
@@ -55,7 +56,7 @@ def moved_digits(n_kinds=340, n_pictures=10, room=2, noise=0.1):
 
 
 def load_faces(path):
-    """Reduced pictures with values from 0 to 1, and of whom they are."""
+    """Return reduced pictures with values from 0 to 1, and their subjects."""
     with np.load(path, allow_pickle=False) as data:
         X, subject = data["X"], data["subject"]
     n, height, width = X.shape[0], X.shape[1] // 4, X.shape[2] // 4
@@ -64,7 +65,7 @@ def load_faces(path):
 
 
 def more_pictures(X, y):
-    """Return all pictures, flat, mirrored too, and shifted by up to a pixel."""
+    """Return all pictures as rows, also mirrored, and shifted by up to a pixel."""
     _, height, width = X.shape
     variants = []
     for images in (X, X[:, :, ::-1]):
@@ -76,7 +77,7 @@ def more_pictures(X, y):
 
 
 def all_pairs(X, y):
-    """Return every pair of pictures, and whether both are of one kind."""
+    """Return every pair of pictures, and whether both belong to one class."""
     first, second = np.triu_indices(len(y), 1)
     X = X.reshape(len(X), -1)
     return (X[first], X[second]), y[first] == y[second]
@@ -107,7 +108,7 @@ def train(head, hidden, X, y, rounds, seed):
 
 
 def experiment(X, y, faces, rounds, seed):
-    """Return a table {what compares: its AUC} of one choice of the kinds to test."""
+    """Return {method: its AUC} for one choice of the test classes."""
     rng = np.random.RandomState(seed)
     unseen = np.isin(y, rng.choice(np.unique(y), 8 if faces else 40, replace=False))
     pairs, same = all_pairs(X[unseen], y[unseen])
@@ -120,7 +121,7 @@ def experiment(X, y, faces, rounds, seed):
         "pixels less their mean, cosine": cosine_of_pixels(pairs, X.mean(axis=0)),
     }
     for head in HEADS:
-        # few people: a network of one layer holds best for others
+        # with few people, a network of one layer generalises best to others
         model = train(head, () if faces else (100,), X, y, rounds, seed)
         scores[f"SiameseClassifier, {head}"] = model.decision_function(pairs)
     return {name: roc_auc_score(same, score) for name, score in scores.items()}
@@ -129,7 +130,7 @@ def experiment(X, y, faces, rounds, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file with X and subject")
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions")
+    parser.add_argument("--seeds", type=int, default=3, help="number of repetitions")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=10, help="passes over new pairs")
     options = parser.parse_args()
@@ -137,11 +138,11 @@ def main():
     faces = options.data is not None
     X, y = load_faces(options.data) if faces else moved_digits()
     print(
-        f"{len(y)} pictures of {X.shape[1]} x {X.shape[2]}, {len(np.unique(y))} kinds"
+        f"{len(y)} pictures of {X.shape[1]} x {X.shape[2]}, {len(np.unique(y))} classes"
     )
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     tables = [experiment(X, y, faces, options.rounds, seed) for seed in seeds]
-    print(f"{'ROC AUC on kinds never seen':32}{'mean':>8}{'least':>8}")
+    print(f"{'ROC AUC on unseen classes':32}{'mean':>8}{'minimum':>8}")
     for name in tables[0]:
         areas = [table[name] for table in tables]
         print(f"{name:32}{np.mean(areas):8.3f}{min(areas):8.3f}")

@@ -1,22 +1,23 @@
-"""Vanishing and exploding gradients in deep networks, and what helps [S 65.8; B; L].
+"""Show vanishing and exploding gradients in deep networks, and remedies [S 65.8; B; L].
 
     python gradient_norms.py [--depth 20] [--seeds 3] [--out FILE.png]
 
-The first four panels show networks of 20 hidden layers of 64 units on scikit-learn's digits
-before any training: the root mean square of the gradient in each layer's weights, for
-sigmoid, tanh and ReLU units. The initial weights are
+The first four panels show the root mean square of the gradient with respect to each layer's
+weights, in untrained networks of 20 hidden layers of 64 sigmoid, tanh or ReLU units on
+scikit-learn's digits. The initial weights are
 
     Glorot's, He's for ReLU
     normal, of variance 1/n [S 65.88-65.92], with offsets of variance 1
-    normal, of variance 1, not scaled by the number n of inputs of a unit: gradients
+    normal, of variance 1, without scaling by the number n of inputs of a unit: gradients
         explode. Those of tanh units grow from layer to layer towards the inputs; those of
-        ReLUs are huge in all layers, as the activations grow towards the outputs
+        ReLUs are huge in all layers because the activations grow towards the outputs
     Glorot's and He's again, with batch normalisation
 
-The last panel shows clipping as the cure of exploding gradients [L]. ReLU networks of 5 and
-10 layers, from weights of variance 1, are trained by stochastic gradient descent for 10
-epochs. Without clipping each depth needs a very small learning rate of its own, and larger
-ones make training diverge. With `clip_norm=1` no rate diverges, and 0.1 serves both depths.
+The last panel shows gradient clipping [L]. ReLU networks of 5 and 10 layers with initial
+weights of variance 1 are trained by stochastic gradient descent for 10 epochs. Without
+clipping each depth needs a different, very small learning rate, and training diverges with
+larger ones. With `clip_norm=1` training does not diverge at any rate, and 0.1 works for
+both depths.
 """
 
 import argparse
@@ -44,7 +45,7 @@ DEPTHS = [(5, "C1", 0.04), (10, "C4", -0.01)]
 
 
 def unscaled(rng, n_in, n_out):
-    """Normal weights of variance 1."""
+    """Draw normal weights of variance 1."""
     return rng.standard_normal((n_in, n_out)), np.zeros(n_out)
 
 
@@ -61,7 +62,7 @@ PANELS = [
 
 
 def gradient_norms(activation, init, batch_norm, depth, X, Y, seed):
-    """Root mean square of the gradient in the weights of each layer, inputs first."""
+    """Return the root mean square gradient of the weights of each layer, inputs first."""
     rng = np.random.RandomState(seed)
     sizes = [X.shape[1], *[WIDTH] * depth, Y.shape[1]]
     net = Network(sizes, activation, "softmax", loss="log_loss", batch_norm=batch_norm)
@@ -98,7 +99,7 @@ def draw_panel(ax, panel, X, Y, options):
 
 
 def accuracy(depth, rate, clip_norm, X, y):
-    """Training accuracy after some epochs from unscaled weights; NaN if they diverged."""
+    """Return the training accuracy from unscaled weights, or NaN if training diverged."""
     model = MLPClassifier(
         (WIDTH,) * depth,
         init=unscaled,

@@ -1,19 +1,19 @@
-"""Autoencoders, layer by layer, as initial values of a deep sigmoid network [S 65.8].
+"""Initialise deep sigmoid networks with autoencoders, layer by layer [S 65.8].
 
     python greedy_pretraining.py [--epochs 40] [--coder-epochs 30] [--seeds 3]
 
 Networks of 2, 4 and 8 hidden layers of 50 sigmoid units learn scikit-learn's digits by
-stochastic gradient descent with momentum. They start from
+stochastic gradient descent with momentum. The initial values are
 
     Glorot's weights    with which the gradient vanishes as the network gets deeper
     autoencoders        the first trained on the images, each other one on the codes of the
                         one before; their encoders are the hidden layers
     4 x Glorot's        the rule for sigmoid units [S 65.93c]
-    batch norm          Glorot's weights again, hidden layers normalised
+    batch norm          Glorot's weights, with normalised hidden layers
 
-Printed is the test accuracy, mean and least of the seeds. From the autoencoders networks of
-4 and 8 layers learn that learn little or nothing from Glorot's weights. The two simpler
-remedies, which need no training before the training, do better still.
+The script prints the mean and the minimum of the test accuracy over the seeds. Networks of
+4 and 8 layers learn from the autoencoders' weights, but little or nothing from Glorot's.
+The two simpler remedies, which need no pretraining, are better than the autoencoders.
 """
 
 import argparse
@@ -31,7 +31,7 @@ DEPTHS = [2, 4, 8]
 
 
 def stacked_encoders(X, depth, epochs, seed):
-    """A network whose hidden layers are the encoders of autoencoders, trained in turn."""
+    """Return a network whose hidden layers are the encoders of stacked autoencoders."""
     net = Network([X.shape[1], *[WIDTH] * depth, 1], "logistic")
     codes = X
     for W, b in zip(net.coefs[:-1], net.intercepts[:-1], strict=True):
@@ -49,7 +49,7 @@ def stacked_encoders(X, depth, epochs, seed):
 
 
 def accuracies(depth, data, options, seed):
-    """Test accuracy from each kind of initial values."""
+    """Return the test accuracy from each kind of initial values."""
     X, X_test, y, y_test = data
     encoders = stacked_encoders(X, depth, options.coder_epochs, seed)
     starts = {
@@ -77,8 +77,8 @@ def accuracies(depth, data, options, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40, help="of the classifiers")
-    parser.add_argument("--coder-epochs", type=int, default=30, help="per autoencoder")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs per classifier")
+    parser.add_argument("--coder-epochs", type=int, default=30, help="per coder")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
 
@@ -86,7 +86,7 @@ def main():
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
     data = train_test_split(X, y, stratify=y, random_state=0)
-    print("test accuracy, mean (least)")
+    print("test accuracy, mean (minimum)")
     for depth in DEPTHS:
         runs = [accuracies(depth, data, options, seed) for seed in range(options.seeds)]
         if depth == DEPTHS[0]:

@@ -1,11 +1,11 @@
-"""Compression of a network by its L1 penalty [O]: exact zeros, then only what is left.
+"""Compress a network by an L1 penalty that makes weights exactly 0 [O].
 
     python l1_compression.py [--data FILE.npz] [--l1 0 0.0003 0.001] [--epochs 150]
 
-The penalty's proximal steps set weights to exactly 0, the more the larger it is.  Those
-left become a network with `connectivity`: the same predictions from a fraction of the
-parameters.  FILE.npz holds MNIST as x_train,
-y_train, x_test, y_test; without it scikit-learn's digits are used.
+The proximal steps of the penalty set weights to exactly 0; the larger the penalty, the more
+of them.  A network with `connectivity` has only the other weights, and makes the same
+predictions with a fraction of the parameters.  FILE.npz contains MNIST as x_train, y_train,
+x_test, y_test; without it scikit-learn's digits are used.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from mlp import MLPClassifier, Network
 
 
 def load(path):
-    """Training and test pixels from 0 to 1, and their labels."""
+    """Return training and test pixels from 0 to 1, and their labels."""
     if path is None:
         X, y = load_digits(return_X_y=True)
         X = (X / 16).astype(np.float32)
@@ -36,7 +36,7 @@ def load(path):
 
 
 def compressed(network):
-    """The same network without the weights that are 0."""
+    """Return the same network without the weights that are 0."""
     small = Network(
         network.layer_sizes,
         network.spec.activations,
@@ -59,7 +59,7 @@ def error(network, X, y):
 
 
 def milliseconds(network, X):
-    """Of the predictions of all rows, the shortest of some."""
+    """Return the time to predict all rows, the shortest of several."""
     times = []
     for _ in range(20):
         begun = time.perf_counter()
@@ -105,7 +105,7 @@ def main():
         np.testing.assert_allclose(
             small.forward(X_test), network.forward(X_test), rtol=1e-4, atol=1e-6
         )
-    print("The predictions of both networks of a row are equal but for rounding.")
+    print("Both networks of a row make the same predictions, up to rounding.")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""The loss of one sigmoid neuron over its two weights, and four ways down [B].
+"""Draw the loss surface of one sigmoid neuron and the paths of four optimisers [B].
 
     python loss_surface.py [--passes 60] [--rate 0.06] [--seed 1] [--out FILE.png]
 
-Four samples, (-3, -3) and (-2, -2) of class 1, (4, 4) and (2, -5) of class 0; no offset;
-E(w) is the sum of squared errors. Four methods start from the same three points:
+There are four samples, (-3, -3) and (-2, -2) of class 1, (4, 4) and (2, -5) of class 0. The
+neuron has no offset, and E(w) is the sum of squared errors. Four methods start from the
+same three points:
 
     gradient descent     steps along the gradient of E, at a constant rate
-    exact line search    the same directions, each as far as E decreases (`solver="gd"`)
+    exact line search    the same directions, to the minimum along each (`solver="gd"`)
     mini-batches of 2    steps along the gradient of two samples' errors, at the same rate
     single samples       steps along the gradient of one sample's error, at the same rate
 
-The three with a rate make the same number of passes over the samples and end at about the
-same E: steps along a part of the samples are shorter, and there are more of them. Exact
-line search needs no rate, and one step. From the first two starts this step leaves the
-picture: E decreases along the whole line towards 0, which no finite w has. From the third
-start all methods end on a terrace, E = 1, where the neuron is saturated and one sample is
-wrong.
+The three methods with a rate make the same number of passes over the samples and end at
+about the same E: with fewer samples per step, steps are shorter, and there are more of
+them. Exact line search needs no rate and takes one step. From the first two starts this
+step leaves the plot, because E decreases along the whole line towards 0, which it does not
+reach for any finite w. From the third start all methods end on a plateau, E = 1, where the
+neuron is saturated and one sample is misclassified.
 """
 
 import argparse
@@ -51,12 +52,12 @@ def neuron(w):
 
 
 def error(w):
-    """E(w); the network's loss is the mean of half the squares."""
+    """Return E(w); the network's loss is the mean of half the squares."""
     return 2 * len(X) * neuron(w).loss(X, Y)
 
 
 def descend(start, batch_size, options):
-    """The weights at the start and after every step, shape (n_steps + 1, 2)."""
+    """Return the weights at the start and after every step, shape (n_steps + 1, 2)."""
     rng = np.random.default_rng(options.seed)
     net = neuron(start)
     w = net.coefs[0][:, 0]
@@ -65,14 +66,15 @@ def descend(start, batch_size, options):
         order = rng.permutation(len(X))
         for rows in order.reshape(-1, batch_size):
             _, gradient = net.gradients(X[rows], Y[rows])
-            # that of the mean of half the squares; the last entry is the offset's, 0
+            # gradient of the mean of half the squares; the last entry, of the offset,
+            # is 0
             w -= options.rate * 2 * len(rows) * gradient[:2]
             path.append(w.copy())
     return np.array(path)
 
 
 def search_lines(start, options):
-    """The weights at the start and after every exact line search."""
+    """Return the weights at the start and after every exact line search."""
     model = MLPRegressor(
         (),
         output_activation="logistic",

@@ -1,12 +1,11 @@
-"""Labels missing at random: train on those that are known, or drop incomplete samples?
+"""Compare training on all known labels with dropping incomplete samples.
 
     python multitask.py [--data FILE.npz] [--missing 0.3] [--seeds 5]
 
-Several yes-or-no questions about each sample, answered by one network.  A part of the
-training labels is removed at random, then three networks are trained: on all labels as
-they were, on what is left, and on the samples that still have every label.  FILE.npz
-holds X_train, Y_train, X_test, Y_test, with a column of Y for each question; without it
-scikit-learn draws the samples.
+One network predicts several binary labels per sample.  A fraction of the training labels is
+removed at random.  Three networks are then trained: on all labels, on the remaining labels,
+and on the samples that still have every label.  FILE.npz contains X_train, Y_train, X_test,
+Y_test, with one column of Y per label; without it scikit-learn generates the samples.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from mlp import MultiTaskClassifier
 
 
 def load(path):
-    """X_train, X_test, Y_train, Y_test, the labels 0 or 1."""
+    """Return X_train, X_test, Y_train, Y_test, with labels 0 or 1."""
     if path:
         with np.load(path) as data:
             return [data[k] for k in ("X_train", "X_test", "Y_train", "Y_test")]
@@ -33,13 +32,13 @@ def load(path):
 
 
 def evaluate(X, Y, X_test, Y_test, seed):
-    """Mean accuracy and mean area under the ROC curve over the tasks, in per cent."""
+    """Return mean accuracy and mean area under the ROC curve of the tasks, in per cent."""
     model = MultiTaskClassifier(
         100, dropout=0.5, standardize=True, max_iter=100, random_state=seed
     ).fit(X, Y)
     areas = []
     for t, proba in enumerate(model.predict_proba(X_test)):
-        # of a single class among the labels nothing can be learnt: an area of one half
+        # from labels of a single class nothing can be learned: the area is 0.5
         positive = proba[:, 1] if proba.shape[1] == 2 else np.zeros(len(X_test))
         areas.append(roc_auc_score(Y_test[:, t], positive))
     return 100 * model.score(X_test, Y_test), 100 * np.mean(areas)
@@ -47,9 +46,9 @@ def evaluate(X, Y, X_test, Y_test, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="an .npz of samples with several labels")
+    parser.add_argument("--data", help=".npz file of samples with several labels")
     parser.add_argument(
-        "--missing", type=float, default=0.3, help="share of the labels"
+        "--missing", type=float, default=0.3, help="fraction of labels removed"
     )
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
@@ -81,7 +80,7 @@ def main():
     for name, scores in results.items():
         print(f"{name:18}{np.mean(samples[name]):8.0f}", end="")
         if not scores:
-            print("  none to train on")
+            print("  no complete samples")
             continue
         for mean, deviation in zip(
             np.mean(scores, axis=0), np.std(scores, axis=0), strict=True

@@ -1,11 +1,11 @@
-"""Pictures of a network that learns scikit-learn's digits, and of a small one.
+"""Draw the plots of the documentation.
 
     python plots.py [--data FILE.npz] [--out docs/images]
 
-Writes loss.png, weights.png, gradients.png, surface.png, network.png and activations.png.
-FILE.npz has x_train (n_samples, side, side) and y_train, as Keras's MNIST; without it
-the digits are taken. The graph is that of a network of 2, 4 and 3 units which tells three
-noisy arms of a star apart.
+The script writes loss.png, weights.png, gradients.png, surface.png, network.png and
+activations.png. FILE.npz contains x_train (n_samples, side, side) and y_train, like Keras's
+MNIST; without it scikit-learn's digits are used. The network graph shows a network of 2, 4
+and 3 units that classifies the three noisy arms of a star.
 """
 
 import argparse
@@ -48,7 +48,7 @@ ACTIVATIONS = [
 
 
 def images(path):
-    """X with entries from 0 to 1, and y."""
+    """Return X with entries from 0 to 1, and y."""
     if path is None:
         X, y = load_digits(return_X_y=True)
     else:
@@ -59,7 +59,7 @@ def images(path):
 
 
 def star(n=300, seed=0):
-    """Points along three arms, named after where they point."""
+    """Return points along three arms, labelled by the arms' directions."""
     rng = np.random.default_rng(seed)
     arm = rng.integers(3, size=n)
     angle = np.pi / 2 + 2 * np.pi / 3 * arm + rng.normal(scale=0.35, size=n)
@@ -69,12 +69,12 @@ def star(n=300, seed=0):
 
 
 def displays(X, y):
-    """Name and display of each picture."""
+    """Yield the name and the display of each plot."""
     model = MLPClassifier(
         (36, 36, 36), "tanh", alpha=0.03, early_stopping=True, random_state=0
     )
     model.set_callbacks(GradientNorms()).fit(X, y)
-    # penalised, so that weights of pixels without ink don't stay where they began
+    # with a penalty, so that weights of empty pixels do not keep their initial values
     smooth = MLPClassifier((36,), "tanh", l2=0.003, random_state=0).fit(X, y)
     small = MLPClassifier((4,), "tanh", solver="lbfgs", alpha=0.1, random_state=1)
     small.fit(*star())
@@ -90,7 +90,7 @@ def displays(X, y):
 
 
 def save(figure, path):
-    """As PNG of 256 colours, half as large as with all."""
+    """Save as a PNG of 256 colours, half as large as in full colour."""
     figure.savefig(path, dpi=80, facecolor="white")
     with Image.open(path) as image:
         image.convert("RGB").quantize(256).save(path, optimize=True)

@@ -1,13 +1,13 @@
-"""Projection pursuit regression beside a linear model, and a plot of its terms.
+"""Compare projection pursuit regression with a linear model, and plot its terms.
 
     python projection_pursuit.py [--data FILE.npz] [--n-terms 2] [--out FILE.png]
 
 Without FILE.npz the target is the sum of a sine of one projection of ten features, half the
-square of another, at right angles to the first, and noise of standard deviation 0.1.
-Projection pursuit finds both directions and both functions from 450 samples: its test error
-is less than a quarter of the linear model's, and the picture shows a sine and a parabola.
+square of another projection at right angles to the first, and noise of standard deviation
+0.1. Projection pursuit finds both directions and both functions from 450 samples: its test
+error is less than a quarter of the linear model's. The plot shows a sine and a parabola.
 
-FILE.npz holds X (n_samples, n_features) and y (n_samples,), and may hold feature_names.
+FILE.npz contains X (n_samples, n_features), y (n_samples,) and optionally feature_names.
 `--n-terms cv` chooses the number of terms by cross-validation, which takes 30 times as
 long.
 """
@@ -45,7 +45,7 @@ def load(path):
 
 
 def heaviest(omega, X, names):
-    """Return the three parts of a direction that move the projection most."""
+    """Return the three components of a direction with the largest effect."""
     order = np.argsort(-np.abs(omega * X.std(axis=0)))[:3]
     return [f"{names[j]} {omega[j]:+.2g}" for j in order]
 
@@ -58,7 +58,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file with X and y")
     parser.add_argument("--n-terms", type=count_or_cv, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="split and starts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of split and starts")
     parser.add_argument("--out", type=Path, default=Path("projection_pursuit.png"))
     options = parser.parse_args()
 
@@ -93,13 +93,13 @@ def main():
         angles = ", ".join(
             f"{np.degrees(np.arccos(c)):.1f}" for c in cosines.clip(max=1)
         )
-        print(f"the directions of sine and square are found to within {angles} degrees")
+        print(f"errors of the directions of sine and square: {angles} degrees")
 
     if model.n_terms_ == 0:
         return
     axes = model.plot_terms(X, y)
     for ax, omega in zip(axes, model.directions_, strict=True):
-        # A few far projections would otherwise squeeze the rest into a corner.
+        # A few outliers would otherwise compress the rest of the plot.
         ax.set_xlim(*np.quantile(X @ omega, [0.005, 0.995]))
         partial_residuals = ax.get_lines()[0].get_ydata()
         ax.set_ylim(*np.quantile(partial_residuals, [0.005, 0.995]))

@@ -1,11 +1,12 @@
-"""Which inputs a fitted network listens to: mean |d yhat/d h| by feature [S P65.9-P65.10].
+"""Compare the sensitivity to each feature with permutation importance [S P65.9-P65.10].
 
     python sensitivities.py [--data FILE.npz]
 
-FILE.npz holds X (n, n_features), y (n,) and feature_names: the California houses.  Without
-it scikit-learn's diabetes set is used.  Beside the mean sensitivity, per standard deviation
-of the feature, stands the loss of R^2 when the feature's values change places between the
-samples (permutation importance): one asks the network's slope, the other its errors.
+The sensitivity is the mean of |d yhat/d h| per standard deviation of the feature.  The
+permutation importance is the decrease of R^2 when the values of the feature are permuted.
+The first measures the network's slope, the second its errors.  FILE.npz contains X (n,
+n_features), y (n,) and feature_names, for example the California houses; without it
+scikit-learn's diabetes set is used.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from mlp import MLPRegressor
 
 
 def load(path):
-    """Features, target and the features' names."""
+    """Return features, target and the features' names."""
     if path is None:
         data = load_diabetes(scaled=False)
         return data.data, data.target, data.feature_names
@@ -46,7 +47,7 @@ def main():
         model, X[test], y[test], n_repeats=10, random_state=0
     ).importances_mean
     print(
-        f"R^2 on {len(test)} samples not trained on: {model.score(X[test], y[test]):.3f}"
+        f"R^2 on {len(test)} test samples: {model.score(X[test], y[test]):.3f}"
     )
     print(f"{'feature':<20}{'sensitivity':>12}{'permutation':>13}")
     for k in np.argsort(-slopes):

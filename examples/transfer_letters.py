@@ -1,25 +1,25 @@
-"""Transfer: layers learned from some classes help with others [S ex. 65.11].
+"""Reuse layers learned from some classes for other classes [S ex. 65.11].
 
     python transfer_letters.py [--data FILE.npz] [--labels 10] [--seeds 5]
 
 A network learns the first half of the classes from all their samples. The second half is
-then to be learned from 10 labelled samples per class, by the same network:
+then learned from 10 labelled samples per class, in five ways:
 
     new last layer    on the layers learned before, which are frozen
-    then all layers   and then fine-tuned as a whole
+    then all layers   the same, followed by fine-tuning all layers
     two new layers    instead of the last, on the same frozen layers
-    on random layers  a new last layer on random ones: what of it is not transfer
+    on random layers  a new last layer on frozen random layers, without transfer
     from scratch      without transfer, for as many epochs as the first two together
 
-and is tested on all other samples of the second half. Printed are the accuracies of 5 runs
-and how many of them are better than the network from scratch.
+Each network is tested on all other samples of the second half. The script prints the
+accuracies of 5 runs and how many of them are better than the network from scratch.
 
-Without FILE.npz the samples are scikit-learn's digits, each put at a random place in an
-image of 12 x 12 pixels; 0 to 4 are the first half, each image at 8 places. What they teach,
-to recognise a stroke wherever it is, is what 10 images of each other digit can't teach:
-all three ways of transfer win by more than ten percentage points. FILE.npz holds letters:
-features (n, n_features) and labels (n,) as X_train, y_train, X_test and y_test; there
-transfer wins by less.
+Without FILE.npz the samples are scikit-learn's digits, each at a random place in an image
+of 12 x 12 pixels; 0 to 4 are the first half, with each image at 8 places. From these the
+network learns to recognise a stroke anywhere in the image, which it cannot learn from 10
+images of each other digit: all three ways of transfer gain more than ten percentage points.
+FILE.npz contains letters: features (n, n_features) and labels (n,) as X_train, y_train,
+X_test and y_test; with them transfer gains less.
 """
 
 import argparse
@@ -37,12 +37,13 @@ from mlp import MLPClassifier
 HIDDEN = (256, 128)
 BASE_EPOCHS = 10
 EPOCHS = 60
-#: of digits: pixels that an image can move, places of each image of the first half
+#: of digits: pixels by which an image can be shifted, places per image of the first
+#: half
 ROOM, COPIES = 4, 8
 
 
 def at_random_places(images, rng):
-    """Each image somewhere in a larger one, as rows of float32."""
+    """Return each image at a random place in a larger one, as rows of float32."""
     n, height, width = images.shape
     larger = np.zeros((n, height + ROOM, width + ROOM), np.float32)
     for image, onto, (i, j) in zip(
@@ -53,7 +54,7 @@ def at_random_places(images, rng):
 
 
 def load(path):
-    """Features, float32, and labels from 0 on."""
+    """Return float32 features and labels from 0 on."""
     if path is None:
         images, y = load_digits(return_X_y=True)
         often = np.repeat(np.arange(len(y)), np.where(y < 5, COPIES, 1))
@@ -66,7 +67,7 @@ def load(path):
 
 
 def fit(samples, seed, epochs, rate=0.01, hidden=HIDDEN, **options):
-    """A network, from random weights but for layers from `base`."""
+    """Fit a network from random weights, except for layers from `base`."""
     model = MLPClassifier(
         hidden,
         learning_rate="cosine",
@@ -81,7 +82,7 @@ def fit(samples, seed, epochs, rate=0.01, hidden=HIDDEN, **options):
 
 
 def accuracies(X, y, n_labels, seed):
-    """Accuracy of each way on samples of the second half without labels."""
+    """Return the accuracy of each way on the unlabelled samples of the second half."""
     n_first = len(np.unique(y)) // 2
     first, second = np.flatnonzero(y < n_first), np.flatnonzero(y >= n_first)
     few, rest = train_test_split(
@@ -111,7 +112,7 @@ def accuracies(X, y, n_labels, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help=".npz file of letters")
-    parser.add_argument("--labels", type=int, default=10, help="per new class")
+    parser.add_argument("--labels", type=int, default=10, help="labels per new class")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
 

@@ -1,11 +1,11 @@
-"""One hidden layer comes as close to a function as it has units [S 65.10].
+"""Approximate a function by one hidden layer of 1 to 64 units [S 65.10].
 
     python universal_approximation.py [--restarts 2] [--out FILE.png]
 
-Networks with one hidden layer of 1 to 64 units, fitted by L-BFGS to 400 exact values of a
-function on [-1, 1]; of several random starts the best counts. Left: what they draw;
-right: root mean square error, also between the samples, for three activations. With many
-units it is the minimisation that stops short, not the network.
+The networks are fitted by L-BFGS to 400 exact values of a function on [-1, 1]; the best of
+several random starts is used. The left panels show the fitted functions, the right one the
+root mean square error, also between the samples, for three activations. With many units the
+error is limited by the minimisation, not by the network.
 """
 
 import argparse
@@ -26,7 +26,8 @@ except ImportError:
 UNITS = [("ReLU", "relu", "C2"), ("tanh", "tanh", "C0"), ("Gaussian", "gaussian", "C3")]
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 DRAWN = (4, 8, 32)
-#: L-BFGS stops when a step gains less than 2e-9 of loss: too early for values around 1
+#: factor of the values: L-BFGS stops when a step gains less than 2e-9 of loss, which is too
+#: early for values around 1
 SCALE = 10
 
 
@@ -35,7 +36,7 @@ def target(x):
 
 
 def start(rng, n_in, n_out):
-    """Weights and offsets whose units bend at random places of the interval."""
+    """Draw weights and offsets of units with kinks at random places of the interval."""
     if n_in > 1:
         return rng.standard_normal((n_in, n_out)) / np.sqrt(n_in), np.zeros(n_out)
     W = 6 * rng.standard_normal((1, n_out))
@@ -43,7 +44,7 @@ def start(rng, n_in, n_out):
 
 
 def best_fit(activation, size, restarts):
-    """The network with the smallest loss of several starts."""
+    """Return the network with the smallest loss of several starts."""
     x = np.linspace(-1, 1, 400)[:, None]
     fits = (
         MLPRegressor(

@@ -1,10 +1,10 @@
-"""Weights that start at zero stay alike: the network has one hidden unit many times [G].
+"""Show that hidden units whose weights start at zero stay identical [G].
 
     python zero_initialisation.py [--epochs 100] [--seed 0] [--out FILE.png]
 
-A sigmoid network on scikit-learn's digits, from zeros and from random weights. Each
-picture shows the weights from the 8x8 pixels to one hidden unit after training. From
-zeros all units get the same gradient in every step, so they stay copies of each other.
+A sigmoid network is trained on scikit-learn's digits from zeros and from random weights.
+Each panel shows the weights from the 8x8 pixels to one hidden unit after training. From
+zeros all units get the same gradient in every step, so they stay identical.
 """
 
 import argparse

@@ -1,14 +1,22 @@
-"""Multilayer perceptrons with scikit-learn's manners and a compiled core.
+"""Multilayer perceptrons with the scikit-learn API and a compiled core.
 
-`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's; `Network` is the part
-without scikit-learn.  Names are imported when they are first used, so that a `Network` can
-be loaded and predict with NumPy alone.
+`MLPClassifier` and `MLPRegressor` replace scikit-learn's classes of the same names.
+`Network` works without scikit-learn.  Each name is imported when it is first used, so that
+loading a `Network` and predicting with it imports NumPy only.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if find_spec("mlp._core") is None:
+    raise ImportError(
+        f"{__path__[0]} has no compiled core for this Python "
+        f"({sys.implementation.cache_tag}); in a checkout run: pip install -e ."
+    )
 
 _HOME = {
     "ArcsineKernel": "mlp.gaussian_process",

@@ -28,29 +28,30 @@ class ArcsineKernel(Kernel):
     .. math::
         s(h, h') = \sigma_\alpha^2 + \sum_d \sigma_d^2 h_d h'_d.
 
-    Here erf is the usual one, the integral of :math:`e^{-t^2}`: random networks agree
-    with this formula, and not with the :math:`e^{-t^2/2}` of [S 65.192].
+    Here erf is the usual error function with :math:`e^{-t^2}`. Random networks agree with
+    this formula, and not with the :math:`e^{-t^2/2}` of [S 65.192].
 
     Parameters
     ----------
     weight_variance : float or array-like of shape (n_features,), default=1.0
-        Variance of the hidden weights, for all features or for each. A feature whose
-        variance is small is ignored.
+        Variance of the hidden weights, one for all features or one per feature. A feature
+        with a small weight variance has little influence.
     bias_variance : float, default=1.0
         Variance of the hidden offsets.
     output_weight_variance : float, default=1.0
         Variance of the sum of the output weights.
     output_bias_variance : float, default=1.0
-        Variance of the output offset. May be 0 where its bounds are 'fixed'.
+        Variance of the output offset. It may be 0 if its bounds are 'fixed'.
     weight_variance_bounds, bias_variance_bounds : 'fixed' or pair, default=(1e-5, 1e5)
-        Range of the hyperparameter in optimisation; 'fixed' leaves it as it is.
+        Range of the hyperparameter in optimisation; 'fixed' keeps its value.
     output_weight_variance_bounds, output_bias_variance_bounds : default=(1e-5, 1e5)
-        Likewise.
+        Range of the hyperparameter in optimisation; 'fixed' keeps its value.
 
     Notes
     -----
-    For features far longer than ``sqrt((1 + 2 bias_variance) / (2 weight_variance))``
-    only their angle matters: k tends to
+    For feature vectors much longer than
+    ``sqrt((1 + 2 bias_variance) / (2 weight_variance))`` the covariance depends only on
+    their angle: k tends to
     ``output_bias_variance + output_weight_variance * (1 - 2 * angle / pi)``
     [S P65.25].
 
@@ -93,7 +94,7 @@ class ArcsineKernel(Kernel):
 
     @property
     def hyperparameter_weight_variance(self) -> Hyperparameter:
-        """`weight_variance` as an optimiser sees it."""
+        """The hyperparameter `weight_variance` for optimisers."""
         n_elements = np.size(self.weight_variance) if self.anisotropic else 1
         return Hyperparameter(
             "weight_variance", "numeric", self.weight_variance_bounds, n_elements
@@ -101,19 +102,19 @@ class ArcsineKernel(Kernel):
 
     @property
     def hyperparameter_bias_variance(self) -> Hyperparameter:
-        """`bias_variance` as an optimiser sees it."""
+        """The hyperparameter `bias_variance` for optimisers."""
         return Hyperparameter("bias_variance", "numeric", self.bias_variance_bounds)
 
     @property
     def hyperparameter_output_weight_variance(self) -> Hyperparameter:
-        """`output_weight_variance` as an optimiser sees it."""
+        """The hyperparameter `output_weight_variance` for optimisers."""
         return Hyperparameter(
             "output_weight_variance", "numeric", self.output_weight_variance_bounds
         )
 
     @property
     def hyperparameter_output_bias_variance(self) -> Hyperparameter:
-        """`output_bias_variance` as an optimiser sees it."""
+        """The hyperparameter `output_bias_variance` for optimisers."""
         return Hyperparameter(
             "output_bias_variance", "numeric", self.output_bias_variance_bounds
         )
@@ -128,23 +129,23 @@ class ArcsineKernel(Kernel):
         X : array-like of shape (n_samples_X, n_features)
             Left argument.
         Y : array-like of shape (n_samples_Y, n_features), optional
-            Right argument. Default ``X``.
+            Right argument; ``X`` if None.
         eval_gradient : bool, default=False
-            Whether to return the gradient too; only where ``Y`` is None.
+            Whether to return the gradient too; this requires ``Y=None``.
 
         Returns
         -------
         K : ndarray of shape (n_samples_X, n_samples_Y)
             The covariance.
         K_gradient : ndarray of shape (n_samples_X, n_samples_X, n_dims)
-            Derivatives by the logarithms of the free hyperparameters, in the order of
-            ``theta``. Only with ``eval_gradient``.
+            Derivatives with respect to the logarithms of the free hyperparameters, in the
+            order of ``theta``. Returned only with ``eval_gradient=True``.
 
         Raises
         ------
         ValueError
-            If a gradient is asked for with ``Y``, or ``weight_variance`` has neither
-            one entry nor one for each feature.
+            If ``eval_gradient=True`` and ``Y`` is given, or if ``weight_variance`` has
+            neither one entry nor one per feature.
         """
         if Y is not None and eval_gradient:
             raise ValueError("Gradient can only be evaluated when Y is None.")

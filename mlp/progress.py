@@ -1,4 +1,4 @@
-"""Callbacks after scikit-learn's protocol: a one-line progress bar, and a request."""
+"""Callbacks with scikit-learn's protocol: a progress bar, and recorded gradient norms."""
 
 import sys
 import time
@@ -8,14 +8,15 @@ __all__ = ["GradientNorms", "ProgressLine"]
 
 
 class GradientNorms:
-    """Callback that asks `fit` to keep the norms of the gradient in ``gradient_norms_``.
+    """Callback that makes `fit` record gradient norms in ``gradient_norms_``.
 
-    ``gradient_norms_`` has an array of shape ``(n_layers_ - 1,)`` for each epoch: the norm
-    of the gradient in each layer's weights, offsets and batch-norm scales, of the epoch's
-    last batch; of the batch's mean loss, without penalties and before any clipping.  For
-    full-batch solvers it is the gradient over all samples, an array an iteration; of
-    networks that judge pairs, the twin's layers come before the head's.
-    ``verbose=2`` keeps them too; `mlp.plot.GradientFlowDisplay` draws them.
+    ``gradient_norms_`` has one array of shape ``(n_layers_ - 1,)`` per epoch: for each
+    layer the norm of the gradient with respect to its weights, offsets and batch-norm
+    scales.  It is the gradient of the mean loss of the epoch's last batch, without
+    penalties and before clipping.  Full-batch solvers have one array per iteration, with
+    the gradient over all samples.  For Siamese networks the layers of the branch come
+    before those of the head. ``verbose=2`` also records the norms;
+    `mlp.plot.GradientFlowDisplay` draws them.
 
     Examples
     --------
@@ -29,7 +30,7 @@ class GradientNorms:
     """
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing: `fit` sees that this callback is there."""
+        """Do nothing: `fit` looks for this callback in the estimator's list."""
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Do nothing."""
@@ -44,9 +45,8 @@ class GradientNorms:
 class ProgressLine:
     """Callback that shows the epochs of one `fit` on a single line of stderr.
 
-    Needs nothing beyond the standard library, unlike
-    :class:`sklearn.callback.ProgressBar`. Where stderr is not a terminal nothing is
-    written, so that logs stay clean.
+    It needs only the standard library, unlike :class:`sklearn.callback.ProgressBar`. If
+    stderr is not a terminal, nothing is written, so that logs stay clean.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ProgressLine:
     >>> model = MLPClassifier().set_callbacks(ProgressLine())
     """
 
-    redraw_interval = 0.05  # seconds; drawing each of 10,000 short epochs costs more
+    redraw_interval = 0.05  # seconds; drawing every short epoch would take more time
 
     def __init__(self, width: int = 30) -> None:
         self.width = width
@@ -87,7 +87,7 @@ class ProgressLine:
             self._draw(estimator)
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Leave the last state of the line standing."""
+        """Draw the final state of the line."""
         if self._shown:
             self._draw(estimator)
             sys.stderr.write("\n")

@@ -1,4 +1,4 @@
-"""How many threads to use, and what the core is made of."""
+"""The number of threads, and the configuration of the compiled core."""
 
 import os
 import re
@@ -18,12 +18,12 @@ __all__ = [
 ]
 
 
-#: the most threads that None stands for, where threadpoolctl has set a limit
+#: upper limit of the default number of threads, if threadpoolctl has set one
 _limit: int | None = None
 
 
 def usable_cores() -> int:
-    """The cores this process may use, fewer where the environment or a limit says so."""
+    """Return the number of cores for this process, considering environment and limit."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = cores or os.cpu_count() or 1
     named = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
@@ -33,18 +33,18 @@ def usable_cores() -> int:
 
 
 def limit_threads(n: int | None) -> None:
-    """Let None stand for at most n threads from now on; None lifts the limit."""
+    """Limit the default number of threads to n; None removes the limit."""
     global _limit
     _limit = n
 
 
 def default_threads() -> int:
-    """The cores this process may use, fewer where the environment says so.
+    """Return the default number of threads: the cores that this process may use.
 
-    ``OMP_NUM_THREADS`` is honoured (joblib's process workers set it), and so is a limit
-    set by ``threadpoolctl.threadpool_limits``.  Threads other than the main one and workers
-    of a multiprocessing pool get a single thread: whoever runs fits in parallel has divided
-    the cores already.
+    ``OMP_NUM_THREADS``, which joblib sets in its worker processes, and limits set by
+    ``threadpoolctl.threadpool_limits`` are respected.  In threads other than the main one
+    and in workers of a multiprocessing pool the default is 1, because the caller has
+    already divided the cores.
     """
     if threading.current_thread() is not threading.main_thread():
         return 1
@@ -56,7 +56,7 @@ def default_threads() -> int:
 
 
 def resolve_threads(n_threads: int | None) -> int:
-    """`n_threads`, at most the core's `MAX_THREADS`; or the default where it is None.
+    """Return `n_threads`, at most the core's `MAX_THREADS`, or the default if it is None.
 
     Raises
     ------
@@ -71,15 +71,16 @@ def resolve_threads(n_threads: int | None) -> int:
 
 
 def show_config() -> dict[str, Any]:
-    """Print and return what the compiled core is using.
+    """Print and return the configuration of the compiled core.
 
     Returns
     -------
     dict
         ``isa``: the instruction set in use (``MLP_ISA`` in the environment forces one);
-        ``available``: those this build and processor offer, ``compiled``: those in this
-        build; ``threads``: the default number;
-        ``float32``, ``float64``: numbers in a vector, rows and columns of a tile;
+        ``available``: the instruction sets of this build that the processor supports;
+        ``compiled``: the instruction sets of this build;
+        ``threads``: the default number of threads;
+        ``float32``, ``float64``: numbers per vector, and rows and columns of a tile;
         ``build``: compiler and flags.
     """
     config = {

@@ -84,7 +84,7 @@ def error_of(capsys, *arguments):
 # --------------------------------------------------------------- demonstration
 
 
-def test_without_arguments_the_digits_are_learned_and_timed(tmp_path):
+def test_demonstration_trains_and_times_the_digits(tmp_path):
     command = [sys.executable, "-m", "mlp", "--epochs", "30"]
     done = subprocess.run(
         command, check=False, cwd=tmp_path, capture_output=True, text=True
@@ -92,7 +92,7 @@ def test_without_arguments_the_digits_are_learned_and_timed(tmp_path):
     assert done.returncode == 0, done.stderr
     assert value_of("Test accuracy", done.stdout) > 90
     assert "30 epochs" in done.stdout
-    for part in ("Training time", "scikit-learn's time", "Ratio", "Confusion matrix"):
+    for part in ("Training time", "scikit-learn's time", "Speed-up", "Confusion matrix"):
         assert part in done.stdout
     assert "Warning" not in done.stderr
 
@@ -139,7 +139,7 @@ def test_a_number_is_learned_in_the_targets_own_units(line, capsys):
     assert value_of("Test MAE", out) <= value_of("Test RMSE", out)
 
 
-def test_the_baseline_knows_the_training_rows_alone(tmp_path, capsys):
+def test_baseline_is_computed_from_the_training_rows_only(tmp_path, capsys):
     path = tmp_path / "t.npz"
     X, y = np.arange(30.0).reshape(15, 2), np.arange(15) + 0.5
     np.savez(path, x_train=X[:9], y_train=y[:9], x_test=X[9:], y_test=y[9:])
@@ -192,7 +192,7 @@ def test_compare_times_scikit_learn_on_the_table(animals, capsys):
     assert re.search(r"scikit-learn's time +[\d.]+ s for 5 epochs", out)
 
 
-def test_test_size_sets_the_rows_kept_back(animals, capsys):
+def test_test_size_sets_the_number_of_test_rows(animals, capsys):
     run(animals, "--target", "kind", "--epochs", 1, "--test-size", 0.25)
     assert "Training on 60 rows, testing on 20" in capsys.readouterr().out
 
@@ -205,7 +205,7 @@ def test_whole_numbers_are_classes_if_few_and_quantities_if_many(tmp_path, capsy
         assert f"Task: {task} (guessed" in capsys.readouterr().out
 
 
-def test_the_task_given_overrules_the_guess(tmp_path, capsys):
+def test_task_option_overrides_the_guess(tmp_path, capsys):
     path = write_csv(tmp_path / "t.csv", ["x", "y"], [[i, i % 3] for i in range(60)])
     assert run(path, "--target", "y", "--task", "regress", "--epochs", 1) == 0
     out = capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_rows_without_a_target_are_dropped(tmp_path, capsys):
     assert "Dropped 2 rows without a value of 'kind'" in capsys.readouterr().out
 
 
-def test_a_class_of_a_single_row_is_no_obstacle(tmp_path):
+def test_training_with_a_class_of_one_row_works(tmp_path):
     rows = [*animal_rows(40), ["500", "outdoors", "horse"]]
     path = write_csv(tmp_path / "t.csv", ["weight", "home", "kind"], rows)
     assert run(path, "--target", "kind", "--epochs", 1) == 0
@@ -301,7 +301,7 @@ def test_names_empty_columns_and_row_numbers_are_dropped(tmp_path):
     ]
 
 
-def test_dropped_columns_are_told(tmp_path, capsys):
+def test_dropped_columns_are_reported(tmp_path, capsys):
     rows = [[f"name {i}", i % 4, i % 2] for i in range(30)]
     path = write_csv(tmp_path / "t.csv", ["name", "a", "y"], rows)
     assert run(path, "--target", "y", "--epochs", 1) == 0
@@ -427,20 +427,20 @@ def test_number_formats_are_recognised(column_of, cells, values, marks):
         (["1,234", "2.5"], {"delimiter": ",", "assumed": {"a": ","}}, 1234),
     ],
 )
-def test_the_decimal_sign_is_what_explains_all_cells(column_of, cells, known, value):
+def test_decimal_sign_is_the_one_that_fits_all_cells(column_of, cells, known, value):
     assert column_of(cells, **known).numbers[0] == value
 
 
 @pytest.mark.parametrize(
     ("proof", "cell", "value"), [("2,5", "1.234", 1234), ("2.5", "1,234", 1234)]
 )
-def test_other_columns_explain_an_ambiguous_one(tmp_path, proof, cell, value):
+def test_ambiguous_column_uses_the_decimal_sign_of_others(tmp_path, proof, cell, value):
     path = tmp_path / "t.csv"
     path.write_text(f"a;b\n{cell};{proof}\n999;1\n")
     assert numbers_of(path).numbers.tolist() == [value, 999]
 
 
-def test_numbers_among_texts_explain_no_other_column(tmp_path):
+def test_numbers_among_texts_do_not_determine_other_columns(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a;b;c\n1,234;2.5;2,5\n999;x;3\n7;y;4\n")
     assert numbers_of(path).numbers.tolist() == [1.234, 999, 7]
@@ -459,7 +459,7 @@ def test_numbers_among_texts_explain_no_other_column(tmp_path):
         ["\u0661", "\u0662"],
     ],
 )
-def test_what_is_no_number_stays_text(column_of, cells):
+def test_cells_that_are_not_numbers_stay_text(column_of, cells):
     column = column_of(cells)
     assert column.numbers is None
     assert column.texts().tolist() == cells
@@ -502,7 +502,7 @@ def test_a_dash_among_codes_is_a_category(column_of):
     assert column.missing.tolist() == [False, False, False, True]
 
 
-def test_unusual_signs_for_missing_are_told(tmp_path, capsys):
+def test_unusual_missing_values_are_reported(tmp_path, capsys):
     path = write_csv(tmp_path / "t.csv", ["x", "y"], [["-", 1], *[[5, 2], [6, 1]] * 5])
     assert run(path, "--target", "y", "--epochs", 1) == 0
     assert "'-' for missing values in 1 column (x)" in capsys.readouterr().out
@@ -547,7 +547,7 @@ def test_a_point_among_decimal_commas_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "n_numbers"), [("--missing=abc", 2), ("--categorical=x", 1)]
 )
-def test_what_an_odd_cell_means_is_kept_in_the_model(
+def test_choices_for_odd_cells_are_saved_in_the_model(
     tmp_path, capsys, option, n_numbers
 ):
     path, model = mostly_numbers(tmp_path / "t.csv"), tmp_path / "m"
@@ -561,14 +561,14 @@ def test_what_an_odd_cell_means_is_kept_in_the_model(
     assert len(predictions(capsys.readouterr().out)) == 100
 
 
-def test_missing_of_predict_adds_to_the_models(animal_model, tmp_path, capsys):
+def test_missing_option_of_predict_extends_the_models(animal_model, tmp_path, capsys):
     path = write_csv(tmp_path / "new.csv", ["weight", "home"], [["heavy", "outdoors"]])
     message = error_of(capsys, "predict", animal_model, path)
     assert "--missing=heavy" in message
     assert run("predict", animal_model, path, "--missing=heavy") == 0
 
 
-def test_missing_means_a_number_however_it_is_written(column_of):
+def test_missing_option_with_a_number_matches_all_its_spellings(column_of):
     column = column_of(["-200", "-200,0", "-20", "1"], missing=["-200"])
     assert column.missing.tolist() == [True, True, False, False]
 
@@ -717,7 +717,7 @@ def test_encodings_are_recognised(tmp_path, encoding):
     assert read_back(path) == {"größe": ["1", "2"], "y": ["a", "b"]}
 
 
-def test_an_encoding_that_is_guessed_is_told(tmp_path, capsys):
+def test_guessed_encoding_is_reported(tmp_path, capsys):
     path = tmp_path / "t.csv"
     rows = "".join(f"{i},{'äö'[i % 2]}\n" for i in range(40))
     path.write_text("x,y\n" + rows, encoding="cp1252")
@@ -815,7 +815,7 @@ def test_an_odd_cell_from_standard_input_has_its_line(tmp_path):
         ("a\n1\n", {"a": "1"}),
     ],
 )  # fmt: skip
-def test_cells_are_divided_as_the_file_means_it(tmp_path, text, expected):
+def test_delimiter_and_quotes_are_recognised(tmp_path, text, expected):
     path = tmp_path / "t.csv"
     path.write_text(text, newline="")
     assert read_back(path) == {name: [cell] for name, cell in expected.items()}
@@ -847,7 +847,7 @@ def test_an_open_quotation_mark_is_named(tmp_path, capsys):
     assert "a quotation mark may be open" in message
 
 
-def test_headers_of_many_columns_are_searched_once_for_doubles(tmp_path, capsys):
+def test_duplicate_names_in_long_headers_are_found_in_linear_time(tmp_path, capsys):
     class Name(str):
         compared = 0
         __hash__ = str.__hash__
@@ -872,7 +872,7 @@ def test_headers_of_many_columns_are_searched_once_for_doubles(tmp_path, capsys)
         (b'{"a": 1}\n{"a": 2}\n', "JSON; convert it to .csv"),
         (b"\x28\xb5\x2f\xfd..", "compressed by zstd; convert it to .csv"),
         ("a,y\n1,2\n".encode("utf-16-le"), "UTF-16 text without a byte order mark"),
-        (b"\xff\xfea", "not a table (it begins like utf-16, which it is not)"),
+        (b"\xff\xfea", "not a table (it begins like utf-16 but is not)"),
         (b"a,y\n\xe4\x01,2\n", "not a table"),
         (b"a,y\n\xe4\x81,2\n", "text in an unknown encoding"),
         (gzip.compress(b"a,y\n1,2\n" * 99)[:-12], "a damaged compressed file"),
@@ -881,7 +881,7 @@ def test_headers_of_many_columns_are_searched_once_for_doubles(tmp_path, capsys)
         (zipped("a").replace(b"PK\x01\x02", b"PK\x01\x09"), "a damaged archive"),
     ],
 )
-def test_files_that_are_no_text_are_refused(tmp_path, capsys, content, message):
+def test_files_that_are_not_text_are_refused(tmp_path, capsys, content, message):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     assert message in error_of(capsys, path, "--target", "y")
@@ -908,7 +908,7 @@ def test_pandas_is_needed_for_text_alone(animals, tmp_path, capsys, monkeypatch)
     monkeypatch.delitem(sys.modules, "pandas", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     message = error_of(capsys, animals, "--target", "kind")
-    assert "pip install -e '.[table]'" in message
+    assert "pip install 'fastmlp[table]'" in message
     np.savez(tmp_path / "t.npz", a=np.arange(20), c=np.array(["u", "v"] * 10))
     assert run(tmp_path / "t.npz", "--target", "c", "--epochs", 1) == 0
 
@@ -955,7 +955,7 @@ def test_npz_with_its_own_test_rows_keeps_them(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 6
 
 
-def test_npz_training_rows_without_a_target_are_not_made_up_for(tmp_path, capsys):
+def test_npz_training_rows_without_target_are_not_replaced(tmp_path, capsys):
     path = tmp_path / "t.npz"
     X, y = np.arange(30.0).reshape(15, 2), np.arange(15) % 2.0
     y[[2, 5, 11]] = np.nan
@@ -1073,7 +1073,7 @@ def test_without_a_standard_output_a_file_is_written(animals, animal_model, tmp_
     assert len(predictions(out.read_text())) == 80
 
 
-def test_probabilities_stand_beside_the_prediction(animals, animal_model, capsys):
+def test_proba_adds_probabilities_to_the_prediction(animals, animal_model, capsys):
     capsys.readouterr()
     assert run("predict", animal_model, animals, "--proba") == 0
     row = predictions(capsys.readouterr().out)[0]
@@ -1093,7 +1093,7 @@ def test_numbers_are_predicted_in_the_targets_own_units(line, tmp_path, capsys):
     assert float(row["prediction"]) == pytest.approx(101.5, abs=0.5)
 
 
-def test_whole_number_labels_come_back_whole(tmp_path, capsys):
+def test_integer_labels_are_predicted_as_integers(tmp_path, capsys):
     path = write_csv(tmp_path / "t.csv", ["x", "y"], [[i, i % 2] for i in range(40)])
     assert run(path, "--target", "y", "--epochs", 1, "--out", tmp_path / "m") == 0
     capsys.readouterr()
@@ -1102,7 +1102,7 @@ def test_whole_number_labels_come_back_whole(tmp_path, capsys):
     assert labels <= {"0", "1"}
 
 
-def test_a_saved_model_holds_no_progress_bar(animal_model):
+def test_saved_model_has_no_progress_bar(animal_model):
     model = joblib.load(animal_model)
     assert isinstance(model, TableModel)
     assert not hasattr(model.pipeline[-1], "_skl_callbacks")
@@ -1122,7 +1122,7 @@ def test_a_failed_save_leaves_the_old_model(animals, animal_model, monkeypatch):
     assert len(list(animal_model.parent.iterdir())) == 2
 
 
-def test_a_reader_that_leaves_early_is_no_error(animals, animal_model):
+def test_reader_that_exits_early_causes_no_error(animals, animal_model):
     command = [sys.executable, "-m", "mlp", "predict", animal_model, animals]
     reading, writing = os.pipe()
     os.close(reading)
@@ -1150,7 +1150,7 @@ X_NEW = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
         {"X": X_NEW[:, ::-1], "feature_names": np.array(["x1", "x0"])},
     ],
 )
-def test_a_prediction_reads_the_inputs_alone(tmp_path, capsys, arrays):
+def test_prediction_reads_only_the_input_columns(tmp_path, capsys, arrays):
     model, path = tmp_path / "m", tmp_path / "new.npz"
     np.savez(tmp_path / "t.npz", X=np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)
     assert run(tmp_path / "t.npz", "--epochs", 1, "--out", model) == 0
@@ -1189,7 +1189,7 @@ def test_an_archive_of_other_columns_is_named(tmp_path, animal_model, capsys):
         ("a,y\n1,x\n2,x\n3,x\n", "one class only (x)"),
         ("a,y\n1,\n2,?\n", "target 'y' has no values"),
         ("a,y\n1,x\n", "one class only"),
-        ("a,y\n1,x\n2,z\n", "all of one class"),
+        ("a,y\n1,x\n2,z\n", "all training rows are of one class"),
         ("a,y\n1,1.5\n", "too few rows (1)"),
         ("a,y\ninf,x\n1,z\n", "column 'a' has infinite values"),
         ("a,y\n1,1e99\n1,0.5\n", "column 'y' has infinite values or beyond"),
@@ -1223,7 +1223,7 @@ def test_names_too_long_for_a_file_are_refused(animals, animal_model, capsys):
         assert message in error_of(capsys, *arguments)
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path, capsys):
+def test_file_that_is_not_a_table_is_refused(tmp_path, capsys):
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xd8")
     assert "not a table" in error_of(capsys, path, "--target", "y")
@@ -1263,12 +1263,12 @@ def test_bad_options_are_named(animals, capsys, option, value):
     assert f"argument {option}:" in message
 
 
-def test_what_the_network_refuses_is_one_line_too(animals, capsys):
+def test_errors_of_the_network_are_one_line(animals, capsys):
     arguments = (animals, "--target", "kind", "--activation", "warp")
     assert "warp" in error_of(capsys, *arguments)
 
 
-def test_a_network_that_no_memory_holds_is_one_line_too(animals, capsys):
+def test_network_that_exceeds_memory_is_a_one_line_error(animals, capsys):
     arguments = (animals, "--target", "kind", "--hidden", "100000000,100000000")
     assert "not enough memory: Unable to allocate" in error_of(capsys, *arguments)
 
@@ -1287,7 +1287,7 @@ def test_an_output_beside_an_input_that_is_missing(animals, animal_model, capsys
     assert "no such file: none" in missing
 
 
-def test_a_link_is_as_usable_as_what_it_points_to(animals, tmp_path, capsys):
+def test_output_link_is_checked_by_its_target(animals, tmp_path, capsys):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "no" / "m")
     message = error_of(capsys, animals, "--target", "kind", "--out", link)
@@ -1346,7 +1346,7 @@ def test_numbers_too_large_to_predict_from_are_named(animal_model, tmp_path, cap
     assert "column 'weight' has infinite values or beyond" in message
 
 
-def test_foreign_files_are_no_models(animals, tmp_path, capsys):
+def test_files_that_are_not_models_are_refused(animals, tmp_path, capsys):
     other = tmp_path / "other"
     joblib.dump({"a": 1}, other)
     for path in (other, animals):
@@ -1365,7 +1365,7 @@ def test_probabilities_of_a_number_are_refused(line, tmp_path, capsys):
 # ---------------------------------------------------------------- progress line
 
 
-def test_a_terminal_sees_every_epoch_counted(animals, capsys, monkeypatch):
+def test_terminal_shows_every_epoch(animals, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert run(animals, "--target", "kind", "--epochs", 4) == 0
     shown = capsys.readouterr().err
@@ -1374,6 +1374,6 @@ def test_a_terminal_sees_every_epoch_counted(animals, capsys, monkeypatch):
     assert shown.endswith("\n")
 
 
-def test_a_log_file_sees_no_progress(animals, capsys):
+def test_log_file_has_no_progress_line(animals, capsys):
     assert run(animals, "--target", "kind", "--epochs", 4) == 0
     assert capsys.readouterr().err == ""

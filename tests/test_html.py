@@ -35,7 +35,7 @@ def drawn(rng, n_in, n_out, scale):
 
 
 @both
-def test_every_parameter_is_there_and_those_set_stand_out(Estimator):
+def test_diagram_lists_all_parameters_and_marks_those_set(Estimator):
     table = shown(Estimator((5, 4), dropout=0.5))
     assert set(table) == set(inspect.signature(Estimator).parameters)
     assert table["hidden_layer_sizes"] == ("user-set", "(5, ...)")
@@ -47,7 +47,7 @@ def test_every_parameter_is_there_and_those_set_stand_out(Estimator):
     ]
 
 
-def test_arrays_and_functions_as_parameters_are_shown():
+def test_diagram_with_arrays_and_functions_shows_them():
     X, y = make_data()
     model = MLPRegressor(
         np.array([5, 4]),
@@ -70,13 +70,13 @@ def test_arrays_and_functions_as_parameters_are_shown():
         assert table["init"][1].startswith("functools.")
 
 
-def test_a_name_with_markup_stays_text():
+def test_diagram_with_markup_in_a_name_escapes_it():
     text = MLPClassifier(learning_rate=lambda epoch: 0.01)._repr_html_()
     assert "&lt;lambda&gt;" in text and "<lambda>" not in text
 
 
 @both
-def test_the_diagram_says_whether_it_is_fitted(Estimator):
+def test_diagram_says_whether_the_estimator_is_fitted(Estimator):
     X, y = make_data()
     model = Estimator((5,), max_iter=1)
     assert "<span>Not fitted</span>" in model._repr_html_()

@@ -1,8 +1,10 @@
 """What is imported when: a network needs NumPy alone, estimators come when asked for."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,23 @@ def imported_by(code):
 
 def test_import_mlp_imports_nothing_else():
     assert imported_by("import mlp; dir(mlp); mlp.__version__") == {"mlp"}
+
+
+def test_without_a_compiled_core_the_import_says_what_to_run(tmp_path):
+    package = Path(mlp.__file__).parent
+    without = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    shutil.copytree(package, tmp_path / "mlp", ignore=without)
+    for statement in ("import mlp", "from mlp import MLPClassifier"):
+        done = subprocess.run(
+            [sys.executable, "-c", statement],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        error = done.stderr.splitlines()[-1]
+        assert error.startswith(f"ImportError: {tmp_path / 'mlp'} has no compiled core")
+        assert error.endswith("in a checkout run: pip install -e .")
 
 
 USES_OF_A_NETWORK = """
@@ -58,7 +77,7 @@ def test_estimators_bring_no_optional_package(name):
     assert not {m.split(".")[0] for m in modules} & {"matplotlib", "onnx"}
 
 
-def test_every_exported_name_is_at_home():
+def test_every_exported_name_is_defined_in_its_module():
     assert sorted(mlp.__all__) == sorted([*mlp._HOME, *mlp._MODULES])
     for name, home in mlp._HOME.items():
         assert getattr(mlp, name).__module__ == home

@@ -102,13 +102,13 @@ def test_parameters_of_activations(spec, dtype):
     check_network(random_network([3, 8, 2], spec, dtype=dtype), (1.0, 30.0))
 
 
-def test_every_kernel_has_its_line():
+def test_every_activation_kernel_has_an_onnx_form():
     kernels = {entry.kernel for entry in ACTIVATIONS.values()} - {"rbf", "softmax"}
     assert set(ELEMENTWISE) == kernels
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nodes_that_differ(dtype):
+def test_export_with_an_activation_per_node(dtype):
     nodes = [name for name in HIDDEN if name != "rbf"]
     nodes = [*nodes, ("elu", 0.5, 2.0), *nodes]
     net = random_network([3, len(nodes), 4, 2], [nodes, "gelu"], dtype=dtype)
@@ -134,7 +134,7 @@ def test_sparse_weights():
     assert_close(run(g.model("test", ""), X)["output"], X @ W, "float64")
 
 
-def test_no_hidden_layer():
+def test_export_without_hidden_layers():
     check_network(random_network([4, 3], output_activation="softmax"))
 
 
@@ -149,7 +149,7 @@ def test_radial_functions_far_from_the_origin(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_softmax_a_task(dtype):
+def test_export_with_one_softmax_per_task(dtype):
     net = random_network(
         [4, 8, 6], output_activation="softmax", groups=[3, 1, 2], dtype=dtype
     )
@@ -287,7 +287,7 @@ def test_poisson_regression():
     ],
     ids=lambda options: " ".join(options),
 )
-def test_what_is_folded(options, dtype):
+def test_export_folds_scaling_batch_norm_and_dropout(options, dtype):
     X, y = problem(dtype)
     est = MLPClassifier((8, 8), max_iter=8, random_state=0, **options)
     check_classifier(quietly(est, X, y), X)
@@ -304,7 +304,7 @@ def test_what_is_folded(options, dtype):
         ([1, 2, 2**50], np.uint64),
     ],
 )
-def test_labels_keep_their_kind(labels, dtype):
+def test_labels_keep_their_type(labels, dtype):
     X, y = problem("float64")
     est = MLPClassifier((8,), max_iter=5, random_state=0)
     quietly(est, X, np.array(labels, dtype=dtype)[y])
@@ -371,7 +371,7 @@ def test_projection_pursuit_without_terms():
 # -- the model, the file, the refusals --
 
 
-def test_metadata():
+def test_export_has_name_version_and_feature_names():
     pandas = pytest.importorskip("pandas")
     X, y = problem("float64")
     table = pandas.DataFrame(X, columns=[f"x {k}" for k in range(6)])
@@ -386,7 +386,7 @@ def test_metadata():
     assert json.loads(entry.value) == list(table.columns)
 
 
-def test_file_is_complete_or_not_there(tmp_path, monkeypatch):
+def test_failed_write_leaves_the_previous_file(tmp_path, monkeypatch):
     net = random_network([2, 3, 1])
     path = tmp_path / "model.onnx"
     model = to_onnx(net, path)
@@ -405,7 +405,7 @@ def test_file_is_complete_or_not_there(tmp_path, monkeypatch):
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match="pip install onnx onnxruntime"):
+    with pytest.raises(ImportError, match=r"pip install 'fastmlp\[onnx\]'"):
         to_onnx(random_network([2, 1]))
 
 
@@ -417,7 +417,7 @@ def test_a_network_needs_no_scikit_learn():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_refusals():
+def test_export_of_unsupported_objects_raises():
     from sklearn.neural_network import MLPClassifier as Theirs
 
     with pytest.raises(NotFittedError):
@@ -430,7 +430,7 @@ def test_refusals():
     est = quietly(MLPClassifier((2,), max_iter=1), X, np.repeat([0.5, 1, 2], 3) > 0.7)
     for classes in (np.array([0.5, 1.0]), np.array([1, 2**63], dtype=np.uint64)):
         est.classes_ = classes
-        with pytest.raises(TypeError, match="whole numbers or texts"):
+        with pytest.raises(TypeError, match="whole numbers or strings"):
             to_onnx(est)
 
 

@@ -74,7 +74,7 @@ def legend_of(ax):
 
 
 @every_display
-def test_a_display_draws_into_the_axes_given(name):
+def test_plot_with_ax_draws_into_it(name):
     figure, (left, right) = plt.subplots(1, 2)
     display = drawn(name, fitted(), ax=right)
     assert display.figure_ is figure
@@ -86,7 +86,7 @@ def test_a_display_draws_into_the_axes_given(name):
 
 
 @every_display
-def test_the_same_display_can_be_drawn_again(name):
+def test_plot_called_twice_draws_the_same_data(name):
     display = drawn(name, fitted())
     before = display.figure_
     assert display.plot() is display
@@ -94,13 +94,13 @@ def test_the_same_display_can_be_drawn_again(name):
 
 
 @every_display
-def test_without_fit_there_is_nothing_to_draw(name):
+def test_display_of_an_unfitted_estimator_raises(name):
     with pytest.raises(NotFittedError, match="MLPClassifier instance is not fitted"):
         drawn(name, MLPClassifier())
 
 
 @every_display
-def test_a_model_without_a_network_is_told(name):
+def test_display_of_a_model_without_network_raises(name):
     X, y = make_data()
     model = mlp.ProjectionPursuitRegressor(1, random_state=0).fit(X, y)
     if name == "LossCurveDisplay":
@@ -113,7 +113,7 @@ def test_a_model_without_a_network_is_told(name):
         drawn(name, model)
 
 
-def test_what_was_put_into_coefs_by_hand_is_drawn():
+def test_display_after_assigning_coefs_draws_the_new_weights():
     X, y = iris()
     model = MLPClassifier((3,), random_state=0, max_iter=2).fit(X, y)
     before = drawn("LossSurfaceDisplay", model).loss
@@ -128,7 +128,7 @@ def test_what_was_put_into_coefs_by_hand_is_drawn():
     assert_array_equal(graph.edges_[0].get_array(), weights[0].ravel() / 4)
 
 
-def test_scikit_learns_own_networks_have_layers_too():
+def test_network_displays_accept_scikit_learns_estimators():
     X, y = iris()
     model = TheirClassifier((3,), max_iter=4).fit(X, y)
     graph = NetworkDisplay.from_estimator(model)
@@ -140,15 +140,15 @@ def test_scikit_learns_own_networks_have_layers_too():
 
 
 @every_display
-def test_without_matplotlib_the_error_names_the_package(name, monkeypatch):
+def test_display_without_matplotlib_names_the_package(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(
-        ImportError, match=rf"{name} draws .* pip install matplotlib"
+        ImportError, match=rf"{name} needs matplotlib: .*'fastmlp\[plot\]'"
     ):
         drawn(name, fitted())
 
 
-def test_nothing_of_it_is_imported_before_it_is_needed():
+def test_matplotlib_is_imported_only_when_drawing():
     code = (
         "import sys, mlp; mlp.MLPClassifier; light = set(sys.modules);"
         "mlp.plot.LossCurveDisplay;"
@@ -179,7 +179,7 @@ every_head = pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
 
 
 @every_head
-def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
+def test_displays_of_siamese_networks_draw_the_branch(head):
     _, _, model = siamese(head)
     twin = model.network_.twin
     graph = NetworkDisplay.from_estimator(model)
@@ -190,16 +190,16 @@ def test_of_networks_that_judge_pairs_the_twin_is_drawn(head):
     assert ActivationDisplay.from_estimator(model).names == ["tanh", "identity"]
     assert NetworkDisplay.from_estimator(twin).layer_sizes == [4, 5, 2]
     with pytest.raises(
-        TypeError, match=r"NetworkDisplay .* give the SiameseNetwork's twin"
+        TypeError, match=r"NetworkDisplay .* pass SiameseNetwork\.twin"
     ):
         NetworkDisplay.from_estimator(model.network_)
     flow = GradientFlowDisplay.from_estimator(model)
-    assert flow.layer_names[:2] == ["twin 1", "twin 2"]
+    assert flow.layer_names[:2] == ["branch 1", "branch 2"]
     assert len(flow.layer_names) == len(model.coefs_)
 
 
 @every_head
-def test_the_loss_of_pairs_over_the_twins_parameters(head):
+def test_loss_surface_of_siamese_networks_is_over_the_branch_parameters(head):
     X, y, model = siamese(head)
     before = model.network_.params
     display = LossSurfaceDisplay.from_estimator(
@@ -221,7 +221,7 @@ def test_the_loss_of_pairs_over_the_twins_parameters(head):
 # ---- loss curve -------------------------------------------------------------------------
 
 
-def test_loss_curves_and_the_best_epoch():
+def test_loss_curves_with_validation_mark_the_best_epoch():
     model = fitted(early_stopping=True, max_iter=30)
     display = LossCurveDisplay.from_estimator(model)
     epochs = np.arange(1, model.n_iter_ + 1)
@@ -241,7 +241,7 @@ def test_loss_curves_and_the_best_epoch():
     assert all(t == int(t) for t in display.ax_.get_xticks())
 
 
-def test_without_validation_the_smallest_loss_is_marked():
+def test_loss_curve_without_validation_marks_the_smallest_loss():
     model = fitted(solver="lbfgs")
     display = LossCurveDisplay.from_estimator(model, log=True, color="k")
     assert display.validation_line_ is None
@@ -251,7 +251,7 @@ def test_without_validation_the_smallest_loss_is_marked():
     assert display.line_.get_color() == "k"
 
 
-def test_scikit_learns_own_networks_have_loss_curves_too():
+def test_loss_curve_accepts_scikit_learns_estimators():
     X, y = iris()
     model = TheirClassifier((3,), max_iter=4, early_stopping=True).fit(X, y)
     display = LossCurveDisplay.from_estimator(model)
@@ -261,7 +261,7 @@ def test_scikit_learns_own_networks_have_loss_curves_too():
 # ---- gradient flow ----------------------------------------------------------------------
 
 
-def test_gradient_norms_by_layer():
+def test_gradient_flow_draws_one_line_per_layer():
     model = fitted()
     display = GradientFlowDisplay.from_estimator(model)
     drawn_norms = [line.get_ydata() for line in display.lines_]
@@ -271,7 +271,7 @@ def test_gradient_norms_by_layer():
     assert len({tuple(line.get_color()) for line in display.lines_}) == 3
 
 
-def test_many_layers_have_a_scale_instead_of_a_legend():
+def test_gradient_flow_of_many_layers_has_a_colorbar():
     display = GradientFlowDisplay(norms=np.ones((4, 20))).plot()
     assert display.ax_.get_legend() is None
     for k, line in enumerate(display.lines_):
@@ -280,14 +280,14 @@ def test_many_layers_have_a_scale_instead_of_a_legend():
     assert all(tick == int(tick) for tick in ticks) and len(ticks) > 3
 
 
-def test_a_gradient_of_nothing_leaves_a_gap():
+def test_gradient_flow_of_zero_gradients_leaves_a_gap():
     display = GradientFlowDisplay(norms=[[1.0], [0.0], [2.0]]).plot()
     assert_array_equal(
         np.ma.getmaskarray(display.lines_[0].get_ydata()), [False, True, False]
     )
 
 
-def test_norms_that_were_not_kept_are_asked_for():
+def test_gradient_flow_without_recorded_norms_raises():
     X, y = iris()
     model = MLPClassifier((3,), max_iter=2).fit(X, y)
     with pytest.raises(ValueError, match=r"set_callbacks\(mlp.progress.GradientNorms"):
@@ -303,7 +303,7 @@ def network_of_images(shape, n_units):
     return net
 
 
-def test_weights_lie_in_the_mosaic_as_in_the_images():
+def test_weight_images_are_arranged_in_rows():
     net = network_of_images((4, 4), 5)
     display = WeightImageDisplay.from_estimator(net)
     mosaic = display.image_.get_array()
@@ -318,7 +318,7 @@ def test_weights_lie_in_the_mosaic_as_in_the_images():
 
 
 @pytest.mark.parametrize("units", [2, [4, 1]])
-def test_some_units_of_images_that_are_not_square(units):
+def test_weight_images_with_shape_and_units_shows_these_units(units):
     net = network_of_images((2, 6), 5)
     display = WeightImageDisplay.from_estimator(
         net, shape=(2, 6), units=units, n_columns=1, colorbar=False
@@ -330,7 +330,7 @@ def test_some_units_of_images_that_are_not_square(units):
     assert display.colorbar_ is None
 
 
-def test_images_in_colour():
+def test_weight_images_with_three_channels_are_in_colour():
     net = network_of_images((3, 2, 3), 2)
     display = WeightImageDisplay.from_estimator(net, shape=(3, 2, 3))
     image = display.image_.get_array()
@@ -344,22 +344,22 @@ def test_images_in_colour():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"units": 0}, "units=0 must be a positive int or .* of the layer's 2 units"),
-        ({"units": -1}, "units=-1 must be"),
-        ({"units": 1.5}, "units=1.5 must be"),
-        ({"units": []}, r"units=\[\] must be"),
-        ({"units": [0, 2]}, r"units=\[0, 2\] must be"),
+        ({"units": 0}, "units must be a positive int or indices from 0 to 1, got 0"),
+        ({"units": -1}, "units must be .* got -1"),
+        ({"units": 1.5}, "units must be .* got 1.5"),
+        ({"units": []}, r"units must be .* got \[\]"),
+        ({"units": [0, 2]}, r"units must be .* got \[0, 2\]"),
         ({"n_columns": 0}, "n_columns must be None or a positive int, got 0"),
         ({"n_columns": -3}, "n_columns must be .* got -3"),
         ({"n_columns": 1.5}, "n_columns must be .* got 1.5"),
     ],
 )
-def test_images_that_can_not_be_counted(options, words):
+def test_weight_images_with_bad_units_or_columns_raises(options, words):
     with pytest.raises(ValueError, match=words):
         WeightImageDisplay.from_estimator(network_of_images((2, 2), 2), **options)
 
 
-def test_images_of_nothing():
+def test_weight_images_without_units_raises():
     with pytest.raises(ValueError, match=r"weights must be of shape .* got \(4, 0\)"):
         WeightImageDisplay(weights=np.zeros((4, 0)))
 
@@ -367,7 +367,7 @@ def test_images_of_nothing():
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        (None, "12 features make no square image"),
+        (None, "12 features are not a square image"),
         ((3, 5), r"shape=\(3, 5\) must be .* of 12 features"),
         ((12,), "must be"),
         ((2, 2, 3, 1), "must be"),
@@ -375,7 +375,7 @@ def test_images_of_nothing():
         ((-3, -4), r"shape=\(-3, -4\) must be .* of 12 features"),
     ],
 )
-def test_shapes_that_do_not_fit(shape, words):
+def test_weight_images_with_bad_shape_raises(shape, words):
     with pytest.raises(ValueError, match=words):
         WeightImageDisplay.from_estimator(network_of_images((3, 4), 2), shape=shape)
 
@@ -383,7 +383,7 @@ def test_shapes_that_do_not_fit(shape, words):
 # ---- loss surface -----------------------------------------------------------------------
 
 
-def test_the_surface_over_two_parameters_is_the_loss():
+def test_loss_surface_over_two_parameters_is_the_loss():
     X, y = make_data()
     net = Network([4, 3, 1], "tanh")
     net.params[:] = np.random.default_rng(1).normal(size=net.params.size)
@@ -403,7 +403,7 @@ def test_the_surface_over_two_parameters_is_the_loss():
     assert_array_equal(display.center_.get_xydata(), [display.center])
 
 
-def test_given_directions_are_followed():
+def test_loss_surface_with_directions_is_the_loss_along_them():
     X, y = iris()
     model = fitted()
     there = np.random.default_rng(2).normal(size=(2, model.network_.params.size))
@@ -420,7 +420,7 @@ def test_given_directions_are_followed():
 
 
 @pytest.mark.parametrize("Estimator", [MLPClassifier, MLPRegressor])
-def test_the_middle_is_the_trained_loss_whatever_is_folded_in(Estimator):
+def test_loss_surface_center_with_folding_is_the_trained_loss(Estimator):
     X, y = make_data()
     model = Estimator((5,), batch_norm="hidden", standardize=True, max_iter=5)
     model.fit(X, y, X_val=X, y_val=y)
@@ -428,7 +428,7 @@ def test_the_middle_is_the_trained_loss_whatever_is_folded_in(Estimator):
     assert_allclose(display.loss[1, 1], model.validation_loss_curve_[-1], 1e-9)
 
 
-def test_a_random_direction_is_as_long_as_each_units_weights():
+def test_random_direction_has_the_length_of_each_units_weights():
     from mlp.plot.surface import _random_direction
 
     network = fitted().network_
@@ -439,7 +439,7 @@ def test_a_random_direction_is_as_long_as_each_units_weights():
     assert not np.concatenate(offsets).any()
 
 
-def test_the_surface_stands_in_three_dimensions():
+def test_loss_surface_with_kind_surface_is_three_dimensional():
     display = drawn("LossSurfaceDisplay", fitted(), kind="surface")
     assert display.ax_.name == "3d" and display.lines_ is None
     assert display.ax_.get_zlabel() == "loss"
@@ -447,7 +447,7 @@ def test_the_surface_stands_in_three_dimensions():
     assert (x[0], y[0], z[0]) == (0, 0, display.loss[1, 1])
 
 
-def test_a_loss_without_end_is_left_out():
+def test_loss_surface_with_infinite_losses_has_a_finite_scale():
     loss = np.array([[1.0, np.inf], [np.nan, 2.0]])
     display = LossSurfaceDisplay(x=[0, 1], y=[0, 1], loss=loss).plot()
     assert np.isfinite(display.surface_.get_clim()).all()
@@ -457,7 +457,7 @@ def test_a_loss_without_end_is_left_out():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"parameters": [(0, 1, 1)]}, "parameters must be two, got 1"),
+        ({"parameters": [(0, 1, 1)]}, "parameters must be a pair, got 1 entries"),
         ({"parameters": [(0, 1, 1), (0, 99)]}, r"\(0, 99\) names no parameter"),
         ({"parameters": [(0, -1, 1), (0, 0)]}, r"\(0, -1, 1\) names no parameter"),
         ({"parameters": [(0, 1, 1, 1), (0, 0)]}, "names no parameter"),
@@ -467,12 +467,12 @@ def test_a_loss_without_end_is_left_out():
         ({"kind": "wire"}, "kind must be 'contour' or 'surface', got 'wire'"),
     ],
 )
-def test_surfaces_that_make_no_sense(options, words):
+def test_loss_surface_with_bad_arguments_raises(options, words):
     with pytest.raises(ValueError, match=words):
         drawn("LossSurfaceDisplay", fitted(), **options)
 
 
-def test_axes_of_the_wrong_kind_are_refused():
+def test_loss_surface_with_axes_of_the_wrong_projection_raises():
     with pytest.raises(ValueError, match="needs axes with projection='3d'"):
         drawn("LossSurfaceDisplay", fitted(), kind="surface", ax=plt.figure().gca())
 
@@ -480,7 +480,7 @@ def test_axes_of_the_wrong_kind_are_refused():
 # ---- the graph --------------------------------------------------------------------------
 
 
-def test_lines_and_circles_show_weights_and_offsets():
+def test_network_graph_shows_weights_and_offsets():
     model = fitted()
     display = NetworkDisplay.from_estimator(model, max_width=3)
     largest = max(np.abs(W).max() for W in model.coefs_)
@@ -497,7 +497,7 @@ def test_lines_and_circles_show_weights_and_offsets():
     assert_array_equal(ends[1], display.nodes_[1].get_offsets()[j])
 
 
-def test_red_is_positive_and_blue_negative():
+def test_network_graph_colours_positive_red_and_negative_blue():
     display = NetworkDisplay(coefs=[[[1.0, -1.0]]], intercepts=[[0.0, 0.0]]).plot()
     display.figure_.canvas.draw()
     (red, _, less, _), (little, _, blue, _) = display.edges_[0].get_colors()
@@ -506,13 +506,13 @@ def test_red_is_positive_and_blue_negative():
     assert_allclose(display.nodes_[0].get_facecolors()[0], to_rgba("0.85"))
 
 
-def test_the_scale_says_that_offsets_go_beyond():
+def test_network_graph_colorbar_extends_when_offsets_exceed_weights():
     for offset, extend in ((0.0, "neither"), (2.0, "both")):
         display = NetworkDisplay(coefs=[[[0.5]]], intercepts=[[offset]]).plot()
         assert display.colorbar_.extend == extend
 
 
-def test_names_of_features_and_classes():
+def test_network_graph_has_names_of_features_and_classes():
     model = fitted()
     display = NetworkDisplay.from_estimator(model)
     names = [text.get_text() for text in display.texts_]
@@ -523,7 +523,7 @@ def test_names_of_features_and_classes():
     assert layers == ["inputs", "hidden 1", "hidden 2", "outputs"]
 
 
-def test_names_given_or_made_up():
+def test_network_graph_names_are_given_or_generated():
     X, y = make_data()
     binary = MLPClassifier((3,), max_iter=1).fit(X, y)
     display = NetworkDisplay.from_estimator(binary, feature_names=list("abcd"))
@@ -534,7 +534,7 @@ def test_names_given_or_made_up():
     assert display.texts_[-1].get_text() == "y"
 
 
-def test_no_text_of_a_network_lies_upon_another():
+def test_network_graph_texts_do_not_overlap():
     display = NetworkDisplay.from_estimator(fitted())
     display.figure_.canvas.draw()
     texts = [*display.ax_.texts, display.ax_.title]
@@ -545,7 +545,7 @@ def test_no_text_of_a_network_lies_upon_another():
         assert not any(box.overlaps(other) for other in boxes[:k])
 
 
-def test_a_network_too_large_to_draw():
+def test_network_graph_of_a_large_network_raises():
     with pytest.raises(
         ValueError, match=r"\[40, 2\] units are too large .* max_units=32"
     ):
@@ -553,7 +553,7 @@ def test_a_network_too_large_to_draw():
     assert NetworkDisplay.from_estimator(Network([40, 2]), max_units=40).edges_
 
 
-def test_names_that_do_not_fit():
+def test_network_graph_with_wrong_number_of_names_raises():
     with pytest.raises(ValueError, match="feature_names has 1 names for 4 units"):
         NetworkDisplay.from_estimator(fitted(), feature_names=["one"])
 
@@ -561,7 +561,7 @@ def test_names_that_do_not_fit():
 # ---- activations ------------------------------------------------------------------------
 
 
-def test_every_function_of_one_number_has_a_panel():
+def test_activation_display_has_a_panel_per_function():
     display = ActivationDisplay.from_names()
     titles = [panel.get_title() for panel in display.axes_]
     assert titles == CURVES
@@ -569,7 +569,7 @@ def test_every_function_of_one_number_has_a_panel():
 
 
 @pytest.mark.parametrize("name", [n for n in CURVES if n not in ("sign", "step")])
-def test_a_derivative_is_the_slope_of_its_function(name):
+def test_activation_derivative_is_the_slope(name):
     z = np.linspace(-3, 3, 60)  # 0, where some have a kink, is not among them
     h = 1e-6
     [(_, slope)] = ActivationDisplay.from_names([name], z=z).lines_
@@ -579,7 +579,7 @@ def test_a_derivative_is_the_slope_of_its_function(name):
     assert_allclose(slope.get_ydata(), expected, rtol=1e-6, atol=1e-8)
 
 
-def test_a_derivative_far_from_zero():
+def test_activation_derivative_far_from_zero_is_exact():
     z = np.array([-800.0, -40.0, 1.0, 30.0, 40.0, 800.0])
     with np.errstate(over="ignore"):
         expected, logistic = np.exp(z), 1 / (1 + np.exp(-z))
@@ -589,7 +589,7 @@ def test_a_derivative_far_from_zero():
     assert_allclose(display.derivatives[2], logistic, 1e-12)
 
 
-def test_curves_are_the_functions_values():
+def test_activation_curves_are_the_functions_values():
     display = ActivationDisplay.from_names(["tanh", ("leaky_relu", 0.3), "sign"])
     (tanh, _), (leaky, slope), (sign, flat) = display.lines_
     z = tanh.get_xdata()
@@ -601,7 +601,7 @@ def test_curves_are_the_functions_values():
     assert display.names == ["tanh", "leaky_relu(0.3)", "sign"]
 
 
-def test_the_activations_of_a_model_once_each():
+def test_activation_display_of_a_model_draws_each_activation_once():
     net = Network([2, 3, 2, 2], [["relu", "tanh", "relu"], "tanh"], "logistic")
     assert ActivationDisplay.from_estimator(net).names == ["relu", "tanh", "logistic"]
 
@@ -609,11 +609,11 @@ def test_the_activations_of_a_model_once_each():
 @pytest.mark.parametrize(
     ("activation", "words"),
     [
-        ("rbf", "ActivationDisplay draws .* the network has rbf and softmax alone"),
-        (None, "the network has softmax alone"),
+        ("rbf", "ActivationDisplay draws .* the network has only rbf and softmax"),
+        (None, "the network has only softmax"),
     ],
 )
-def test_a_network_without_a_curve(activation, words):
+def test_activation_display_of_a_model_without_curves_raises(activation, words):
     net = Network([2, 3, 2], "rbf", "softmax")
     if activation is None:
         net = Network([2, 2], output_activation="softmax")
@@ -629,12 +629,12 @@ def test_a_network_without_a_curve(activation, words):
         ([], "at least one"),
     ],
 )
-def test_what_has_no_curve(names, words):
+def test_activation_display_of_names_without_curves_raises(names, words):
     with pytest.raises(ValueError, match=words):
         ActivationDisplay.from_names(names)
 
 
-def test_panels_want_a_place_that_can_be_divided():
+def test_activation_display_with_axes_that_cannot_be_divided_raises():
     loose = plt.figure().add_axes((0, 0, 1, 1))
     with pytest.raises(ValueError, match=r"ax must be one of plt\.subplots"):
         ActivationDisplay.from_names(["relu"], ax=loose)
@@ -650,7 +650,7 @@ def partly_connected():
     return mask, X, y, MLPRegressor((2,), "tanh", **options).fit(X, y)
 
 
-def test_connections_that_do_not_exist_are_not_seen():
+def test_displays_of_sparse_layers_omit_absent_connections():
     mask, _, _, model = partly_connected()
     graph = NetworkDisplay.from_estimator(model)
     assert_array_equal(np.array(graph.edges_[0].get_linewidths()) > 0, mask.ravel())
@@ -658,7 +658,7 @@ def test_connections_that_do_not_exist_are_not_seen():
     assert_array_equal(image[:, :2].ravel() != 0, mask[:, 0])
 
 
-def test_the_surface_knows_only_connections_that_exist():
+def test_loss_surface_of_an_absent_connection_raises():
     _, X, y, model = partly_connected()
     start = float(model.network_.prediction_loss(model.network_.data(X, y)))
     for options in ({}, {"parameters": [(0, 2, 1), (0, 1)]}):
@@ -672,7 +672,7 @@ def test_the_surface_knows_only_connections_that_exist():
         LossSurfaceDisplay.from_estimator(model, X, y, parameters=[(0, 2, 0), (0, 1)])
 
 
-def test_tied_weights_move_together():
+def test_loss_surface_of_tied_weights_changes_both_layers():
     net = Network([3, 2, 3], "tanh", tied=True)
     net.coefs[0][:] = np.random.default_rng(3).normal(size=(3, 2))
     net.tie()

@@ -247,7 +247,7 @@ def test_given_folds_are_used():
 
 
 @pytest.mark.parametrize("constant", ["X", "y"])
-def test_nothing_to_explain_leaves_the_mean(constant):
+def test_constant_data_give_the_mean(constant):
     rng = np.random.default_rng(6)
     X, y = rng.normal(size=(30, 2)), rng.normal(size=30)
     if constant == "X":
@@ -415,5 +415,5 @@ def test_plot_terms_without_matplotlib_says_so(monkeypatch):
     X, y, _ = planted(0, n_samples=50)
     model = ProjectionPursuitRegressor(1, random_state=0).fit(X, y)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="pip install matplotlib"):
+    with pytest.raises(ImportError, match=r"pip install 'fastmlp\[plot\]'"):
         model.plot_terms()

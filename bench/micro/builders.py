@@ -1,4 +1,4 @@
-"""Operands and networks that the micro-benchmarks work on."""
+"""Operands and networks of the micro-benchmarks."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from mlp.training.schedules import Schedule
 
 
 def padded(rows, columns, dtype, rng):
-    """A matrix as in the workspace: rows `row_stride` apart, beginning at a cache line."""
+    """Return a matrix as in the workspace, with rows at multiples of `row_stride`."""
     stride = _core.row_stride(columns, dtype)
     matrix = _core.aligned_zeros(rows * stride, dtype).reshape(rows, stride)[
         :, :columns
@@ -18,7 +18,7 @@ def padded(rows, columns, dtype, rng):
 
 
 def network(sizes, activation="relu", output_activation="identity", **options):
-    """A network with small weights."""
+    """Return a network with small weights."""
     net = Network(sizes, activation, output_activation, **options)
     rng = np.random.default_rng(0)
     for W in net.coefs:
@@ -28,7 +28,7 @@ def network(sizes, activation="relu", output_activation="identity", **options):
 
 
 def gradient(net, X, y, *, with_gradient=True):
-    """A call that computes loss (and gradient) of all rows at once."""
+    """Return a call that computes the loss, and the gradient, of all rows at once."""
     plan = net.plan(frozen_statistics=True)
     data = net.data(X, y)
     plan.allocate(X.shape[0], 1, data.sparse)
@@ -36,7 +36,7 @@ def gradient(net, X, y, *, with_gradient=True):
 
 
 def epoch(net, X, y, batch_size, *, solver="adam", penalties=None, **options):
-    """A call that trains for one epoch, in the order of the samples."""
+    """Return a call that trains for one epoch in the order of the samples."""
     data = net.data(X, y)
     return StochasticRun(
         net,

@@ -1,4 +1,4 @@
-"""Products, elementary functions, masks: what the core offers by itself."""
+"""Products, elementary functions and masks, which the core exposes directly."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_product(benchmark, rng, kind, shape, dtype):
         "NT": (above, weights, below),
         "TN": (below, above, weights),
     }[kind]
-    times = max(1, 10**8 // (batch * n_in * n_out))  # a call costs microseconds
+    times = max(1, 10**8 // (batch * n_in * n_out))  # a call takes microseconds
     benchmark.extra_info["products"] = times
     benchmark(_core.gemm, kind, a, b, out, repeat=times)
 

@@ -1,4 +1,4 @@
-"""Activations, losses, batch norm: in layers that hold little else."""
+"""Activations, losses and batch norm, in networks with little other work."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Updates, single samples, stored entries, dropout: an epoch of a step or a few."""
+"""Updates, single samples, stored entries and dropout, in epochs of a few steps."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ ONLINE = {
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_update(benchmark, rng, solver, dtype):
-    """A million parameters, two samples: their products are a small part."""
+    """A million parameters and two samples, so that products take little of the time."""
     net = network([1_000, 1_000], dtype=dtype)
     X = rng.standard_normal((2, 1_000)).astype(dtype)
     benchmark(epoch(net, X, np.zeros((2, 1_000)), 2, **SOLVERS[solver]))
@@ -49,7 +49,7 @@ def test_forward(benchmark, rng, n, dtype):
 
 
 def stored(rng, dtype):
-    """200 rows of 5,000 features, one in a hundred stored."""
+    """Return 200 rows of 5,000 features, of which 1 % is stored."""
     return random_array((200, 5_000), density=0.01, format="csr", dtype=dtype, rng=rng)
 
 
@@ -70,7 +70,8 @@ def test_csr_step(benchmark, rng, dtype):
 
 @pytest.mark.parametrize("mask", ["none", "batch", "sample"])
 def test_dropout_step(benchmark, rng, mask, dtype):
-    """With a mask a batch the products shrink and rows are gathered and spread."""
+    """With one mask per batch, products are smaller, and rows are gathered and
+    scattered."""
     net = network([784, 512, 512, 10], dtype=dtype)
     if mask != "none":
         net.configure(dropout=Dropout(0.5, mask=mask))

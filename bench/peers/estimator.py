@@ -1,11 +1,11 @@
-"""One rule of timing for both scikit-learn-style estimators, ours and theirs.
+"""Timing of both scikit-learn-style estimators, ours and scikit-learn's, by one rule.
 
 A training round is the difference of two fits on the same data,
-``time(1 + epochs) - time(1 epoch)``, divided by the steps in ``epochs``. What a fit
-costs once (validation, initial weights, label encoding) cancels; everything that
-belongs to an epoch (shuffle, loss curve, bookkeeping) is counted. The short fit
-enters with its best time so far: a disturbed one would make the round look quicker
-than it was, a disturbed long one makes it look slower, as in every other peer.
+``time(1 + epochs) - time(1 epoch)``, divided by the steps in ``epochs``. The costs per fit
+(validation, initial weights, label encoding) cancel; everything that belongs to an epoch
+(shuffle, loss curve, bookkeeping) is counted. The best time so far is used for the short
+fit, because a disturbed short fit would make the round look faster than it was. A disturbed
+long fit makes it look slower, as with every other peer.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from peers.workloads import make_data
 
 
 def build(make, job, epochs):
-    """``make`` (an ``MLPClassifier``) with the row's settings, ``epochs`` long."""
+    """Return ``make`` (an ``MLPClassifier``) with the row's settings and ``epochs``."""
     row = job.workload
     return make(
         hidden_layer_sizes=row.sizes[1:-1],
@@ -35,10 +35,10 @@ def build(make, job, epochs):
 
 
 def data(job):
-    """X and y; two classes become a two-column indicator.
+    """Return X and y; two classes become a two-column indicator.
 
-    An estimator gives two classes a single logistic output. The indicator keeps the
-    row's two outputs, at two logistic losses instead of one softmax over two.
+    An estimator uses a single logistic output for two classes. With the indicator it has
+    the row's two outputs, with two logistic losses instead of one softmax.
     """
     X, y = make_data(job.workload, job.numpy_dtype)
     k = job.workload.sizes[-1]
@@ -46,7 +46,7 @@ def data(job):
 
 
 def prepare_training(make, job):
-    """A round by the difference rule, on as many rows as fit the budget."""
+    """Return a round by the difference rule, with as many rows as fit the budget."""
     warnings.simplefilter("ignore")
     X, y = data(job)
     batch = job.workload.batch
@@ -54,7 +54,7 @@ def prepare_training(make, job):
     def fit(rows, epochs):
         build(make, job, epochs).fit(X[:rows], y[:rows])
 
-    # A slow estimator gets fewer rows, not fewer epochs: one at least is needed.
+    # A slow estimator gets fewer rows, not fewer epochs: at least one epoch is needed.
     few = min(job.workload.n, 20 * batch)
     fit(few, 1)
     step = max(seconds(fit, few, 3) - seconds(fit, few, 1), 1e-7) / (2 * few / batch)
@@ -73,7 +73,7 @@ def prepare_training(make, job):
 
 
 def fitted(make, job):
-    """An estimator of the row's shape, fitted for one epoch on a few rows."""
+    """Return an estimator of the row's shape, fitted for one epoch on a few rows."""
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(0)
     d, k = job.workload.sizes[0], job.workload.sizes[-1]

@@ -1,7 +1,7 @@
-"""JAX: one jitted ``lax.scan`` over the whole epoch, parameters donated.
+"""JAX: one jitted ``lax.scan`` over the whole epoch, with donated parameters.
 
-The gather of each batch's rows is inside the scan, the optimiser is written by
-hand, and the order of the rows is shuffled outside by NumPy.
+The scan gathers the rows of each batch, the optimiser is written by hand, and NumPy
+shuffles the order of the rows outside.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ def initial(row, dtype):
 
 
 def hidden(row, parameters, statistics, a, key):
-    """Activations of the last hidden layer and the new running statistics."""
+    """Return the activations of the last hidden layer and the new running statistics."""
     running = []
     for i, layer in enumerate(parameters[:-1]):
         z = a @ layer["W"]
@@ -113,7 +113,7 @@ def epoch_function(row, unroll):
 
 
 def trainer(row, X, y, unroll=1, generator="threefry2x32"):
-    """A callable that trains for one epoch."""
+    """Return a callable that trains for one epoch."""
     parameters, statistics = initial(row, X.dtype)
     zeros = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
     moments = (*zeros, jnp.zeros((), X.dtype)) if row.solver == "adam" else ()

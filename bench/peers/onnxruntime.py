@@ -1,4 +1,4 @@
-"""onnxruntime: the forward pass alone, from a Gemm-Relu-Gemm-Softmax graph."""
+"""onnxruntime: the forward pass of a Gemm-Relu-Gemm-Softmax graph."""
 
 import numpy as np
 import onnxruntime
@@ -30,7 +30,7 @@ def graph(row, dtype):
     inputs = helper.make_tensor_value_info("x", element, [None, row.sizes[0]])
     outputs = helper.make_tensor_value_info("p", element, [None, row.sizes[-1]])
     body = helper.make_graph(nodes, "forward", [inputs], [outputs], constants)
-    # Opset and file version old enough for any onnxruntime of the last years.
+    # Opset and file version that are old enough for any recent onnxruntime.
     opset = [helper.make_opsetid("", 17)]
     return helper.make_model(body, opset_imports=opset, ir_version=8)
 

@@ -1,4 +1,4 @@
-"""This package's ``MLPClassifier`` and ``Network``; timed as `estimator` says."""
+"""This package's ``MLPClassifier`` and ``Network``, timed by `estimator`."""
 
 from functools import partial
 from itertools import pairwise
@@ -9,7 +9,7 @@ from mlp import MLPClassifier
 from peers import estimator
 from peers.timing import repeated
 
-LIBRARY = "mlp"
+LIBRARY = "fastmlp"
 
 
 def prepare(job):

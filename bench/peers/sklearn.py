@@ -1,4 +1,4 @@
-"""scikit-learn's ``MLPClassifier``; timed as `estimator` says."""
+"""scikit-learn's ``MLPClassifier``, timed by `estimator`."""
 
 from sklearn.neural_network import MLPClassifier
 

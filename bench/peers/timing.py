@@ -1,4 +1,4 @@
-"""Stop-watch pieces every peer shares."""
+"""Timing functions that all peers share."""
 
 from time import perf_counter
 
@@ -10,9 +10,9 @@ def seconds(function, *arguments):
 
 
 def fastest(variants, trials=5):
-    """Name and callable of the quickest variant, after one warm-up call each.
+    """Return name and callable of the fastest variant, after one warm-up call each.
 
-    Trials alternate, so that a busy moment of the machine meets all variants.
+    Trials alternate, so that changes of the machine's speed affect all variants alike.
     """
     for function in variants.values():
         function()
@@ -25,7 +25,7 @@ def fastest(variants, trials=5):
 
 
 def repeated(function, steps_per_call, budget):
-    """A round that calls ``function`` for about ``budget`` seconds."""
+    """Return a round that calls ``function`` for about ``budget`` seconds."""
     best = min(seconds(function) for _ in range(3))
     calls = max(1, round(budget / best))
 

@@ -1,4 +1,4 @@
-"""PyTorch: a plain eager loop with its quickest optimiser, or ``torch.compile``."""
+"""PyTorch: an eager loop with the fastest optimiser variant, or ``torch.compile``."""
 
 from itertools import islice
 
@@ -14,7 +14,7 @@ LIBRARY = "torch"
 def network(row, dtype):
     layers = []
     for fan_in, fan_out in zip(row.sizes[:-2], row.sizes[1:-1], strict=True):
-        # Batch norm's own shift stands in for the bias.
+        # The shift of batch norm replaces the bias.
         layers.append(torch.nn.Linear(fan_in, fan_out, bias=not row.batch_norm))
         if row.batch_norm:
             layers.append(torch.nn.BatchNorm1d(fan_out))

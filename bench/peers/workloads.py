@@ -1,7 +1,7 @@
-"""What is measured (`WORKLOADS`) and what must come out of it (`TARGETS`).
+"""The workloads that are measured, and the target ratios.
 
-Both are plain data, in this one place. NumPy is imported late: a worker sets its
-core affinity before any library starts threads.
+Both are plain data. NumPy is imported late, because a worker sets its core affinity before
+any library starts threads.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ REGULARISED = ("ours", "jax", "torch", "torch-compile")
 
 @dataclass(frozen=True)
 class Workload:
-    """One row: a network, a batch size, an optimiser and the rows of data.
+    """One row: a network, a batch size, an optimiser and the number of samples.
 
     ``kind`` is 'train' (a step is one mini-batch: gather, forward, loss, backward,
-    update), 'forward' (a step is one call on all ``n`` rows, arrays in and arrays
-    out) or 'proba' (the same through an estimator's ``predict_proba``).
+    update), 'forward' (a step is one call with all ``n`` rows, arrays in and arrays
+    out) or 'proba' (the same with an estimator's ``predict_proba``).
     """
 
     sizes: tuple[int, ...]
@@ -49,7 +49,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Job:
-    """One peer's share of one row: what a worker process is started with."""
+    """The task of a worker process: one peer and one row."""
 
     peer: str
     workload: Workload
@@ -67,7 +67,7 @@ _CLASSIC = (784, 100, 10)
 _GRAPH = (784, 2_000, 2_000, 10)
 _FORWARD = ("ours", "jax", "torch", "sklearn", "onnxruntime")
 
-# Row counts are multiples of the batch, so that no peer meets a ragged last batch.
+# Row counts are multiples of the batch size, so that all batches have the same size.
 WORKLOADS = {
     "tiny": Workload((20, 64, 64, 2), 32, n=9_984),
     "classic": Workload(_CLASSIC, 200),
@@ -110,7 +110,7 @@ def _targets(workload, threads, dtype, **ratios):
     ]
 
 
-# A pair without an entry still has one: no peer may be faster (1.0, `FLOOR`).
+# The target of a pair without an entry is `FLOOR`: no peer may be faster.
 FLOOR = 1.0
 TARGETS = [
     *_targets("tiny", 1, "f32", jax=2.4, torch=25, sklearn=25),
@@ -141,8 +141,8 @@ TARGETS = [
 class OwnTarget:
     """Our time in row ``slow`` must be at least ``ratio`` times that in ``fast``.
 
-    Rows are (workload, threads); these are not measured in the same rounds, so a
-    narrow miss deserves a second run.
+    Rows are (workload, threads). They are not measured in the same rounds, so repeat the
+    measurement after a narrow miss.
     """
 
     slow: tuple[str, int]
@@ -162,10 +162,10 @@ OWN_TARGETS = [
 
 
 def make_data(workload, dtype):
-    """Seeded X (dense and without zeros, or CSR) and uniform random labels.
+    """Return seeded X (dense without zeros, or CSR) and uniform random labels.
 
-    The labels are random because a step's cost does not depend on them, except
-    that a solved problem would silence units and hand out zeros to skip.
+    A step's cost does not depend on the labels, except that on a solved problem units
+    become 0 and their rows can be skipped; random labels avoid this.
     """
     import numpy as np
 

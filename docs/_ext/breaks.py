@@ -1,4 +1,4 @@
-"""Where lines may break: after underscores in long names, not inside "[S 65.31]"."""
+"""Line breaks: allowed after underscores of long names, not inside "[S 65.31]"."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ LONG = 24
 
 
 class Breaks(SphinxPostTransform):
-    """Hold sources together, and let long names go."""
+    """Keep references to sources on one line, and allow breaks in long names."""
 
     default_priority = 900
     formats = ("html",)

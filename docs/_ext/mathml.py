@@ -1,4 +1,4 @@
-"""Formulas as MathML, made when the pages are built: they show without a network.
+"""Convert formulas to MathML during the build, so that the pages work offline.
 
 LaTeX of the ``math`` role and directive goes through latex2mathml.  What it leaves to the
 browser and browsers that follow MathML Core do not do is done here: letters of another
@@ -13,13 +13,13 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
-#: mathvariant -> where its A, its a and its 0 are in Unicode
+#: mathvariant -> code points of its A, a and 0
 ALPHABETS = {
     "script": (0x1D49C, 0x1D4B6, None),
     "double-struck": (0x1D538, 0x1D552, 0x1D7D8),
     "bold": (0x1D400, 0x1D41A, 0x1D7CE),
 }
-#: letters that Unicode had before it had the alphabets
+#: letters with code points outside the alphabets
 EARLIER = {
     "script": dict(zip("BEFHILMRego", "ℬℰℱℋℐℒℳℛℯℊℴ", strict=True)),
     "double-struck": dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ", strict=True)),
@@ -29,7 +29,7 @@ LETTER = re.compile(r'<m([in]) mathvariant="([a-z-]+)">([^<]*)</m[in]>')
 PRIME = "<mi>&#x0203[234];</mi>"
 FUNCTION = "<mi>[a-z]{2,}</mi>"
 THIN = '<mspace width="0.17em"/>'
-#: what TeX spaces otherwise: names of functions, slashes, bars, primes
+#: corrections of spacing: names of functions, slashes, bars, primes
 SPACES = [
     (r"<mo>([a-z]{2,})</mo>", r"<mi>\1</mi>"),
     (
@@ -70,7 +70,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def to_mathml(latex: str, display: str) -> str:
-    """A ``<math>`` element.
+    """Return a ``<math>`` element.
 
     Raises
     ------
@@ -87,13 +87,13 @@ def to_mathml(latex: str, display: str) -> str:
 
 
 def visit_inline(self: Any, node: nodes.math) -> None:
-    """A formula in a line."""
+    """Write an inline formula."""
     self.body.append(to_mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def visit_block(self: Any, node: nodes.math_block) -> None:
-    """A formula by itself; wider ones than the page can be scrolled."""
+    """Write a displayed formula, which can be scrolled if it is wider than the page."""
     self.body.append(self.starttag(node, "div", CLASS="math-block"))
     self.body.append(to_mathml(node.astext(), "block"))
     self.body.append("</div>\n")

@@ -1,8 +1,9 @@
 """Names of the package in pages: the role ``has``.
 
-``:has:`mlp.Network.forward``` is a link, ``:has:`mlp.MLPClassifier(dropout)``` one to the
-class whose parameter it is.  A name that is not there is a warning, so that pages cannot
-name what was renamed or removed.
+``:has:`mlp.Network.forward``` is a link to the name, and
+``:has:`mlp.MLPClassifier(dropout)``` a link to the class of the parameter.  A name that
+does not exist causes a warning, so that pages cannot refer to names that were renamed or
+removed.
 """
 
 import re
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name can be imported, with the parameter it may end in.
+    """Return whether a dotted name exists, including the parameter at its end, if any.
 
     ``mlp.Network.forward``, or ``mlp.MLPClassifier(dropout)``.
     """
@@ -40,7 +41,7 @@ def exists(name: str) -> bool:
 
 
 class Has(SphinxRole):
-    """A name of the package, linked where it is described."""
+    """A name of the package, linked to its description."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         name = self.text

@@ -10,9 +10,9 @@ from mlp.cli.tables import TableError
 __all__ = ["predict_parser", "train_parser"]
 
 DESCRIPTION = """\
-Train a multilayer perceptron on a table, and report how well it does on rows it has
-not seen. Without DATA: a demonstration on handwritten digits, timed against
-scikit-learn.
+Train a multilayer perceptron on a table and report its accuracy on held-out rows.
+Without DATA, run a demonstration on handwritten digits and compare its time with
+scikit-learn's.
 """
 
 EPILOG = """\
@@ -26,21 +26,19 @@ data:
   text   a header, then one row per line; commas, semicolons, tabs or bars between
          the cells; UTF-8, UTF-16 or Windows-1252; plain, .gz, .bz2, .xz or .zip.
          1234.5, 1,234.5, 1.234,5, $12 and 12% are numbers; empty cells and NA, N/A,
-         nan, null, #N/A and ? are missing values, so are None, . and - among numbers.
+         nan, null, #N/A and ? are missing values, and so are None, . and - among numbers.
          Digits with leading zeros (00501) are text. Labels stay as they are written.
   .npz   X and y, or x_train, y_train, x_test and y_test, or one array per column.
   Columns of numbers are standardised, columns of text are one-hot encoded, and text
   that differs in nearly every row (a name, an id) is dropped.
 
-'python -m mlp predict --help' tells how to use a saved model. A model file is a
+'python -m mlp predict --help' explains how to use a saved model. A model file is a
 pickle, and loading one can run any code: only use files from a source you trust.
 """
 
-DATA_HELP = "a table of text or .npz file; - for the standard input"
-
 PREDICT_EPILOG = """\
 DATA needs the columns that the model was trained on, in any order; others, such as
-the target, are ignored. Of an .npz with x_train and x_test, x_test is predicted.
+the target, are ignored. If an .npz file has x_train and x_test, x_test is predicted.
 The result is CSV, one line per row of DATA. A model file is a pickle, and loading
 one can run any code: only use files from a source you trust.
 """
@@ -48,7 +46,7 @@ one can run any code: only use files from a source you trust.
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Report bad arguments as every other error: in one line, from `main`."""
+        """Report bad arguments like all other errors, in one line from `main`."""
         raise TableError(f"{message} (see python -m mlp --help)")
 
 
@@ -107,20 +105,20 @@ def train_parser() -> argparse.ArgumentParser:
     add(
         "--task",
         choices=["classify", "regress"],
-        help="what the target is; guessed if not given",
+        help="kind of the target; guessed if not given",
     )
-    add("--out", type=Path, metavar="MODEL", help="save the trained model here")
+    add("--out", type=Path, metavar="MODEL", help="file to save the trained model to")
     add(
         "--test-size",
         type=_share,
         default=0.2,
-        metavar="SHARE",
-        help="share of the rows kept for testing (default: 0.2)",
+        metavar="FRACTION",
+        help="fraction of the rows held out for testing (default: 0.2)",
     )
     add(
         "--compare",
         action="store_true",
-        help="also time scikit-learn's own network on the same data; may take long",
+        help="also time scikit-learn's own network on the same data, which may take long",
     )
     _add_table_arguments(parser.add_argument_group("cells of the table"))
     _add_network_arguments(parser.add_argument_group("network and training"))
@@ -175,7 +173,7 @@ def _add_network_arguments(group: Any) -> None:
         type=_whole_number(1),
         default=200,
         metavar="N",
-        help="stop after N epochs at the latest (default: 200)",
+        help="maximum number of epochs (default: 200)",
     )
     add(
         "--seed",
@@ -188,7 +186,7 @@ def _add_network_arguments(group: Any) -> None:
         "--activation",
         default="relu",
         metavar="NAME",
-        help="of the hidden units: relu, tanh, logistic, identity (default: relu)",
+        help="hidden activation: relu, tanh, logistic or identity (default: relu)",
     )
     add(
         "--solver",
@@ -201,7 +199,7 @@ def _add_network_arguments(group: Any) -> None:
         type=float,
         default=0.001,
         metavar="RATE",
-        help="first step size (default: 0.001)",
+        help="initial step size (default: 0.001)",
     )
     add(
         "--batch-size",
@@ -218,7 +216,7 @@ def _add_network_arguments(group: Any) -> None:
     add(
         "--early-stopping",
         action="store_true",
-        help="stop when a tenth of the training rows, set aside, no longer improves",
+        help="hold out a tenth of the training rows, and stop when their score stalls",
     )
 
 
@@ -238,7 +236,7 @@ def predict_parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help="a text table or .npz file; - for the standard input",
     )
-    add("--out", type=Path, metavar="CSV", help="write here, not to the terminal")
+    add("--out", type=Path, metavar="CSV", help="write to this file, not the terminal")
     add("--proba", action="store_true", help="add the probability of each class")
     _add_missing(parser)
     return parser

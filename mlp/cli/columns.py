@@ -1,10 +1,10 @@
-"""Columns of a table: which hold numbers, how these are written, which cells are missing.
+"""Columns of a table: numbers or text, formats of numbers, missing cells.
 
-A column of text is read as numbers if every cell that is present is one. Numbers are
-written in one of two ways: with a decimal point, as 1,234.5, or with a decimal comma, as
-1.234,5; a blank or an apostrophe may separate thousands in both. Where the cells of a
-column fit both ways, as 1,234 does, the model that was trained on the column, the other
-columns and the delimiter of the file decide, in this order.
+A column of text is read as numbers if every cell that is not missing is a number. Numbers
+have a decimal point, as in 1,234.5, or a decimal comma, as in 1.234,5; in both formats a
+blank or an apostrophe may separate thousands. If the cells of a column fit both formats, as
+1,234 does, the model that was trained on the column, the other columns and the delimiter of
+the file decide, in this order.
 """
 
 import re
@@ -47,7 +47,7 @@ BLANKS = " \u00a0\u2009\u202f"
 
 
 def _number(decimal: str, other: str) -> re.Pattern[str]:
-    """Match digits with this decimal sign; the other one may separate thousands."""
+    """Return a pattern of digits with this decimal sign; the other separates thousands."""
     point = re.escape(decimal)
     separator = f"[{re.escape(other)}{BLANKS}'’]"
     return re.compile(
@@ -68,7 +68,7 @@ INFINITE = re.compile(r"[-+]?inf(?:inity)?", re.IGNORECASE)
 
 
 class _Dressed(NamedTuple):
-    """A cell taken apart: its sign, its digits, and a sign of currency or percent."""
+    """A parsed cell: its sign, its digits, and a sign of currency or percent."""
 
     sign: str
     digits: str
@@ -94,16 +94,16 @@ def _other(decimal: str) -> str:
 
 
 class OddCell(NamedTuple):
-    """The first cell that keeps a column from being numbers, where most cells are.
+    """The first cell that is not a number, in a column where most cells are numbers.
 
     Parameters
     ----------
     row : int
-        Its row.
+        Row of the cell.
     text : str
-        Its content.
+        Content of the cell.
     n_different : int
-        Number of different cells that are not numbers.
+        Number of distinct cells that are not numbers.
     n_numbers, n_present : int
         Number of cells that are numbers with this decimal sign, and that are not
         missing.
@@ -128,19 +128,19 @@ class Column:
     values : ndarray of shape (n_rows,)
         The cells: numbers, or objects of type str.
     missing : ndarray of shape (n_rows,) of bool
-        Where there is no value.
+        True where the value is missing.
     numbers : ndarray of shape (n_rows,) or None
         The values as numbers, NaN for missing ones; None for a column of text.
     odd : OddCell or None
-        The first cell that is not a number, where most cells are.
+        The first cell that is not a number, if most cells are numbers.
     n_numbers : int
         Number of numbers in a column of text.
     is_code : bool
-        Whether a text consists of digits that begin with zeros, as 00501.
+        Whether a text consists of digits with leading zeros, such as 00501.
     decimal : str or None
         The decimal sign, if the cells show one.
     marks : tuple of str
-        What the cells have beside digits and a decimal point.
+        Other signs in the cells than digits and a decimal point.
     """
 
     values: Array
@@ -164,19 +164,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Reading:
-    """How cells are to be read, as far as the user or the model says.
+    """Instructions of the user or the model for reading cells.
 
     Parameters
     ----------
     numeric, categorical : collection of str
-        Columns that are numbers, and that are text, whatever their cells are like.
+        Columns to read as numbers, and as text, regardless of their cells.
     missing : collection of str
-        Further cells without a value; one that is a number stands for all cells of
-        this value in columns of numbers.
+        Further contents of missing cells; a number matches all cells of the same value
+        in columns of numbers.
     decimal : str or None
-        The decimal sign of all columns; None for what the cells show.
+        The decimal sign of all columns; None to infer it from the cells.
     assumed : mapping of str to str
-        The decimal sign of columns whose cells don't show it.
+        The decimal sign of columns whose cells do not determine it.
     """
 
     numeric: Collection[str] = ()
@@ -196,9 +196,9 @@ def read_columns(
     columns : mapping of str to ndarray of shape (n_rows,)
         Numbers, or objects of type str without surrounding blanks.
     fallback : {'.', ','}
-        The decimal sign of commas that no cell explains.
+        The decimal sign to assume if the cells do not determine it.
     reading : Reading or None
-        What is known about the cells.
+        Instructions for reading the cells.
 
     Returns
     -------
@@ -262,21 +262,21 @@ def _column_of_numbers(
 
 
 class _Cells:
-    """The different cells of a column of text, and which of them are numbers.
+    """The distinct cells of a column of text, and which of them are numbers.
 
     Parameters
     ----------
     values : ndarray of shape (n_rows,)
         The cells.
     reading : Reading
-        Which cells have no value.
+        Instructions, which include the contents of missing cells.
     """
 
     def __init__(self, values: Array, reading: Reading) -> None:
         self.values = values
         self.further = reading.missing
         self.texts: Any = values
-        self.codes: Any = slice(None)  # from the different texts to the rows
+        self.codes: Any = slice(None)  # from the distinct texts to the rows
         self.missing = np.zeros(len(values), dtype=bool)
         self.plain = None if self.further else self._plain_numbers()
         if self.plain is None:
@@ -299,11 +299,11 @@ class _Cells:
     def _plain_numbers(self) -> tuple[str, Array] | None:
         """Return the decimal sign and the numbers, if float() reads all cells.
 
-        That is the case of most columns of numbers, and the quickest way.
+        This is the case for most columns of numbers, and the fastest way.
         """
         present = self.texts[~self.missing]
         joined = "".join(present)
-        # float() takes 12_34, nan, inf and the digits of all scripts
+        # float() accepts 12_34, nan, inf and the digits of all scripts
         if not joined.isascii() or re.search("[_nN]", joined):
             return None
         decimal = "," if "," in joined else "."
@@ -319,27 +319,27 @@ class _Cells:
         return decimal, numbers
 
     def _plain_with(self, decimal: str) -> Array | None:
-        """Return the plain numbers, if that is their decimal sign or they have none."""
+        """Return the plain numbers, if they have this decimal sign or none."""
         if self.plain is None or (self.signs and self.plain[0] != decimal):
             return None
         return self.plain[1]
 
     def _weights(self) -> Array:
-        """Return how many rows hold each of the texts."""
+        """Return the number of rows with each of the texts."""
         if isinstance(self.codes, slice):
             return np.ones(len(self.texts), dtype=np.intp)
         counts: Array = np.bincount(self.codes, minlength=len(self.texts))
         return counts
 
     def _common_mark(self) -> str:
-        """Return the sign of currency or percent that the column's numbers bear."""
+        """Return the sign of currency or percent of the column's numbers."""
         assert self.dressed is not None
         counts: Counter[str] = Counter()
         for dressed, weight in zip(self.dressed, self._weights(), strict=True):
             if dressed is not None:
                 counts[dressed.mark] += int(weight)
         marks = [mark for mark, _ in counts.most_common() if mark]
-        # 12% and 12 are different numbers; $12 and 12 hardly
+        # 12% and 12 are different numbers; $12 and 12 are not
         if not marks or (marks[0] == "%" and counts["%"] < counts[""]):
             return ""
         return marks[0]
@@ -357,7 +357,7 @@ class _Cells:
         return np.array(fit, dtype=bool) & ~self.missing
 
     def _proof(self) -> str | None:
-        """Return the decimal sign that the cells prove, if they do."""
+        """Return the decimal sign, if the cells determine it."""
         if not self.signs:
             return None
         if self.plain:
@@ -372,14 +372,14 @@ class _Cells:
         return None if point == comma else "." if point > comma else ","
 
     def likely_decimal(self, proof: str | None, fallback: str) -> str:
-        """Return the decimal sign where the cells fit both.
+        """Return the decimal sign of cells that fit both.
 
         Parameters
         ----------
         proof : {'.', ','} or None
-            The sign that other columns prove.
+            The sign that other columns determine.
         fallback : {'.', ','}
-            The sign of this kind of file.
+            The usual sign in this type of file.
         """
         if not self.signs:
             return proof or fallback
@@ -401,7 +401,7 @@ class _Cells:
         weights = self._weights()
         n_present = int(weights[~self.missing].sum())
         n_fit = int(weights[fit].sum())
-        # a decimal comma among points is a mistake rather than a text
+        # a decimal comma among points is a typing error rather than text
         either = fit if all_fit else fit | self._fit(_other(decimal))
         n_numbers = int(weights[either].sum())
         mostly = n_numbers >= MOST * n_present
@@ -421,7 +421,7 @@ class _Cells:
 
     @staticmethod
     def _are_codes(texts: Array) -> bool:
-        """Tell digits that begin with zeros from numbers."""
+        """Distinguish digits with leading zeros from numbers."""
         if not "".join(texts).isdecimal():
             return False
         return any(len(text) > 1 and text[0] == "0" for text in texts)

@@ -1,8 +1,8 @@
 """The command line: a demonstration, training on a table, and prediction.
 
-``python -m mlp`` trains on the digits that scikit-learn ships; ``python -m mlp
-DATA.csv --target COLUMN`` trains on the user's own table; ``python -m mlp predict
-MODEL DATA.csv`` uses what was saved.
+``python -m mlp`` trains on the digits that scikit-learn ships; ``python -m mlp DATA.csv
+--target COLUMN`` trains on the user's table; ``python -m mlp predict MODEL DATA.csv``
+predicts with a saved model.
 """
 
 import argparse
@@ -63,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str or None, default=None
-        The arguments; None means those of the process.
+        The arguments; None uses those of the process.
 
     Returns
     -------
     int
-        Exit code: 0, 2 for an error of the user's, 130 when interrupted.
+        Exit code: 0, 2 after a user error, 130 after an interruption.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -86,29 +86,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("mlp: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has left; keep Python's last flush from complaining.
+        # The reader (head, less) has exited; prevent an error in Python's last flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
 
 def _refuse(message: str) -> int:
-    """Print what is wrong in one line; the exit code."""
+    """Print an error in one line and return the exit code."""
     print(f"mlp: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
 def _check_out(path: Path | None, *inputs: Path) -> None:
-    """Refuse an unusable output before, not after, the training."""
+    """Refuse an unusable output before the training starts."""
     if path is None:
         return
     if os.path.isdir(path):
         raise TableError(f"--out {path} is a folder")
-    if takes_bytes(path):  # a pipe, a device, the terminal: its folder doesn't matter
+    if takes_bytes(path):  # a pipe, a device or the terminal: the folder is irrelevant
         if descriptor_of(path) is None and not os.access(path, os.W_OK):
             raise TableError(f"--out {path} is not writable")
         return
-    folder = Path(os.path.realpath(path)).parent  # of the file that a link points to
+    folder = Path(os.path.realpath(path)).parent  # where a link points
     if not os.path.isdir(folder):
         raise TableError(f"--out {path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK):
@@ -123,7 +123,7 @@ def _check_out(path: Path | None, *inputs: Path) -> None:
 
 @dataclass
 class _Fit:
-    """A fitted estimator, and how long `fit` took for how many epochs."""
+    """A fitted estimator, with the duration of `fit` and the number of epochs."""
 
     estimator: Any
     seconds: float
@@ -132,7 +132,7 @@ class _Fit:
 
 
 def _make_network(package: Any, task: str, options: argparse.Namespace) -> Any:
-    """Build the estimator of `package`: ours, or scikit-learn's of the same name."""
+    """Return the estimator of `package`: ours, or scikit-learn's of the same name."""
     name = "MLPClassifier" if task == "classify" else "MLPRegressor"
     return getattr(package, name)(
         hidden_layer_sizes=options.hidden,
@@ -164,11 +164,11 @@ def _timed_fit(network: Any, task: str, X: Any, y: Array) -> _Fit:
 
 
 def _fit_ours(options: argparse.Namespace, task: str, X: Any, y: Array) -> _Fit:
-    """Train with a progress bar, and print what is to be known about the outcome."""
+    """Train with a progress bar and print a summary of the result."""
     network = _make_network(mlp, task, options)
     fit = _timed_fit(network.set_callbacks(ProgressLine()), task, X, y)
     for trained in (network, getattr(fit.estimator, "regressor_", network)):
-        trained.set_callbacks()  # a saved model shows no progress
+        trained.set_callbacks()  # a saved model has no progress bar
     for warning in fit.warnings:
         text = " ".join(str(warning.message).split())
         if "interrupted" in text:
@@ -184,7 +184,7 @@ def _fit_ours(options: argparse.Namespace, task: str, X: Any, y: Array) -> _Fit:
 def _print_times(
     fit: _Fit, options: argparse.Namespace, task: str, X: Any, y: Array
 ) -> None:
-    """Print the time of `fit` beside that of scikit-learn for as many epochs."""
+    """Print the times of `fit` and of scikit-learn for the same number of epochs."""
     network = _make_network(sklearn.neural_network, task, options)
     network.set_params(max_iter=max(fit.n_epochs, 1))
     print("Timing scikit-learn ...", file=sys.stderr)
@@ -193,11 +193,11 @@ def _print_times(
     ratio = theirs.seconds / max(theirs.n_epochs, 1) / per_epoch
     _print_time("Training time", fit)
     _print_time("scikit-learn's time", theirs)
-    _print_line("Ratio", f"{ratio:.1f} times as fast as scikit-learn")
+    _print_line("Speed-up", f"{ratio:.1f} times as fast as scikit-learn")
 
 
 def _demonstrate(options: argparse.Namespace) -> None:
-    """Train on scikit-learn's digits and print how it went."""
+    """Train on scikit-learn's digits and print the results."""
     for name in ("target", "task", "out"):
         if getattr(options, name) is not None:
             raise TableError(f"--{name} needs DATA (see python -m mlp --help)")
@@ -215,7 +215,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
 
 
 def _train_on_table(options: argparse.Namespace) -> None:
-    """Train on the user's table, print how it went, and save the model."""
+    """Train on the user's table, print the results, and save the model."""
     table, columns, target = _read_training_table(options)
     y_column = columns.pop(target)
     task = options.task or guess_task(y_column, target, table.place)
@@ -227,9 +227,9 @@ def _train_on_table(options: argparse.Namespace) -> None:
         print(f"Dropped column {reason}")
     train, test = _split(y, task, table.n_train, options)
     if task == "classify" and len(np.unique(y[train])) < 2:
-        raise TableError("too few rows: those for training are all of one class")
+        raise TableError("too few rows: all training rows are of one class")
     raw = feature_matrix(columns, features, table.place)
-    del table, columns, y_column  # the cells as text take more memory than `raw`
+    del table, columns, y_column  # the cells as text need more memory than `raw`
     preprocessor = make_preprocessor(features)
     X = preprocessor.fit_transform(raw[train])
     n_numbers = sum(feature.is_number for feature in features)
@@ -281,11 +281,11 @@ def _read_training_table(
 
 
 def _reading(options: argparse.Namespace, table: Table, target: str) -> Reading:
-    """Return what the options say about the cells of a table."""
+    """Return the options' instructions for reading the cells of a table."""
     for name in (*options.numeric, *options.categorical):
         table.column(name)
         if name == target:
-            raise TableError(f"{name!r} is the target; --task says what it is")
+            raise TableError(f"{name!r} is the target; use --task to choose its kind")
         if name in options.numeric and name in options.categorical:
             raise TableError(f"{name!r} cannot be --numeric and --categorical")
     numeric = [*options.numeric, *([target] if options.task == "regress" else [])]
@@ -299,15 +299,16 @@ def _split(
     rows = np.arange(len(y))
     if n_train is not None:
         if n_train in (0, len(rows)):
-            raise TableError("the rows for training or for testing are none")
+            raise TableError("there are no rows for training or no rows for testing")
         return rows[:n_train], rows[n_train:]
     n_test = int(np.ceil(options.test_size * len(rows)))
     if not 0 < n_test < len(rows):
-        raise TableError(f"too few rows ({len(rows)}) to keep some for testing")
+        raise TableError(f"too few rows ({len(rows)}) to hold some out for testing")
     stratify = None
     if task == "classify":
         counts = np.unique(y, return_counts=True)[1]
-        # A class needs a row on either side, and either side a row of each class.
+        # Each class needs a training and a test row, and both parts a row of each
+        # class.
         if counts.min() > 1 and len(counts) <= min(n_test, len(rows) - n_test):
             stratify = y
     train, test = train_test_split(
@@ -317,7 +318,7 @@ def _split(
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write(path)` behind what was printed, which may go to the same place."""
+    """Flush the printed text, which may go to the same file, and call `write(path)`."""
     print(end="", flush=True)
     try:
         write(path)
@@ -348,14 +349,14 @@ def _print_scores(task: str, y_train: Array, y_test: Array, predicted: Array) ->
     rmse = root_mean_squared_error(y_test, predicted)
     _print_line("Test RMSE", f"{rmse:.5g}")
     rmse = root_mean_squared_error(y_test, np.full(len(y_test), y_train.mean()))
-    _print_line("Baseline RMSE", f"{rmse:.5g} by always saying the training rows' mean")
+    _print_line("Baseline RMSE", f"{rmse:.5g} by predicting the training rows' mean")
     _print_line("Test MAE", f"{mean_absolute_error(y_test, predicted):.5g}")
     if len(y_test) > 1:
         _print_line("Test R2", f"{r2_score(y_test, predicted):.4f}")
 
 
 def _print_confusion(truth: Array, predicted: Array) -> None:
-    """Print counts with a dot for zero; rows are the truth, columns the prediction."""
+    """Print counts, with a dot for zero; rows are true classes, columns predicted ones."""
     labels = np.unique(np.concatenate([truth, predicted]))
     if len(labels) > MAX_SHOWN_CLASSES:
         print(f"\nNo confusion matrix: {len(labels)} classes are too many to show")

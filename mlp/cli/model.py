@@ -1,8 +1,8 @@
 """Models that predict one column of a table from the others.
 
-A table's columns are described once (`choose_features`), and the description travels with
-the fitted model, so that another file with the same columns in any order can be
-predicted.
+The columns of a table are described once (`choose_features`), and the description is saved
+with the fitted model, so that it can predict another file with the same columns in any
+order.
 """
 
 import os
@@ -60,9 +60,9 @@ class Feature:
     Parameters
     ----------
     name : str
-        Its name.
+        Name of the column.
     is_number : bool
-        Whether it holds numbers or text.
+        Whether the column contains numbers or text.
     decimal : str or None
         The decimal sign of the training cells, if they have one.
     """
@@ -85,9 +85,9 @@ class TableModel:
     task : {'classify', 'regress'}
         Kind of the target.
     pipeline : sklearn.pipeline.Pipeline
-        From the matrix of `feature_matrix` to predictions.
+        Pipeline from the matrix of `feature_matrix` to predictions.
     missing : tuple of str
-        Cells without a value beside the usual ones.
+        Contents of missing cells in addition to the usual ones.
     version : int
         Version of this description.
     """
@@ -100,12 +100,12 @@ class TableModel:
     version: int = VERSION
 
     def reading(self, missing: Sequence[str] = ()) -> Reading:
-        """Return how the cells of a table to be predicted are to be read.
+        """Return the instructions for reading the cells of a table to be predicted.
 
         Parameters
         ----------
         missing : sequence of str
-            Further cells without a value.
+            Further contents of missing cells.
         """
         names = {True: set[str](), False: set[str]()}
         for feature in self.features:
@@ -116,25 +116,25 @@ class TableModel:
         )
 
     def save(self, path: Path) -> None:
-        """Write the model to `path`, replacing what is there only when complete."""
+        """Write the model to `path`; an existing file is replaced when it is complete."""
         write_atomically(path, lambda file: joblib.dump(self, file))
 
 
 def load_model(path: Path) -> TableModel:
     """Read a model written by `TableModel.save`.
 
-    The file is a pickle: loading one runs what its author put into it.
+    The file is a pickle: loading it can execute any code that its author put into it.
 
     Raises
     ------
     TableError
-        If the file is missing or is something else.
+        If the file is missing or is not a saved model.
     """
     if not os.path.isfile(path):
         raise TableError(f"no such file: {path}")
     try:
         model = joblib.load(path)
-    except Exception as error:  # unpickling foreign bytes can raise anything
+    except Exception as error:  # unpickling other files can raise any exception
         raise TableError(f"{path} is not a model saved by mlp") from error
     if not isinstance(model, TableModel):
         raise TableError(f"{path} is not a model saved by mlp")
@@ -155,7 +155,7 @@ def _check_range(name: str, numbers: Array) -> None:
 
 
 def _odd_cell(subject: str, odd: OddCell, place: Callable[[int], str]) -> str:
-    """Describe a column of numbers with other cells, and what --missing would do."""
+    """Return a message about a column of numbers with other cells, and --missing."""
     kind = "numbers with decimal commas" if odd.decimal == "," else "numbers"
     others = f" (and {odd.n_different - 1} other values)" if odd.n_different > 1 else ""
     return (
@@ -166,7 +166,7 @@ def _odd_cell(subject: str, odd: OddCell, place: Callable[[int], str]) -> str:
 
 
 def notes_on(columns: Mapping[str, Column]) -> list[str]:
-    """Return what the user should know about how cells were read, a line per kind."""
+    """Return messages about how cells were read, one line per kind."""
     found: dict[str, list[str]] = {}
     for name, column in columns.items():
         for mark in column.marks:
@@ -183,19 +183,19 @@ def notes_on(columns: Mapping[str, Column]) -> list[str]:
 def choose_features(
     columns: Mapping[str, Column], place: Callable[[int], str]
 ) -> tuple[list[Feature], list[str]]:
-    """Decide which columns to learn from, and as what.
+    """Decide which columns are features, and of which kind.
 
     Parameters
     ----------
     columns : mapping of str to Column
         The columns without the target.
     place : callable
-        Gives the place of a row in the file, for messages.
+        Returns the place of a row in the file, for messages.
 
     Returns
     -------
     features : list of Feature
-        The columns to learn from.
+        The features.
     dropped : list of str
         For each column left out, its name and the reason.
 
@@ -233,7 +233,7 @@ def choose_features(
         is_number = column.numbers is not None
         features.append(Feature(name, is_number, column.decimal))
     if not features:
-        raise TableError("no column is left to learn from")
+        raise TableError("no column is left as a feature")
     return features, dropped
 
 
@@ -262,7 +262,7 @@ def feature_matrix(
     Raises
     ------
     TableError
-        If columns are missing, or text stands where numbers are needed.
+        If columns are missing, or contain text where numbers are needed.
     """
     absent = [f.name for f in features if f.name not in columns]
     if absent:
@@ -330,13 +330,13 @@ def target_values(
     Returns
     -------
     ndarray of shape (n_rows,)
-        float64 for 'regress'; integers or str for 'classify'. Text becomes an integer
-        only where nothing of it is lost: 00501, 1.0 and 1E2 stay text.
+        float64 for 'regress'; integers or str for 'classify'. Text becomes an integer only
+        if it is the usual form of the integer: 00501, 1.0 and 1E2 remain text.
 
     Raises
     ------
     TableError
-        If there are fewer than two classes, or no usable numbers to regress on.
+        If there are fewer than two classes, or the target of a regression is not numeric.
     """
     if task == "regress":
         if column.numbers is None:
@@ -354,7 +354,7 @@ def target_values(
 
 
 def _labels(values: Array) -> Array:
-    """Return integers where these are written as Python writes them, else text."""
+    """Return integers if all labels are written as Python writes integers, else text."""
     if values.dtype.kind in "iu":
         return values
     if values.dtype != object:
@@ -372,14 +372,14 @@ def _labels(values: Array) -> Array:
 def make_preprocessor(features: Sequence[Feature]) -> Pipeline:
     """Return the steps from `feature_matrix` to the network's input.
 
-    Numbers are standardised and, where missing, replaced by their mean; texts become
-    one input per value, where a missing text is a value of its own and one that was
-    never seen sets none of them.
+    Numbers are standardised, and missing ones are replaced by their mean. Texts become one
+    input per value; a missing text is a separate value, and a value that did not occur in
+    training sets no input.
     """
     numbers = [j for j, feature in enumerate(features) if feature.is_number]
     texts = [j for j, feature in enumerate(features) if not feature.is_number]
-    # Imputing after scaling: the mean is 0 by then, and no median of a wide table of
-    # pixels has to be found.
+    # Imputation follows scaling, when the mean is 0; medians of a wide table of pixels
+    # would take long.
     scale = make_pipeline(
         StandardScaler(),
         SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True),
@@ -396,10 +396,10 @@ def _to_float32(X: Any) -> Any:
 
 
 def target_scaler() -> Pipeline:
-    """Return the steps from a target to the network's, and back in double precision.
+    """Return the steps from a target to the network's target, and back in float64.
 
-    The network's outputs may be float32: beside the mean of dates or coordinates their
-    deviations from it would be rounded away.
+    The network's outputs may be float32, in which deviations from a large mean, as of dates
+    or coordinates, would be rounded away.
     """
     widen = FunctionTransformer(inverse_func=_to_float64, check_inverse=False)
     return make_pipeline(StandardScaler(), widen)

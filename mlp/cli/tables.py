@@ -1,4 +1,4 @@
-"""Tables from files of text and `.npz` archives: named columns of numbers or text."""
+"""Tables from text files and `.npz` archives: named columns of numbers or text."""
 
 import difflib
 import zipfile
@@ -26,18 +26,18 @@ class Table:
     columns : dict of str to ndarray of shape (n_rows,)
         Numbers (integer or floating point), or text (object array of str).
     n_train : int or None
-        The first `n_train` rows are for training and the others for testing, if the
-        file itself says so.
+        Number of leading rows for training, the others being for testing, if the file
+        specifies it.
     target : str or None
-        The column to predict, if the file itself says so.
+        The column to predict, if the file specifies it.
     decimal : {'.', ','}
-        The decimal sign that is usual in files of this kind.
+        The usual decimal sign in files of this type.
     notes : tuple of str
-        Sentences about the file that the user should read.
+        Messages about the file for the user.
     line : callable or None
-        Gives the line of the file in which a row of the file begins.
+        Returns the line of the file in which a row of the file begins.
     origin : ndarray of shape (n_rows,) or None
-        The rows of the file that are left; None for all.
+        Indices of the rows in the file; None if all rows are present.
     """
 
     columns: dict[str, Array]
@@ -76,7 +76,7 @@ class Table:
         return replace(self, columns=columns, n_train=n_train, origin=origin[keep])
 
     def place(self, row: int) -> str:
-        """Return where a row is found in the file."""
+        """Return the place of a row in the file, for messages."""
         row = row if self.origin is None else int(self.origin[row])
         line = None if self.line is None else self.line(row)
         return f"row {row + 1}" if line is None else f"line {line}"
@@ -100,16 +100,15 @@ def read_table(
     Parameters
     ----------
     path : Path
-        The file; `-` is the standard input. An archive holds `X` and `y`, or
-        `x_train`, `y_train`, `x_test` and `y_test`, or one array per column; `X` may
-        have any number of dimensions and its columns are called x0, x1, ... unless
-        `feature_names` names them. Text has a header; the cells are divided by commas,
-        semicolons, tabs or bars.
+        The file; `-` is the standard input. An archive contains `X` and `y`, or `x_train`,
+        `y_train`, `x_test` and `y_test`, or one array per column; `X` may have any number
+        of dimensions and its columns are called x0, x1, ... unless `feature_names` names
+        them. Text has a header; cells are separated by commas, semicolons, tabs or bars.
     target : str or None
-        Array to use in place of `y` beside an `X`.
+        Array to use instead of `y` together with `X`.
     inputs : collection of str or None
-        The columns that a prediction needs. Of an archive nothing else is read then, and
-        of `x_train` and `x_test` the latter.
+        The columns that a prediction needs. Only these are read from an archive, and
+        `x_test` instead of `x_train`.
 
     Returns
     -------
@@ -154,7 +153,7 @@ def _read_npz(
                 arrays = {name: archive[name] for name in names}
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # zipfile and np.load raise anything for bad bytes
+        except Exception as error:  # zipfile and np.load can raise anything
             raise TableError(f"unreadable archive ({error})") from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
@@ -166,13 +165,13 @@ def _read_npz(
 
 
 def _needed(names: Sequence[str], inputs: Collection[str]) -> list[str]:
-    """The arrays of an archive that a prediction needs: whatever the others are like."""
+    """Return only those arrays of an archive that a prediction needs."""
     by_lower_case = {name.lower(): name for name in names}
     for name in ("x", "x_test", "x_train"):
         if name in by_lower_case:
             wanted = (name, "feature_names")
             return [by_lower_case[n] for n in wanted if n in by_lower_case]
-    # where none is there, the archive as a whole shows what it is instead
+    # if none of them exists, read all arrays, for a better error message
     return [name for name in names if name in inputs] or list(names)
 
 
@@ -207,14 +206,14 @@ def _inputs_and_target(arrays: dict[str, Array], target: str) -> Table:
             raise TableError(f"{target} has {len(y)} rows where X has {n_rows}")
         if y.size != n_rows:
             raise TableError(
-                f"{target} has shape {y.shape}; only one target column can be learned"
+                f"{target} has shape {y.shape}; only one target column is supported"
             )
         columns[target] = _plain_values(target, y.reshape(-1))
     return Table(columns, n_train, target)
 
 
 def _joined(arrays: dict[str, Array], base: str) -> tuple[Array, int | None]:
-    """Return array `base`, or its training part above its testing part."""
+    """Return array `base`, or its training part followed by its testing part."""
     if base in arrays:
         parts = [arrays[base]]
     else:
@@ -238,7 +237,7 @@ def _plain_values(name: str, values: Array) -> Array:
     if values.dtype.kind in "iuf":
         return values
     if values.dtype.kind not in "bUS":
-        raise TableError(f"array {name!r} holds neither numbers nor text")
+        raise TableError(f"array {name!r} contains neither numbers nor text")
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     return np.char.strip(values.astype(str)).astype(object)

@@ -1,8 +1,8 @@
-"""Text files of tables: compression, encoding, delimiter, and every cell as text.
+"""Text files of tables: compression, encoding, delimiter, and the cells as text.
 
-pandas parses the cells. The rest is what it leaves to its caller: telling compressed
-files and encodings by their first bytes, finding the delimiter, refusing ragged rows, and
-telling in which line of the file a row stands.
+pandas parses the cells. This module recognises compressed files and encodings by their
+first bytes, finds the delimiter, refuses ragged rows, and finds the line of the file in
+which a row begins.
 """
 
 import bz2
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 class TableError(ValueError):
-    """A fault of the user's file or command, in one line."""
+    """An error in the user's file or command, described in one line."""
 
 
 DELIMITERS = "\t;,|"
@@ -44,7 +44,7 @@ SAMPLE_ROWS = 20
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is a prefix of it
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -61,7 +61,7 @@ OTHER_FORMATS = {
 }
 
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
-END_OF_FILE = "\x1a"  # DOS ended text files by Control-Z, and some programs still do
+END_OF_FILE = "\x1a"  # DOS ended text files with Control-Z, and some programs still do
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Source:
     path : Path
         The file; `-` is the standard input.
     content : bytes or None
-        What came through a pipe; None for a file that can be opened again.
+        The bytes that came through a pipe; None for a file that can be opened again.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> "Source":
-        """Open `path`, and read it if that is possible only once."""
+        """Open `path`, and read it if it can be read only once."""
         if str(path) == "-":
             if sys.stdin is None:
                 raise TableError("there is no standard input")
@@ -92,13 +92,13 @@ class Source:
             return cls(path, None if file.seekable() else file.read())
 
     def open(self) -> IO[bytes]:
-        """Return the file at its beginning, as it is stored."""
+        """Return the file as it is stored, at its beginning."""
         if self.content is not None:
             return io.BytesIO(self.content)
         return open(self.path, "rb")
 
     def is_npz(self) -> bool:
-        """Tell archives of arrays, by their name or their members, from text."""
+        """Return whether the file is an archive of arrays, by its name or its members."""
         if self.path.suffix.lower() == ".npz":
             return True
         names = self._members()
@@ -117,7 +117,7 @@ class Source:
 
     @contextmanager
     def decompressed(self) -> Iterator[IO[bytes]]:
-        """Open the content of a compressed file; of any other, the file.
+        """Open the content of a compressed file, or any other file as it is.
 
         Yields
         ------
@@ -145,24 +145,24 @@ class Source:
 
 @dataclass
 class TextTable:
-    """A table of text, and how to find its rows in the file again.
+    """A table of text that can find its rows in the file again.
 
     Parameters
     ----------
     source : Source
         The file.
     encoding : str
-        Its encoding.
+        Encoding of the file.
     delimiter : str
-        Between two cells.
+        Separator of cells.
     n_skipped : int
-        Lines before the header.
+        Number of lines before the header.
     header : list of str
-        The names in the first line.
+        Names of the columns.
     columns : list of ndarray of shape (n_rows,)
-        Objects of type str, without surrounding blanks.
+        Cells of each column, of type str, without surrounding blanks.
     notes : list of str
-        Sentences that the user should read.
+        Messages for the user.
     """
 
     source: Source
@@ -175,7 +175,7 @@ class TextTable:
 
     @contextmanager
     def text(self) -> Iterator[IO[str]]:
-        """Open the text after the lines that are skipped.
+        """Open the text after the skipped lines.
 
         Yields
         ------
@@ -209,7 +209,7 @@ class TextTable:
         """Return the line of the file in which a row begins, or None if csv cannot."""
         try:
             return next(islice(self.records(), row + 1, None))[0]
-        except csv.Error:  # a cell of more than 128 KiB
+        except csv.Error:  # a cell has more than 128 KiB
             return None
 
 
@@ -253,13 +253,13 @@ def read_text_table(source: Source) -> TextTable:
         ) from error
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise TableError(f"a damaged compressed file ({error})") from error
-    except RuntimeError as error:  # of zipfile: a password, an unknown method
+    except RuntimeError as error:  # from zipfile: a password, an unknown method
         raise TableError(f"cannot unpack the file ({error})") from error
     return table
 
 
 def _encoding(start: bytes) -> str:
-    """Return the encoding that the first bytes announce."""
+    """Return the encoding that the first bytes indicate."""
     for bom, encoding in BOMS.items():
         if start.startswith(bom):
             return encoding
@@ -274,9 +274,9 @@ def _encoding(start: bytes) -> str:
 
 
 def _check_windows_1252(encoding: str, start: bytes) -> None:
-    """Refuse bytes that no text of one byte per character has."""
+    """Refuse bytes that do not occur in text with one byte per character."""
     if encoding != "utf-8":
-        raise TableError(f"not a table (it begins like {encoding}, which it is not)")
+        raise TableError(f"not a table (it begins like {encoding} but is not)")
     if start.translate(None, CONTROLS) != start or 0x1A in start.rstrip()[:-1]:
         raise TableError("not a table (neither .npz nor text)")
 
@@ -287,8 +287,8 @@ def _parse(table: TextTable) -> None:
         import pandas as pd
     except ImportError as error:
         raise TableError(
-            "text tables are read by pandas, which is not installed (from the "
-            "checkout: pip install -e '.[table]')"
+            "reading text tables needs pandas: pip install 'fastmlp[table]' "
+            "(from a checkout: pip install -e '.[table]')"
         ) from error
     with table.text() as text:
         announced = re.fullmatch(
@@ -300,8 +300,8 @@ def _parse(table: TextTable) -> None:
         table.delimiter = _delimiter(table)
     try:
         with table.text() as text:
-            # The header is read as a row: pandas then holds all rows to its length,
-            # and takes no column for an index.
+            # The header is read as a row, so that pandas compares the length of all
+            # rows with it and uses no column as an index.
             frame = pd.read_csv(
                 text,
                 sep=table.delimiter,
@@ -320,7 +320,7 @@ def _parse(table: TextTable) -> None:
     cells = frame.to_numpy(dtype=object)
     if len(cells) > 1 and cells[-1, 0] == END_OF_FILE and not any(cells[-1, 1:]):
         cells = cells[:-1]
-    # pandas fills short rows up
+    # pandas pads short rows
     if cells.shape[1] > 1 and np.any(cells[:, -1] == ""):
         _refuse_ragged_rows(table)
     table.header = _names(cells[0])
@@ -342,13 +342,13 @@ def _names(header: Array) -> list[str]:
 
 
 def _delimiter(table: TextTable) -> str:
-    """Return the delimiter that divides the most rows as it divides the header."""
+    """Return the delimiter that divides the most rows into as many cells as the header."""
     found, most_alike = ",", 0
     for delimiter in DELIMITERS:
         candidate = TextTable(table.source, table.encoding, delimiter)
         try:
             rows = [cells for _, cells in islice(candidate.records(), SAMPLE_ROWS + 1)]
-        except csv.Error:  # a quotation mark that this delimiter leaves open
+        except csv.Error:  # an unclosed quotation mark with this delimiter
             continue
         n_alike = sum(len(cells) == len(rows[0]) for cells in rows)
         if n_alike > most_alike and len(rows[0]) > 1:
@@ -357,7 +357,7 @@ def _delimiter(table: TextTable) -> str:
 
 
 def _refuse_ragged_rows(table: TextTable) -> None:
-    """Raise if a row has not as many cells as the header, naming its line."""
+    """Raise if a row and the header differ in the number of cells; name the line."""
     n_cells = None
     try:
         for line, cells in table.records():

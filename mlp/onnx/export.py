@@ -1,4 +1,4 @@
-"""Fitted estimators as ONNX models, with the names of outputs that skl2onnx gives them."""
+"""Fitted estimators as ONNX models, with skl2onnx's names of outputs."""
 
 import json
 from collections.abc import Callable
@@ -21,10 +21,10 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     """Convert a fitted estimator to an ONNX model.
 
     Batch norm, standardisation and dropout's scaling are folded into weights and offsets.
-    The model is of opset 13, standard domain, and computes in the precision of the
-    predictions: `Network.prediction_dtype`, float64 for `ProjectionPursuitRegressor`.
-    Any number of samples can be predicted at once; radial basis functions then need memory
-    for n_samples × n_features × n_centres numbers.
+    The model uses opset 13 of the standard domain and computes in the precision of the
+    predictions: `Network.prediction_dtype`, or float64 for `ProjectionPursuitRegressor`. It
+    predicts any number of samples at once. Radial basis functions need memory for n_samples
+    × n_features × n_centres numbers.
 
     ========================== ==========================================================
     estimator                  outputs for input ``X`` of shape (n_samples, n_features)
@@ -41,18 +41,18 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     ProjectionPursuitRegressor
     Network                    ``output``: (n_samples, n_outputs), as `forward`; with
                                softmaxes of several tasks also ``probabilities_0``,
-                               ``probabilities_1``, …, one a task
+                               ``probabilities_1``, …, per task
     ========================== ==========================================================
 
-    Labels that are booleans or whole numbers become int64.  The names of the features, if
-    the estimator knows them, are in the metadata, as JSON under ``feature_names``.
+    Boolean and integer labels become int64.  If the estimator has feature names, they are
+    stored in the metadata under ``feature_names``, as JSON.
 
     Parameters
     ----------
     estimator : estimator of the table, or Network
-        Fitted.
+        The fitted model.
     path : path, optional
-        File to write the model to; it is complete or not there.
+        File to write the model to. A failed write leaves a previous file unchanged.
 
     Returns
     -------
@@ -61,9 +61,9 @@ def to_onnx(estimator: Any, path: str | PathLike[str] | None = None) -> Any:
     Raises
     ------
     ImportError
-        Without the package onnx, which the extra of that name brings.
+        If the package onnx is missing, which the extra ``fastmlp[onnx]`` installs.
     TypeError
-        For other estimators, and labels that are neither numbers nor texts.
+        For other estimators, and for labels that are neither whole numbers nor strings.
     sklearn.exceptions.NotFittedError
 
     Examples
@@ -129,7 +129,7 @@ def _network(network: Network) -> Graph:
 
 
 def _fitted_outputs(estimator: Any) -> tuple[Graph, str]:
-    """A graph with the outputs of an estimator's network for its input X."""
+    """Return a graph with the outputs of an estimator's network for its input X."""
     estimator._adopt_parameters()
     network = estimator.network_
     g = Graph(network.prediction_dtype)
@@ -166,7 +166,7 @@ def _multitask(estimator: Any) -> Graph:
         n_classes = len(classes)
         middle = 0.5 if n_classes == 2 else None
         _output_label(g, f"label_{t}", part, classes, middle)
-        if n_classes == 1:  # of one column, which makes it 1
+        if n_classes == 1:  # softmax over one column is 1
             part = g("Softmax", part, axis=1)
         elif n_classes == 2:
             part = _both_classes(g, part)
@@ -196,7 +196,7 @@ def _siamese(estimator: Any) -> Graph:
 
 
 def _cosine(g: Graph, u: str, v: str) -> str:
-    """Of the rows, in a column; 0 where one of them is 0."""
+    """Return the cosines of the rows as a column; 0 where a row is 0."""
 
     def direction(rows: str) -> str:
         length = g("Sqrt", g("ReduceSum", g("Mul", rows, rows), [1], keepdims=1))
@@ -212,7 +212,7 @@ def _projection_pursuit(estimator: Any) -> Graph:
     return projection_pursuit(estimator)
 
 
-#: name of the class -> function that makes its graph; names, so that none is imported
+#: class name -> function that builds its graph; by name, so that no class is imported
 CONVERTERS: dict[str, Callable[[Any], Graph]] = {
     "mlp.estimators.classifier.MLPClassifier": _classifier,
     "mlp.estimators.multitask.MultiTaskClassifier": _multitask,
@@ -227,15 +227,14 @@ CONVERTERS: dict[str, Callable[[Any], Graph]] = {
 
 
 def _above(g: Graph, out: str, middle: float) -> str:
-    """1 where an output is above, else 0."""
+    """Return 1 where an output is above the threshold, else 0."""
     return g("Cast", g("Greater", out, middle), to=g.integer)
 
 
 def _output_label(
     g: Graph, name: str, out: str, classes: Array, middle: float | None
 ) -> None:
-    """Declare the labels: by the one output, above the middle for the second of two
-    classes, or, without a middle, by the largest."""
+    """Declare the labels, by a threshold on one output, or by the largest output."""
     if middle is not None:
         index = g("Reshape", _above(g, out, middle), [-1])
     else:
@@ -245,12 +244,12 @@ def _output_label(
 
 
 def _both_classes(g: Graph, p: str) -> str:
-    """Columns 1 − p and p."""
+    """Return the columns 1 − p and p."""
     return g("Concat", g("Sub", 1.0, p), p, axis=1)
 
 
 def _labels(classes: Array) -> Array:
-    """Labels as ONNX has them: int64, or texts."""
+    """Return labels as int64 or strings, the types that ONNX has."""
     kind = classes.dtype.kind
     if kind in "bi":
         return classes.astype(np.int64)
@@ -259,12 +258,12 @@ def _labels(classes: Array) -> Array:
     if all(isinstance(label, str) for label in classes):
         return classes.astype(object)
     raise TypeError(
-        f"classes_={classes!r}: ONNX has labels that are whole numbers or texts"
+        f"ONNX labels must be whole numbers or strings, got classes_={classes!r}"
     )
 
 
 def _probabilities(g: Graph, out: str, estimator: Any) -> str:
-    """Outputs as `predict_proba` gives them, before a single one is made into two."""
+    """Return outputs as in `predict_proba`, before a single one is made into two."""
     several = estimator.n_outputs_ > 1 and not estimator._multilabel
     name = estimator.out_activation_
     if name == "softmax" or (name == "logistic" and not several):

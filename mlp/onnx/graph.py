@@ -1,8 +1,9 @@
 """Networks as ONNX graphs: a builder, the activations, the layers.
 
-Only operators of the standard domain, of opset 13 (onnx 1.8, 2020), that onnxruntime has
-in float32 and float64.  It has no Erf, Elu, LeakyRelu or Softplus in float64: these are
-written out in operators that it has, the same for both precisions but for Erf.
+The graphs use only operators of the standard domain, opset 13 (onnx 1.8, 2020), that
+onnxruntime supports in float32 and float64.  It does not support Erf, Elu, LeakyRelu and
+Softplus in float64; these are composed of other operators, in the same way for both
+precisions except for Erf.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,22 +22,22 @@ __all__ = ["IR_VERSION", "OPSET", "Graph", "layer_outputs"]
 
 Array = NDArray[Any]
 
-#: of the operators used, and the format of files that came with it
+#: version of the operators, and of the file format that came with it
 OPSET, IR_VERSION = 13, 7
 
-#: of the polynomial in 1/(1 + x/2) that gives e^{x²} erfc(x) to 5e-15, or to 3e-7
+#: degree of the polynomial in 1/(1 + x/2) for e^{x²} erfc(x), to 5e-15 or to 3e-7
 ERFC_DEGREE = {"float64": 24, "float32": 10}
 
 
 def import_onnx() -> Any:
-    """The `onnx` package, or an ImportError that says where it comes from."""
+    """Return the `onnx` package, or raise an ImportError with the install command."""
     try:
         import onnx
         import onnx.checker
         import onnx.numpy_helper
     except ImportError as error:
         raise ImportError(
-            "to_onnx needs the package onnx: pip install onnx onnxruntime"
+            "to_onnx needs the package onnx: pip install 'fastmlp[onnx]'"
         ) from error
     return onnx
 
@@ -44,14 +45,13 @@ def import_onnx() -> Any:
 class Graph:
     """Nodes, constants, inputs and outputs of a graph under construction.
 
-    A value is known by its name, a str.  Where an operator takes one, a number or an array,
-    sparse ones too, may stand as well, which becomes a constant: floats in the graph's
-    dtype, integers as int64.
+    A value is identified by its name, a str.  Operators also accept numbers and dense or
+    sparse arrays, which become constants: floats in the graph's dtype, integers as int64.
 
     Parameters
     ----------
     dtype : {float32, float64}
-        Of all that is no label or index.
+        Type of all values except labels and indices.
     """
 
     def __init__(self, dtype: Any) -> None:
@@ -66,11 +66,11 @@ class Graph:
         self._folded: dict[int, tuple[Network, Network]] = {}
 
     def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> str:
-        """Add a node with one output; returns the output's name."""
+        """Add a node with one output and return the output's name."""
         return self._node(operator, inputs, 1, attributes)[0]
 
     def split(self, value: str, sizes: Any) -> list[str]:
-        """Columns of a matrix in groups of these sizes."""
+        """Split the columns of a matrix into groups of these sizes."""
         if len(sizes) == 1:
             return [value]
         widths = np.asarray(sizes, dtype=np.int64)
@@ -93,7 +93,8 @@ class Graph:
         return outputs
 
     def constant(self, value: Any) -> str:
-        """The name of a constant; the same for the same float or the same object."""
+        """Return the name of a constant, the same for equal floats and identical
+        objects."""
         key = value if isinstance(value, float) else ("object", id(value))
         if key in self._named:
             return self._named[key][0]
@@ -104,12 +105,14 @@ class Graph:
             array = array.astype(np.int64)
         name = f"constant_{len(self.constants)}"
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
-        self._named[key] = name, value  # kept: no other object may get its id
+        self._named[key] = name, value  # keeps the object's id unique
         return name
 
     def folded(self, network: Network) -> Network:
-        """`Network.folded`, the same one at every call: a network that is applied to two
-        inputs has its weights in the graph once."""
+        """Return `Network.folded`, cached.
+
+        A network that is applied to two inputs has its weights in the graph once.
+        """
         if id(network) not in self._folded:
             self._folded[id(network)] = network.folded(), network
         return self._folded[id(network)][0]
@@ -120,8 +123,8 @@ class Graph:
         return name
 
     def output(self, name: str, value: str, *columns: int, dtype: Any = None) -> None:
-        """Declare an output of shape (n_samples, *columns), of the graph's dtype or
-        another."""
+        """Declare an output of shape (n_samples, *columns), by default of the graph's
+        dtype."""
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
         shape = ["n_samples", *columns]
         self.outputs.append(self._described(name, dtype or self.dtype, shape))
@@ -132,12 +135,12 @@ class Graph:
         return helper.make_tensor_value_info(name, kind, shape)
 
     def model(self, name: str, doc_string: str, **properties: str) -> Any:
-        """The checked ModelProto.
+        """Return the checked ModelProto.
 
         Parameters
         ----------
         name : str
-            Of the graph.
+            Name of the graph.
         doc_string : str
         **properties : str
             Entries of the metadata.
@@ -165,7 +168,7 @@ class Graph:
 
 
 def _erfc(g: Graph, x: str) -> str:
-    """erfc(|x|): e^{−x²} times a polynomial in u = 2/(1 + |x|/2) − 1."""
+    """Return erfc(|x|), as e^{−x²} times a polynomial in u = 2/(1 + |x|/2) − 1."""
 
     def scaled(u: Any) -> Any:  # u is never −1
         return erfcx(4 / (u + 1) - 2)
@@ -188,7 +191,7 @@ def _erf(g: Graph, z: str, a: float, b: float) -> str:
 
 
 def _gelu(g: Graph, z: str, a: float, b: float) -> str:
-    """z Φ(z), Φ by erfc: 1 + erf cancels where z is large and negative."""
+    """Return z Φ(z), with Φ from erfc, since 1 + erf cancels for large negative z."""
     tail = g("Mul", _erfc(g, g("Mul", z, 1 / sqrt(2))), 0.5)
     return g("Mul", z, _by_sign(g, z, tail, g("Sub", 1.0, tail)))
 
@@ -198,7 +201,7 @@ def _by_sign(g: Graph, z: str, below: Any, above: Any) -> str:
 
 
 def _softplus(g: Graph, z: str) -> str:
-    """max(z, 0) + ln(1 + e^{−|z|}), which can't overflow"""
+    """Return max(z, 0) + ln(1 + e^{−|z|}), which cannot overflow."""
     tail = g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0))
     return g("Add", g("Max", z, 0.0), tail)
 
@@ -221,7 +224,7 @@ ELEMENTWISE: dict[str, Callable[[Graph, str, float, float], str]] = {
     "erf": _erf,
     "gaussian": lambda g, z, a, b: g("Exp", g("Mul", g("Mul", z, z), -0.5)),
     "gelu": _gelu,
-    # not by Sigmoid: onnxruntime's never goes below 1.5e-8 in float32
+    # not Sigmoid: onnxruntime's is never below 1.5e-8 in float32
     "silu": lambda g, z, a, b: g("Div", z, g("Add", g("Exp", g("Neg", z)), 1.0)),
     "mish": lambda g, z, a, b: g("Mul", z, g("Tanh", _softplus(g, z))),
     "exp": lambda g, z, a, b: g("Exp", z),
@@ -231,7 +234,7 @@ ELEMENTWISE: dict[str, Callable[[Graph, str, float, float], str]] = {
 
 
 def _activate(g: Graph, z: str, f: LayerActivation) -> str:
-    """f(z); where nodes differ [S P65.6], each kind on all of them, then a choice."""
+    """Return f(z); if nodes differ [S P65.6], compute every kind and select."""
     if isinstance(f, Activation):
         _, _, a, b = f.kernel
         return ELEMENTWISE[f.entry.kernel](g, z, a, b)
@@ -247,7 +250,7 @@ def _activate(g: Graph, z: str, f: LayerActivation) -> str:
 
 
 def _softmaxes(g: Graph, z: str, groups: tuple[int, ...]) -> str:
-    """A softmax of each task; a group of one is a logistic output."""
+    """Return the softmax of each task; a group of one is a logistic output."""
     parts = [
         g("Softmax", part, axis=1) if width > 1 else g("Sigmoid", part)
         for part, width in zip(g.split(z, groups), groups, strict=True)
@@ -256,15 +259,18 @@ def _softmaxes(g: Graph, z: str, groups: tuple[int, ...]) -> str:
 
 
 def _radial(g: Graph, x: str, centres: Array, widths: Array) -> str:
-    """exp(−‖x − μ_m‖² / (2 λ_m)) [L], the distances by differences, which don't cancel:
-    n_samples × n_features × n_centres of them are in memory at once."""
+    """Return exp(−‖x − μ_m‖² / (2 λ_m)) [L].
+
+    Distances are computed from differences, which do not cancel; n_samples × n_features ×
+    n_centres of them are in memory at once.
+    """
     apart = g("Sub", g("Unsqueeze", x, [2]), centres[None])
     squares = g("ReduceSum", g("Mul", apart, apart), [1], keepdims=0)
     return g("Exp", g("Div", g("Mul", squares, -0.5), widths))
 
 
 def layer_outputs(g: Graph, x: str, network: Network) -> Iterator[str]:
-    """Add the network's layers to the graph, one at a time, as it predicts [S 65.31].
+    """Add the layers of the folded network to the graph one by one [S 65.31].
 
     Parameters
     ----------

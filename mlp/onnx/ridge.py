@@ -1,4 +1,4 @@
-"""Projection pursuit as an ONNX graph: ridge functions by tables of cubic pieces."""
+"""Projection pursuit as an ONNX graph, with tables of cubic pieces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ Array = NDArray[Any]
 
 
 def _pieces(function: RidgeFunction) -> tuple[Array, Array]:
-    """Knots, and for each interval between, below and above them a row: where its
-    polynomial has its origin, and the coefficients, the constant first."""
+    """Return the knots and one row per interval between, below and above them.
+
+    A row contains the origin of the interval's polynomial and its coefficients, the
+    constant first.
+    """
     knots = function._spline.x
     inner = np.column_stack([knots[:-1], function._spline.c[::-1].T])
     ends = knots[[0, -1]]
@@ -34,10 +37,10 @@ def _pad(rows: Array, length: int, filler: float) -> Array:
 
 
 def projection_pursuit(estimator: Any) -> Graph:
-    """A `ProjectionPursuitRegressor`: output ``variable`` of shape (n_samples, 1).
+    """Return the graph of a `ProjectionPursuitRegressor`, with the output ``variable``.
 
-    The estimator computes in float64, and so does the graph.  A projection's interval is
-    the number of knots that are not above it, by which its row is looked up.
+    The graph computes in float64, as the estimator does.  The row of a projection is the
+    number of knots that are not above it.
     """
     g = Graph(np.float64)
     x = g.input("X", estimator.n_features_in_)

@@ -1,8 +1,8 @@
-"""Displays of networks and of their training, with scikit-learn's API.
+"""Displays of networks and of their training, with the scikit-learn API.
 
-Each has a classmethod that takes a fitted estimator (a `Network` too, where nothing of the
-training is needed), and `plot`, which draws the same data again.  They draw with
-matplotlib, ``pip install -e '.[plot]'``, imported when something is drawn.
+Each display has a classmethod that takes a fitted estimator, or a `Network` if the plot
+does not need the training, and the method `plot`, which draws the same data again.
+Displays need matplotlib, ``pip install 'fastmlp[plot]'``, and import it when they draw.
 """
 
 from mlp.plot.activations import ActivationDisplay

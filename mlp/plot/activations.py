@@ -20,7 +20,7 @@ EXCLUDED = ("rbf", "softmax")
 
 
 def _curves(f: Activation, z: Array) -> tuple[Array, Array]:
-    """f(z) and f′(z), by the core: as many outputs as z, which are the offsets."""
+    """Return f(z) and f′(z), computed by a network with the offsets z."""
     network = Network([1, len(z)], output_activation=f)
     network.coefs[0][:] = 1
     network.intercepts[0][:] = z
@@ -32,14 +32,14 @@ def _curves(f: Activation, z: Array) -> tuple[Array, Array]:
 
 
 def _label(f: Activation) -> str:
-    """The name, with parameters that are not the usual ones."""
+    """Return the name, with the parameters that differ from the defaults."""
     if f == resolve_activation(f.name):
         return f.name
     return f"{f.name}({', '.join(f'{value:.4g}' for value in f.parameters)})"
 
 
 class ActivationDisplay:
-    """Activations f and their derivatives f′, a panel each [S table 65.1].
+    """Plot of activations f and their derivatives f′, one panel each [S table 65.1].
 
     Parameters
     ----------
@@ -50,10 +50,10 @@ class ActivationDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        One an activation.
+        The axes, one per activation.
     figure_ : matplotlib Figure
     lines_ : list of pair of matplotlib Line2D
-        f and f′ of each activation.
+        The lines of f and f′ of each activation.
 
     Examples
     --------
@@ -88,17 +88,17 @@ class ActivationDisplay:
         Parameters
         ----------
         names : sequence of str or tuple, optional
-            As ``activation`` takes them: names, with parameters where wanted.  All that
-            are functions of one number if None.
+            Activations as in the parameter ``activation``: names, or tuples of name and
+            parameters.  None draws all activations that are functions of one number.
         z : array-like of shape (n_points,), optional
-            Where; 401 points from −4 to 4 if None.
+            Points at which the activations are drawn; 401 points from −4 to 4 if None.
         ax, **kwargs
             See `plot`.
 
         Raises
         ------
         ValueError
-            For a name that is not in the table, or no function of one number.
+            If a name is not in the table, or is not a function of one number.
         """
         pyplot(cls.__name__)
         if names is None:
@@ -128,12 +128,12 @@ class ActivationDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the activations that a fitted estimator's layers have, each once.
+        """Draw each activation of a fitted estimator's layers once.
 
         Parameters
         ----------
         estimator : fitted estimator or Network
-            Of a `SiameseClassifier`, the twin's layers.
+            The model. Of a `SiameseClassifier`, the layers of the branch are used.
         z, ax, **kwargs
             See `from_names`.
 
@@ -157,20 +157,20 @@ class ActivationDisplay:
             found = " and ".join(dict.fromkeys(f.name for f in kinds))
             raise ValueError(
                 f"{cls.__name__} draws functions of one number; the network has "
-                f"{found} alone"
+                f"only {found}"
             )
         return cls.from_names(names, z=z, ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            One of ``plt.subplots``, divided into a panel an activation; a new figure's if
-            None.
+            Axes from ``plt.subplots``, which are divided into one panel per activation; a
+            new figure if None.
         **kwargs
-            Of the curves' ``ax.plot``.
+            Arguments of ``ax.plot`` for the curves.
 
         Returns
         -------

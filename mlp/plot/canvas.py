@@ -1,4 +1,4 @@
-"""What all displays need: matplotlib, axes to draw on, the network of a model."""
+"""Common parts of all displays: matplotlib, axes to draw on, the network of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,30 +23,29 @@ __all__ = [
 
 Array = NDArray[Any]
 
-#: colours of signed numbers: blue below zero, white, red above
+#: colour map of signed numbers: blue below zero, white at zero, red above
 DIVERGING = "RdBu_r"
 
 
 def pyplot(display: str) -> Any:
-    """`matplotlib.pyplot`.
+    """Import and return `matplotlib.pyplot`.
 
     Raises
     ------
     ImportError
-        If there is none; it names the display and what to install.
+        If matplotlib is not installed; the message names the display and the command.
     """
     try:
         import matplotlib.pyplot
     except ImportError as error:
         raise ImportError(
-            f"{display} draws with matplotlib, which is not installed: "
-            "pip install matplotlib"
+            f"{display} needs matplotlib: pip install 'fastmlp[plot]'"
         ) from error
     return matplotlib.pyplot
 
 
 def axes_for(display: Any, ax: Any, **options: Any) -> Any:
-    """The axes given, or those of a new figure; `options` go to ``plt.subplots``."""
+    """Return the given axes, or those of a new ``plt.subplots(**options)``."""
     plt = pyplot(type(display).__name__)
     if ax is None:
         _, ax = plt.subplots(**{"layout": "constrained", **options})
@@ -54,20 +53,20 @@ def axes_for(display: Any, ax: Any, **options: Any) -> Any:
 
 
 def network_of(model: Any, display: str) -> Network:
-    """A network as it is, an estimator's if it is fitted; of a pair's networks the twin.
+    """Return a network, or that of a fitted estimator; of a Siamese network, the branch.
 
-    What was put into ``coefs_`` or ``intercepts_`` by hand is taken over.
+    Weights that were assigned to ``coefs_`` or ``intercepts_`` are included.
 
     Raises
     ------
     NotFittedError
     TypeError
-        If there is no network; it names the display.
+        If the model has no network; the message names the display.
     """
     if isinstance(model, Network):
         return model
     if isinstance(model, SiameseNetwork):
-        raise TypeError(f"{display} draws one network, give the SiameseNetwork's twin")
+        raise TypeError(f"{display} draws one network, pass SiameseNetwork.twin")
     check_is_fitted(model)
     network = getattr(model, "network", None)
     if isinstance(network, SiameseNetwork):
@@ -82,18 +81,18 @@ def network_of(model: Any, display: str) -> Network:
 
 
 def judges_pairs(model: Any) -> bool:
-    """Whether the outputs of `network_of` are embeddings."""
+    """Return whether the outputs of `network_of` are embeddings."""
     return isinstance(getattr(model, "network_", None), SiameseNetwork)
 
 
 def layers_of(model: Any, display: str) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Weights and offsets of `network_of`, or of scikit-learn's own networks.
+    """Return weights and offsets of `network_of`, or of a network of scikit-learn.
 
     Raises
     ------
     NotFittedError
     TypeError
-        If there are none; it names the display.
+        If the model has none; the message names the display.
     """
     if hasattr(model, "coefs_") and not hasattr(type(model), "network"):
         return model.coefs_, model.intercepts_
@@ -102,12 +101,12 @@ def layers_of(model: Any, display: str) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def dense(weights: Any) -> Array:
-    """Weights as an array; connections that don't exist are 0."""
+    """Return weights as a dense array; absent connections are 0."""
     whole = weights.toarray() if hasattr(weights, "toarray") else weights
     return np.asarray(whole, dtype=float)
 
 
 def symmetric(*arrays: Array) -> float:
-    """The largest magnitude: colours from −that to that put 0 in the middle."""
+    """Return the largest magnitude, the limit of a symmetric colour scale."""
     largest = max((float(np.abs(a).max()) for a in arrays if a.size), default=0.0)
     return largest or 1.0

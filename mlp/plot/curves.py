@@ -1,4 +1,4 @@
-"""The course of training: losses, and norms of the gradient, by epochs."""
+"""Curves of the training: losses and gradient norms by epoch."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -12,48 +12,49 @@ from mlp.training.full_batch import FULL_BATCH_SOLVERS
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
 
-#: more layers have a scale of colours instead of a legend
+#: with more layers than this, a colour bar replaces the legend
 LEGEND_LINES = 8
 
 
 def _layer_names(estimator: Any, n_layers: int) -> list[str]:
-    """Of a network's layers, or of a twin's and its head's."""
+    """Return the names of a network's layers, or of a branch's and its head's."""
     if judges_pairs(estimator):
-        parts = zip(("twin", "head"), estimator.network_.networks, strict=False)
+        parts = zip(("branch", "head"), estimator.network_.networks, strict=False)
         return [f"{who} {k + 1}" for who, net in parts for k in range(len(net.coefs))]
     return [*(f"hidden {k}" for k in range(1, n_layers)), "output"]
 
 
 def _unit(estimator: Any) -> str:
-    """What the solver counts."""
+    """Return the unit of the solver's curves: iteration or epoch."""
     full = getattr(estimator, "solver", None) in FULL_BATCH_SOLVERS
     return "iteration" if full else "epoch"
 
 
 class LossCurveDisplay:
-    """The loss of every epoch, in training and on validation samples.
+    """Plot of the loss by epoch, in training and on validation samples.
 
-    As in ``loss_curve_`` and ``validation_loss_curve_``, penalties are part of the former.
+    As in ``loss_curve_`` and ``validation_loss_curve_``, the training loss includes
+    penalties, and the validation loss does not.
 
     Parameters
     ----------
     loss : array-like of shape (n_epochs,)
     validation_loss : array-like of shape (n_epochs,), optional
     best_epoch : int, optional
-        Counted from 1; it is marked.
+        The best epoch, counted from 1, which is marked by a line.
     best_score : float, optional
-        What made that epoch the best, for the legend.
+        The validation score of the best epoch, for the legend.
     unit : str, default="epoch"
-        What the x axis counts.
+        Unit of the x axis.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes, Figure
     line_ : matplotlib Line2D
-        The loss in training.
+        The curve of the training loss.
     validation_line_ : matplotlib Line2D or None
     best_line_ : matplotlib Line2D or None
-        Upright, at the best epoch.
+        The vertical line at the best epoch.
 
     Examples
     --------
@@ -82,7 +83,7 @@ class LossCurveDisplay:
     def from_estimator(
         cls, estimator: Any, *, ax: Any = None, log: bool = False, **kwargs: Any
     ) -> Self:
-        """Draw what a fitted estimator remembers of its training.
+        """Draw the loss curves of a fitted estimator.
 
         The best epoch is that of the best validation score; without validation samples,
         that of the smallest loss.
@@ -90,7 +91,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            Any with a ``loss_curve_``, scikit-learn's too.
+            An estimator with a ``loss_curve_``; scikit-learn's have one too.
         ax, log, **kwargs
             See `plot`.
 
@@ -118,16 +119,16 @@ class LossCurveDisplay:
         return display.plot(ax, log=log, **kwargs)
 
     def plot(self, ax: Any = None, *, log: bool = False, **kwargs: Any) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            A new figure's if None.
+            Axes to draw on; a new figure if None.
         log : bool, default=False
             Whether the losses have a logarithmic scale.
         **kwargs
-            Of both curves' ``ax.plot``.
+            Arguments of ``ax.plot`` for both curves.
 
         Returns
         -------
@@ -163,24 +164,24 @@ class LossCurveDisplay:
 
 
 class GradientFlowDisplay:
-    """How much of the gradient reaches each layer: its norm by epochs [S 65.8].
+    """Plot of the gradient norm of each layer by epoch [S 65.8].
 
     Parameters
     ----------
     norms : array-like of shape (n_epochs, n_layers)
         Norm of each layer's gradient in an epoch's last batch.
     layer_names : sequence of str, optional
-        "layer 1", from the inputs on, if None.
+        Names of the layers; "layer 1", "layer 2", … from the inputs on if None.
     unit : str, default="epoch"
-        What the x axis counts.
+        Unit of the x axis.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes, Figure
     lines_ : list of matplotlib Line2D
-        One a layer, from dark (at the inputs) to light.
+        The curves, one per layer, from dark (at the inputs) to light.
     colorbar_ : matplotlib Colorbar or None
-        Instead of a legend where there are many layers.
+        The colour bar, which replaces the legend if there are many layers.
 
     Examples
     --------
@@ -205,13 +206,13 @@ class GradientFlowDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the norms that `fit` was asked to keep.
+        """Draw the gradient norms that `fit` has recorded.
 
         Parameters
         ----------
         estimator : fitted estimator
-            With ``gradient_norms_``, which ``verbose=2`` or
-            ``set_callbacks(mlp.progress.GradientNorms())`` leave behind.
+            An estimator with ``gradient_norms_``, which `fit` records with ``verbose=2`` or
+            ``set_callbacks(mlp.progress.GradientNorms())``.
         ax, **kwargs
             See `plot`.
 
@@ -221,7 +222,7 @@ class GradientFlowDisplay:
         TypeError
             If the estimator has no network.
         ValueError
-            If the norms were not kept.
+            If the norms were not recorded.
         """
         pyplot(cls.__name__)
         check_is_fitted(estimator)
@@ -241,14 +242,14 @@ class GradientFlowDisplay:
         return display.plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            A new figure's if None.
+            Axes to draw on; a new figure if None.
         **kwargs
-            Of the lines' ``ax.plot``.
+            Arguments of ``ax.plot`` for the curves.
 
         Returns
         -------
@@ -265,7 +266,7 @@ class GradientFlowDisplay:
         n_epochs, n_layers = norms.shape
         names = self.layer_names or [f"layer {k}" for k in range(1, n_layers + 1)]
         shades = colormaps["viridis"](np.linspace(0, 0.9, n_layers))
-        # where units are dead the gradient is 0, for which a logarithm has no place
+        # dead units have a gradient of 0, which a logarithmic axis cannot show
         shown = np.ma.masked_less_equal(norms, 0)
         self.lines_ = [
             ax.plot(

@@ -1,4 +1,4 @@
-"""A small network as a graph."""
+"""Graph of a small network."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -27,10 +27,10 @@ def _names(given: Any, default: Sequence[str], what: str) -> list[str]:
 
 
 def _output_names(estimator: Any, n: int) -> list[str]:
-    """Classes of a classifier, where they are the outputs; else y."""
+    """Return the classes of a classifier if they are the outputs, else y."""
     classes: Sequence[Any] = getattr(estimator, "classes_", ())
     if judges_pairs(estimator) or (len(classes) and np.ndim(classes[0])):
-        classes = ()  # those of pairs, or of several tasks
+        classes = ()  # classes of pairs, or of several tasks
     if len(classes) == n:
         return [str(c) for c in classes]
     if n == 1 and len(classes) == 2:
@@ -39,27 +39,28 @@ def _output_names(estimator: Any, n: int) -> list[str]:
 
 
 class NetworkDisplay:
-    """A small network: units as circles, weights as lines.
+    """Graph of a small network: units as circles, weights as lines.
 
-    Red is positive, blue negative; the wider and darker a line, the larger the weight.
-    A circle is filled with the colour of its unit's offset.
+    Positive weights are red and negative ones blue; larger weights have wider and darker
+    lines. A circle is filled with the colour of its unit's offset.
 
     Parameters
     ----------
     coefs : list of array-like or sparse array of shape (n_in, n_out)
     intercepts : list of array-like of shape (n_out,)
     feature_names, output_names : sequence of str, optional
-        "x0", "x1", … and "y0", "y1", … if None.
+        Names of inputs and outputs; "x0", "x1", … and "y0", "y1", … if None.
     layer_names : sequence of str, optional
-        One a layer of units, inputs first.
+        Names of the layers of units, inputs first.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes, Figure
     edges_ : list of matplotlib LineCollection
-        One a layer of weights, its lines in the order of W's entries, row by row.
+        The lines, one collection per layer of weights, in the order of W's entries, row by
+        row.
     nodes_ : list of matplotlib PathCollection
-        One a layer of units, inputs first, from top to bottom.
+        The circles, one collection per layer, inputs first, from top to bottom.
     texts_ : list of matplotlib Text
         The names of inputs and outputs.
     colorbar_ : matplotlib Colorbar or None
@@ -117,11 +118,12 @@ class NetworkDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
-            Of a `SiameseClassifier`, the twin is drawn.
+            The model. Of a `SiameseClassifier`, the branch is drawn.
         feature_names, output_names : sequence of str, optional
-            ``feature_names_in_`` and the classes, where there are any, if None.
+            Names of inputs and outputs; if None, ``feature_names_in_`` and the classes, if
+            the estimator has them.
         max_units : int, default=32
-            Most units of a layer that are drawn; larger networks are refused.
+            Largest number of units per layer; larger networks raise an error.
         ax, **kwargs
             See `plot`.
 
@@ -161,20 +163,20 @@ class NetworkDisplay:
         colorbar: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            A new figure's if None, large enough for the units.
+            Axes to draw on; a new figure, large enough for the units, if None.
         max_width : float, default=4.0
-            Width of the largest weight's line, in points.
+            Line width of the largest weight, in points.
         node_size : float, default=320.0
-            Area of a unit's circle, in square points.
+            Area of the circles, in square points.
         colorbar : bool, default=True
-            Whether to show the scale of weights and offsets.
+            Whether to show the colour bar of weights and offsets.
         **kwargs
-            Of the lines' ``LineCollection``.
+            Arguments of ``LineCollection`` for the lines.
 
         Returns
         -------
@@ -190,7 +192,7 @@ class NetworkDisplay:
             for k, n in enumerate(sizes)
         ]
         spread = max(sizes) - 1
-        for points in places:  # a narrow layer spreads out a little
+        for points in places:  # a narrow layer is spread out a little
             n = len(points)
             if n > 1:
                 points[:, 1] *= (spread / (n - 1)) ** 0.5
@@ -220,7 +222,7 @@ class NetworkDisplay:
     ) -> None:
         from matplotlib.collections import LineCollection
 
-        largest = symmetric(*self.coefs)  # larger offsets have its colour too
+        largest = symmetric(*self.coefs)  # larger offsets have the same colour
         colours = {"cmap": DIVERGING, "clim": (-largest, largest)}
         self.edges_, self.nodes_ = [], []
         for k, W in enumerate(self.coefs):

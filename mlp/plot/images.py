@@ -1,4 +1,4 @@
-"""The weights of the first layer as images."""
+"""Images of the weights of the first layer."""
 
 from collections.abc import Sequence
 from math import ceil, isqrt, prod, sqrt
@@ -17,12 +17,12 @@ Array = NDArray[Any]
 
 
 def _image_shape(shape: Sequence[int] | None, n_features: int) -> tuple[int, ...]:
-    """The shape given, checked; else that of a square image."""
+    """Check and return the given shape, or return that of a square image."""
     if shape is None:
         side = isqrt(n_features)
         if side * side != n_features:
             raise ValueError(
-                f"{n_features} features make no square image; give shape=(height, width)"
+                f"{n_features} features are not a square image; give shape=(height, width)"
             )
         return side, side
     shape = tuple(int(n) for n in shape)
@@ -36,7 +36,7 @@ def _image_shape(shape: Sequence[int] | None, n_features: int) -> tuple[int, ...
 
 
 def _chosen(weights: Array, units: Any) -> Array:
-    """The columns of `units`: how many of the first, or which ones."""
+    """Return the columns of `units`, the number of leading units or their indices."""
     n = weights.shape[1]
     try:
         if np.ndim(units) == 0 and index(units) > 0:
@@ -46,28 +46,27 @@ def _chosen(weights: Array, units: Any) -> Array:
     except (IndexError, TypeError):
         pass
     raise ValueError(
-        f"units={units!r} must be a positive int or numbers of the layer's {n} units, "
-        "counted from 0"
+        f"units must be a positive int or indices from 0 to {n - 1}, got {units!r}"
     )
 
 
 class WeightImageDisplay:
-    """What each unit of the first layer looks for: its weights as an image.
+    """Images of the weights of each unit of the first layer.
 
-    The images share one scale of colours, red for positive weights, blue for negative.
-    Images in colour show each channel's weights around a medium grey.
+    The images share one colour scale, red for positive weights and blue for negative ones.
+    Images with three channels show the weights of each channel around a medium grey.
 
     Parameters
     ----------
     weights : array-like of shape (n_features, n_units)
     shape : (height, width) or (height, width, 3), optional
-        How a sample's features lie in its image, row by row; square if None.
+        Shape of the image that the features of a sample form, row by row; square if None.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes, Figure
     image_ : matplotlib AxesImage
-        All images, in rows, with a gap of one pixel between them.
+        All images in rows, with a gap of one pixel between them.
     colorbar_ : matplotlib Colorbar or None
 
     Examples
@@ -85,7 +84,7 @@ class WeightImageDisplay:
     ) -> None:
         if np.ndim(weights) != 2 or not np.size(weights):
             raise ValueError(
-                "weights must be of shape (n_features, n_units), of one unit at least, "
+                "weights must be of shape (n_features, n_units) with at least one unit, "
                 f"got {np.shape(weights)}"
             )
         self.weights = weights
@@ -106,11 +105,11 @@ class WeightImageDisplay:
         Parameters
         ----------
         estimator : fitted estimator or Network
-            Of a `SiameseClassifier`, the twin.
+            The model. Of a `SiameseClassifier`, the branch is used.
         shape : (height, width) or (height, width, 3), optional
-            Of the images; square if None.
+            Shape of the images; square if None.
         units : int or sequence of int, optional
-            How many of the first units, or which ones; all if None.
+            Number of leading units, or indices of units; all units if None.
         ax, **kwargs
             See `plot`.
 
@@ -137,18 +136,18 @@ class WeightImageDisplay:
         colorbar: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            A new figure's if None.
+            Axes to draw on; a new figure if None.
         n_columns : int, optional
-            Images in a row; about as many as make a square of all if None.
+            Number of images per row; if None, all images together form about a square.
         colorbar : bool, default=True
-            Whether to show the scale of colours; images in colour have none.
+            Whether to show the colour bar; images with three channels have none.
         **kwargs
-            Of ``ax.imshow``.
+            Arguments of ``ax.imshow``.
 
         Returns
         -------
@@ -175,7 +174,7 @@ class WeightImageDisplay:
             n_columns = max(1, ceil(sqrt(n_units * height / width)))
         mosaic = self._mosaic(weights, min(n_columns, n_units))
         if mosaic.ndim == 3:
-            # what was NaN is between the images: white
+            # NaN, between the images, becomes white
             shown = np.nan_to_num(0.5 + mosaic / (2 * largest), nan=1.0)
             self.image_ = ax.imshow(shown, **kwargs)
         else:
@@ -191,7 +190,7 @@ class WeightImageDisplay:
         return self
 
     def _mosaic(self, weights: Array, n_columns: int) -> Array:
-        """All images in rows, NaN between them."""
+        """Return all images in rows, with NaN between them."""
         height, width, *channels = self.shape
         n_rows = ceil(weights.shape[1] / n_columns)
         size = (n_rows * (height + 1) - 1, n_columns * (width + 1) - 1, *channels)

@@ -1,4 +1,4 @@
-"""The loss over two parameters, or two directions, around the trained ones [B]."""
+"""Loss surfaces around the trained parameters [B]."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -20,9 +20,9 @@ Array = NDArray[Any]
 def _loss_at(
     model: Any, X: Any, y: Any, sample_weight: Any
 ) -> Callable[[Array], float]:
-    """Parameters -> mean loss of the predictions; works on a copy of the network.
+    """Return a function from parameters to the mean loss, on a copy of the network.
 
-    Of a twin and its head, the twin's parameters move.
+    Of a Siamese network, the parameters of the branch vary and the head is constant.
     """
     whole = (model if isinstance(model, Network) else model.network).copy()
     network = whole.twin if isinstance(whole, SiameseNetwork) else whole
@@ -44,11 +44,11 @@ def _loss_at(
 
 
 def _random_direction(network: Network, rng: np.random.RandomState) -> Array:
-    """A normal direction; each unit's part is as long as the unit's weights.
+    """Draw a normal direction, scaled per unit to the length of the unit's weights.
 
-    So a step has the same meaning for layers of different scale (Li, Xu, Taylor, Studer,
-    Goldstein, Visualizing the loss landscape of neural nets, 2018).  Offsets and scales
-    stay.
+    A step then has the same meaning for layers of different scale (Li, Xu, Taylor, Studer,
+    Goldstein, Visualizing the loss landscape of neural nets, 2018).  Offsets and scales do
+    not change.
     """
     direction = np.zeros(network.params.size)
     for part, W in zip(network.unpack(direction)[0], network.coefs, strict=True):
@@ -63,7 +63,7 @@ def _random_direction(network: Network, rng: np.random.RandomState) -> Array:
 
 
 def _parameter_direction(network: Network, place: Sequence[int]) -> tuple[Array, str]:
-    """The unit vector of one parameter, and its name."""
+    """Return the unit vector of one parameter, and its name."""
     direction = np.zeros(network.params.size)
     weights, offsets, _ = network.unpack(direction)
     layer, *index = place
@@ -72,7 +72,7 @@ def _parameter_direction(network: Network, place: Sequence[int]) -> tuple[Array,
         if len(place) not in (2, 3) or min(place) < 0:
             raise IndexError
         array: Any = arrays[layer]
-        if hasattr(array, "indptr"):  # only connections that exist
+        if hasattr(array, "indptr"):  # sparse: only connections that exist
             row = np.arange(array.indptr[index[0]], array.indptr[index[0] + 1])
             at = row[array.indices[row] == index[1]]
             if not len(at):
@@ -90,7 +90,7 @@ def _parameter_direction(network: Network, place: Sequence[int]) -> tuple[Array,
 
 
 class LossSurfaceDisplay:
-    """The loss over two parameters, or along two directions in all of them.
+    """Plot of the loss over two parameters, or along two directions in parameter space.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ class LossSurfaceDisplay:
         Coordinates of the grid.
     loss : array-like of shape (n_y, n_x)
     center : pair of float, default=(0, 0)
-        Where the trained network lies.
+        Coordinates of the trained network.
     labels : pair of str
-        Of the two axes.
+        Labels of the two axes.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class LossSurfaceDisplay:
     lines_ : matplotlib QuadContourSet or None
         Thin lines between the filled contours.
     center_ : matplotlib Line2D
-        The star at the trained network; in three dimensions a Line3D.
+        The star at the trained network, in three dimensions a Line3D.
 
     Examples
     --------
@@ -151,29 +151,30 @@ class LossSurfaceDisplay:
     ) -> Self:
         """Evaluate the loss of the predictions on a grid, and draw it.
 
-        The loss has no penalties in it.  The network itself is not touched.
+        The loss does not include penalties.  The network itself is not changed.
 
         Parameters
         ----------
         estimator : fitted estimator or Network
-            Of a `SiameseClassifier`, whose loss is that of pairs, parameters and
-            directions are those of ``network_.twin``; the head stands still.
+            The model. The loss of a `SiameseClassifier` is that of pairs; its parameters
+            and directions are those of the branch, and the head is constant.
         X, y : array-like
-            Samples and targets, as `fit` takes them (for a `Network`: as its ``loss``).
+            Samples and targets, as in `fit`, or as in ``Network.loss`` for a `Network`.
         sample_weight : array-like of shape (n_samples,), optional
         parameters : pair of tuple of int, optional
-            Two parameters: ``(layer, i, j)`` is the weight W_layer[i, j], ``(layer, j)``
-            the offset b_layer[j], counted from 0.
+            Two parameters: ``(layer, i, j)`` is the weight W_layer[i, j], and ``(layer,
+            j)`` the offset b_layer[j], counted from 0.
         directions : pair of array-like of shape (n_params,), optional
-            Two directions in ``network_.params``.  If neither is given: two random ones,
-            each unit's part as long as the unit's weights (Li et al. 2018).
+            Two directions in ``network_.params``.  If neither parameters nor directions are
+            given, two random directions are drawn and scaled per unit to the length of the
+            unit's weights (Li et al. 2018).
         span : float, default=1.0
-            How far the grid goes to each side, in the parameters' units or in lengths
-            of the directions.
+            Distance from the center to each side of the grid, in units of the parameters or
+            in lengths of the directions.
         grid_resolution : int, default=41
-            Points along each side; the loss is evaluated at each of the grid.
+            Number of points along each side of the grid.
         random_state : int, RandomState instance or None, default=0
-            Draws random directions.
+            Random state that draws the directions.
         ax, **kwargs
             See `plot`.
 
@@ -183,7 +184,7 @@ class LossSurfaceDisplay:
         TypeError
             If the estimator has no network.
         ValueError
-            If both or wrong directions or parameters are given.
+            If both directions and parameters are given, or if they are invalid.
         """
         pyplot(cls.__name__)
         network = network_of(estimator, cls.__name__)
@@ -193,7 +194,7 @@ class LossSurfaceDisplay:
             raise ValueError("give parameters or directions, not both")
         for name, pair in (("parameters", parameters), ("directions", directions)):
             if pair is not None and len(pair) != 2:
-                raise ValueError(f"{name} must be two, got {len(pair)}")
+                raise ValueError(f"{name} must be a pair, got {len(pair)} entries")
         if parameters is not None:
             named = [_parameter_direction(network, place) for place in parameters]
             along = [direction for direction, _ in named]
@@ -233,19 +234,20 @@ class LossSurfaceDisplay:
         colorbar: bool = True,
         **kwargs: Any,
     ) -> Self:
-        """Draw.
+        """Draw the data on axes.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            A new figure's if None; with ``projection="3d"`` if `kind` is 'surface'.
+            Axes to draw on, with ``projection="3d"`` if `kind` is 'surface'; a new figure
+            if None.
         kind : {"contour", "surface"}, default="contour"
         log : bool, default=False
             Whether to draw log10 of the loss.
         colorbar : bool, default=True
-            Whether contours come with a scale of colours.
+            Whether to show the colour bar of the contours.
         **kwargs
-            Of ``ax.contourf`` or ``ax.plot_surface``.
+            Arguments of ``ax.contourf`` or ``ax.plot_surface``.
 
         Returns
         -------
@@ -297,7 +299,7 @@ class LossSurfaceDisplay:
         self.surface_ = ax.plot_surface(x, y, height, **options)
         column = np.abs(np.asarray(self.x) - self.center[0]).argmin()
         row = np.abs(np.asarray(self.y) - self.center[1]).argmin()
-        # behind the surface the star would be hidden: it hovers, and is drawn last
+        # the surface would hide the star, so it is placed above it and drawn last
         ax.computed_zorder = False
         (self.center_,) = ax.plot(
             *[[c] for c in (*self.center, height[row, column])],

@@ -15,14 +15,14 @@ from mlp.projection_pursuit.ridge_function import FloatArray, RidgeFunction, smo
 if TYPE_CHECKING:
     from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
 
-_RANDOM_PER_START = 20  # random directions of which one becomes a start
-_SCREEN_ROWS = 2000  # that score them
+_RANDOM_PER_START = 20  # random directions per starting direction
+_SCREEN_ROWS = 2000  # rows on which directions are scored
 _SCREEN_KNOTS = 50
 _SCREEN_STEPS = 3  # Gauss-Newton steps spent on each starting direction
-_POLISH_STEPS = 20  # and on the best of them
-_SETTLING_PASSES = 3  # of smoothing, after all directions were moved at once
+_POLISH_STEPS = 20  # Gauss-Newton steps spent on the best directions
+_SETTLING_PASSES = 3  # smoothing passes after all directions have moved
 _HALVINGS = 6
-_DAMPING = 1e-4  # of the mean diagonal of the normal equations
+_DAMPING = 1e-4  # fraction of the mean diagonal of the normal equations
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Term:
 
 @dataclass(frozen=True)
 class PursuitModel:
-    """The fitted sum of ridge functions, for the features as they were given."""
+    """The fitted sum of ridge functions, for features in their original units."""
 
     directions: FloatArray
     ridge_functions: list[RidgeFunction]
     intercept: float
 
     def predict(self, X: FloatArray) -> FloatArray:
-        """The predicted value of each row of X."""
+        """Return the predicted value of each row of X."""
         prediction = np.full(X.shape[0], self.intercept)
         for omega, g in zip(self.directions, self.ridge_functions, strict=True):
             prediction += g(X @ omega)
@@ -58,8 +58,8 @@ class PursuitModel:
 class Pursuit:
     """Search for the terms, on merged rows and standardised features.
 
-    Rows that occur twice become one row of twice the weight: a repeated row brings no
-    information of its own to cross-validation, and weights then mean repetitions.
+    Repeated rows are merged into one row with the sum of their weights, because a repeated
+    row adds no information to cross-validation. Weights then act as repetitions.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Pursuit:
         self.losses: list[float] = []
 
     def grow(self, n_terms: int) -> Iterator[list[Term]]:
-        """Add terms, one by one, until there are enough or a stage gains nothing.
+        """Add terms one by one, until there are enough or a stage gains nothing.
 
         Yields
         ------
@@ -100,7 +100,7 @@ class Pursuit:
         """
         terms: list[Term] = []
         loss = self._loss(terms)
-        # Rounding alone leaves about this much of a constant target.
+        # This is about the residual of a constant target, from rounding alone.
         floor = 1e-24 * (loss + self.y_mean**2)
         for _ in range(n_terms if self.varying.any() else 0):
             if loss <= floor:
@@ -138,14 +138,14 @@ class Pursuit:
         return float(self.share @ self._residual(terms) ** 2)
 
     def _score(self, terms: Sequence[Term]) -> float:
-        """Return the loss over the squared part of the sample that is not used up."""
+        """Return the loss divided by the squared fraction of unused degrees of freedom."""
         n = self.weight.sum() ** 2 / (self.weight @ self.weight)
         used = sum(term.g.degrees_of_freedom for term in terms)
         rest: float = max(1 - self.params.gcv_penalty * used / n, 0.05)
         return self._loss(terms) / rest**2
 
     def _backfit(self, terms: list[Term]) -> list[Term]:
-        """Refit all terms by turns and together, until that gains nothing."""
+        """Refit all terms in turn and together, until this gains nothing."""
         for _ in range(self.params.max_iter if len(terms) > 1 else 0):
             before = self._score(terms)
             refitted = self._turn(self._smooth_all(terms))
@@ -159,7 +159,7 @@ class Pursuit:
         return terms
 
     def _smooth_all(self, terms: Sequence[Term]) -> list[Term]:
-        """Smooth, term by term, what the other terms leave; directions stay."""
+        """Smooth the residual of the other terms, term by term, with fixed directions."""
         terms = list(terms)
         for m, term in enumerate(terms):
             others = self._residual(terms[:m] + terms[m + 1 :])
@@ -169,7 +169,7 @@ class Pursuit:
     def _turn(self, terms: list[Term]) -> list[Term]:
         """Move all directions at once by a Gauss-Newton step, halved until it helps.
 
-        One direction at a time, correlated terms take hundreds of sweeps to settle.
+        With one direction at a time, correlated terms need hundreds of sweeps to converge.
         """
         if terms[0].omega.size == 1:
             return terms
@@ -217,9 +217,9 @@ class Pursuit:
     def _candidates(self, target: FloatArray) -> FloatArray:
         """Return unit directions to choose the starts from, shape (n_candidates, p).
 
-        The least-squares direction, which finds monotone ridge functions; the two
-        principal Hessian directions, which find even ones; then random ones, by turns
-        uniform in the whitened and in the standardised features.
+        They are the least-squares direction, which finds monotone ridge functions, the two
+        principal Hessian directions, which find even ones, and random directions,
+        alternately uniform in the whitened and in the standardised features.
         """
         p = self.Z.shape[1]
         if p == 1:
@@ -252,8 +252,8 @@ class Pursuit:
     def _improve(self, term: Term, target: FloatArray, n_steps: int) -> Term:
         """Move the direction by Gauss-Newton steps, each halved until it helps.
 
-        What must fall is the cross-validation score after smoothing anew, as the
-        residual alone could fall by a rougher ridge function.
+        A step must lower the cross-validation score after a new smoothing, because a
+        rougher ridge function alone could lower the residual.
         """
         for _ in range(n_steps if term.omega.size > 1 else 0):
             [step] = self._gauss_newton_step([term], target - term.values)
@@ -274,11 +274,11 @@ class Pursuit:
     ) -> FloatArray:
         """Return the least-squares changes of direction, shape (n_terms, p).
 
-        The linearised change, the sum of g'(omega'x) step'x, is fitted to the residual
-        [L], over steps orthogonal to their omega: one along it only stretches the
-        abscissa. A small basis for a change of each g is fitted along with the steps
-        and thrown away. With g held fixed instead, the steps hide behind what smoothing
-        undoes, and correlated terms need hundreds of sweeps.
+        The linearised change, the sum of g'(omega'x) step'x, is fitted to the residual [L],
+        over steps orthogonal to their omega, since a step along omega only stretches the
+        abscissa. A small basis for a change of each g is fitted together with the steps and
+        then discarded. With a fixed g instead, smoothing undoes a part of the steps, and
+        correlated terms need hundreds of sweeps.
         """
         p = self.Z.shape[1]
         columns = []

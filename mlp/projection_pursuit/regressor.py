@@ -1,11 +1,11 @@
-"""Projection pursuit regression, a network that learns its activations too.
+"""Projection pursuit regression, a network that also learns its activations.
 
 f(x) = intercept + sum_m g_m(omega_m' x), with unit directions omega_m and smooth ridge
-functions g_m, is a perceptron with one hidden layer whose activations are estimated
-from the data [L]. Terms are added one by one; each alternates a smoothing spline for
-g_m with a Gauss-Newton step for omega_m. After each addition the ridge functions are
-refitted by turns to the residual of the others (backfitting), and all directions take a
-Gauss-Newton step together.
+functions g_m, is a perceptron with one hidden layer whose activations are estimated from
+the data [L]. Terms are added one by one; each alternates a smoothing spline for g_m with a
+Gauss-Newton step for omega_m. After each addition the ridge functions are refitted in turn
+to the residual of the others (backfitting), and all directions take a Gauss-Newton step
+together.
 """
 
 from __future__ import annotations
@@ -34,70 +34,72 @@ from mlp.network.samples import refuse_dates
 from mlp.projection_pursuit.pursuit import Pursuit, PursuitModel, Term
 from mlp.projection_pursuit.ridge_function import FloatArray, RidgeFunction
 
-#: differences, and their reciprocals values, whose third powers floating point still holds
+#: smallest difference, and reciprocal of the largest value, whose cubes do not
+#: underflow
 SMALLEST = 1e-80
-#: share of the largest weight below which the splines' equations lose their digits
+#: fraction of the largest weight below which the splines' equations become inaccurate
 LEAST_WEIGHT = 1e-6
 
 
 class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     """Projection pursuit regression: a sum of smooth functions of projections.
 
-    The model is ``intercept + sum_m g_m(omega_m @ x)`` with unit directions
-    ``omega_m`` and ridge functions ``g_m``, both estimated from the data: each ``g_m``
-    is a smoothing spline whose smoothness generalised cross-validation chooses, each
-    ``omega_m`` comes from Gauss-Newton steps. Terms are added stagewise and backfitted
-    [L]. Features are standardised inside; everything reported is in their own units.
+    The model is ``intercept + sum_m g_m(omega_m @ x)`` with unit directions ``omega_m`` and
+    ridge functions ``g_m``, both estimated from the data: each ``g_m`` is a smoothing
+    spline whose smoothness generalised cross-validation chooses, each ``omega_m`` comes
+    from Gauss-Newton steps. Terms are added stagewise and backfitted [L]. Features are
+    standardised internally; all attributes are in their original units.
 
     Parameters
     ----------
     n_terms : int or 'cv', default=3
-        Number of terms, or 'cv' to choose it by cross-validation up to ``max_terms``.
-        There are fewer where a further one would lower the training loss by no more
-        than the part ``tol``.
+        Number of terms, or 'cv' to choose at most ``max_terms`` by cross-validation. Fewer
+        terms are fitted if a further one would lower the training loss by a fraction of at
+        most ``tol``.
     max_terms : int, default=8
         Largest number of terms that 'cv' tries.
     cv : int, cross-validation generator or iterable, default=5
-        Folds for ``n_terms='cv'``. An int means that many shuffled folds.
+        Folds for ``n_terms='cv'``. An int is the number of shuffled folds.
     n_starts : int, default=8
-        Starting directions for each new term: those with the best scores among the
-        least-squares one, the two principal Hessian directions, and 20 times as many
-        random ones.
+        Number of starting directions for each new term: those with the best scores among
+        the least-squares direction, the two principal Hessian directions, and 20 times as
+        many random ones.
     max_iter : int, default=20
-        Most backfitting sweeps after each new term; 0 is the plain stagewise fit.
+        Largest number of backfitting sweeps after each new term; 0 gives the plain
+        stagewise fit.
     n_knots : int, default=100
-        Most knots of a ridge function. Where there are more distinct projections,
-        these are averaged over bins of equal weight before smoothing.
+        Largest number of knots of a ridge function. If there are more distinct projections,
+        they are averaged over bins of equal weight before smoothing.
     gcv_penalty : float, default=1.4
         Cost of a degree of freedom in generalised cross-validation. 1 is the textbook
-        score, which on small samples now and then does not smooth at all.
+        score, which sometimes does not smooth small samples at all.
     tol : float, default=1e-4
         Relative gain below which Gauss-Newton steps, backfitting sweeps and the
         addition of terms stop.
     random_state : int, RandomState instance or None, default=None
-        Draws the random starting directions and shuffles the folds.
+        Random state that draws the starting directions and shuffles the folds.
 
     Attributes
     ----------
     directions_ : ndarray of shape (n_terms_, n_features_in_)
-        Unit vectors; the entry of largest magnitude is positive.
+        Unit vectors whose entry of largest magnitude is positive.
     ridge_functions_ : list of RidgeFunction
-        One callable per term, of weighted mean zero over the training set; linear
+        One callable per term, with weighted mean zero over the training set, and linear
         outside the training projections.
     intercept_ : float
         Weighted mean of the training predictions.
     n_terms_ : int
         Number of terms.
     n_iter_ : int
-        Number of sweeps, the addition of a term counting as one.
+        Number of sweeps; the addition of a term counts as one.
     loss_curve_ : list of float
         Weighted mean squared training error after each sweep.
     cv_errors_ : ndarray of shape (max_terms,)
-        Mean squared validation error by number of terms. Only with ``n_terms='cv'``.
+        Mean squared validation error by number of terms; set only with ``n_terms='cv'``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where ``X`` had string column names.
+        Names of the features; set only if ``X`` had string column names.
 
     Notes
     -----
@@ -169,8 +171,8 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
-            Non-negative weights, not all zero; what is below a millionth of the largest
-            counts as that.
+            Non-negative weights, not all zero. Weights below a millionth of the largest one
+            are raised to that.
 
         Returns
         -------
@@ -180,8 +182,8 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, the data or the weights are not as described; the estimator is
-            then as it was before.
+            If a parameter, the data or the weights are invalid; the estimator is then
+            unchanged.
         """
         before = self.__dict__.copy()
         try:
@@ -205,12 +207,12 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             if np.abs(values).max() > 1 / SMALLEST or 0 < spread < SMALLEST:
                 raise ValueError(
                     f"{name} has values beyond {1 / SMALLEST:g}, or that differ by less "
-                    f"than {SMALLEST:g}, whose powers leave floating point; rescale it"
+                    f"than {SMALLEST:g}, whose cubes overflow or underflow; rescale it"
                 )
         weight = _check_sample_weight(
             sample_weight, X_, dtype=np.float64, ensure_non_negative=True
         )
-        # a power of two: the overall scale has no effect, not on a bit
+        # a power of two, so that the overall scale does not change a bit
         weight = np.ldexp(weight, -np.frexp(weight.max())[1])
         weight = np.where(
             weight > 0, np.maximum(weight, LEAST_WEIGHT * weight.max()), 0
@@ -282,19 +284,19 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         ax: Any = None,
         n_points: int = 200,
     ) -> NDArray[np.object_]:
-        """Draw each ridge function over its projection, one panel a term.
+        """Draw each ridge function over its projection, one panel per term.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), optional
-            Features. With ``y``, the partial residuals are drawn as points: what the
-            other terms leave of the target.
+            Features. Together with ``y``, the partial residuals, the target minus the other
+            terms, are drawn as points.
         y : array-like of shape (n_samples,), optional
             Targets.
         ax : matplotlib Axes or array-like of n_terms_ Axes, optional
-            Where to draw. Default: a new figure.
+            Axes to draw on; a new figure if None.
         n_points : int, default=200
-            Points of each curve.
+            Number of points per curve.
 
         Returns
         -------
@@ -311,9 +313,9 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if (X is None) != (y is None):
-            raise ValueError("plot_terms needs both X and y, or neither.")
+            raise ValueError("plot_terms needs both X and y, or neither")
         if self.n_terms_ == 0:
-            raise ValueError("The model is a constant: there are no terms to plot.")
+            raise ValueError("the model is a constant and has no terms to plot")
         axes = _term_axes(ax, self.n_terms_)
         if X is not None:
             refuse_dates(y, "y")
@@ -334,13 +336,13 @@ class ProjectionPursuitRegressor(SaveMixin, RegressorMixin, BaseEstimator):
 
 
 def _term_axes(ax: Any, n_terms: int) -> NDArray[np.object_]:
-    """Return one matplotlib Axes per term, from ``ax`` or of a new figure."""
+    """Return one matplotlib Axes per term, from ``ax`` or from a new figure."""
     if ax is None:
         try:
             from matplotlib import pyplot
         except ImportError as error:
             raise ImportError(
-                "plot_terms needs matplotlib; install it with 'pip install matplotlib'."
+                "plot_terms needs matplotlib: pip install 'fastmlp[plot]'"
             ) from error
         n_columns = min(n_terms, 3)
         n_rows = -(-n_terms // n_columns)
@@ -357,12 +359,12 @@ def _term_axes(ax: Any, n_terms: int) -> NDArray[np.object_]:
         return first
     axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     if axes.size != n_terms:
-        raise ValueError(f"ax must hold n_terms_={n_terms} axes, got {axes.size}.")
+        raise ValueError(f"ax must have n_terms_={n_terms} axes, got {axes.size}")
     return axes
 
 
 def _describe(omega: FloatArray, names: Sequence[str] | None) -> str:
-    """Return the three heaviest parts of a direction as text."""
+    """Return the three largest components of a direction as text."""
     parts = []
     for j in np.argsort(-np.abs(omega), kind="stable")[:3]:
         if omega[j] != 0:

@@ -22,11 +22,12 @@ from scipy.linalg import LinAlgError, eigh, solveh_banded
 
 FloatArray = NDArray[np.float64]
 
-# Knots closer than this part of the standard deviation become one: the roughness grows
-# with the inverse cube of their distance, and rounding would bend the spline there.
+# Knots closer than this fraction of the standard deviation are merged: the roughness
+# grows with the inverse cube of their distance, and rounding would bend the spline
+# there.
 _CLOSEST = 1e-4
 
-# For abscissae of unit variance; from about 200 degrees of freedom to a straight line.
+# Smoothness for abscissae of unit variance, from about 200 degrees of freedom to a line.
 _LAM_GRID = np.geomspace(1e-10, 1e6, 97)
 
 
@@ -40,7 +41,7 @@ class RidgeFunction:
     values : array-like of shape (n_knots,)
         Values at the knots.
     degrees_of_freedom : float, optional
-        Trace of the smoother that produced the values. Default ``n_knots``.
+        Trace of the smoother that produced the values; ``n_knots`` if None.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class _Bins:
     v: FloatArray
     y: FloatArray
     weight: FloatArray
-    within: float  # weighted sum of squares of y about the means of its groups
+    within: float  # weighted sum of squares of y about the means of the groups
 
 
 def _apart(v: FloatArray, distance: float) -> list[int]:
@@ -200,8 +201,8 @@ def smooth(
     weight : ndarray of shape (n_samples,)
         Positive weights, on any scale.
     n_knots : int
-        Where there are more distinct abscissae than this, they are first averaged
-        over bins of about equal weight.
+        Largest number of knots. If there are more distinct abscissae, they are first
+        averaged over bins of about equal weight.
     gcv_penalty : float
         Cost of a degree of freedom in the score.
 
@@ -224,7 +225,7 @@ def smooth(
         return RidgeFunction(bins.v, bins.y), within / rest**2
     Q, R, B = _roughness((bins.v - centre) / spread, share)
     gap = Q.T @ bins.y
-    # Scaling the rows and columns of both matrices leaves e as it is, and makes the
+    # Scaling the rows and columns of both matrices does not change e, and makes the
     # Cholesky factor of B accurate for very unequal spacings.
     unit = 1 / np.sqrt(B[2])
     try:
