@@ -195,7 +195,7 @@ static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
 {
     epoch_job job = {p, d, e};
     const size_t wanted = p->n_threads;
-    if (p->online) {
+    if (p->single) {
         (sleeps(p) ? masked_epoch : online_epoch)(p, d, e);
         return;
     }
@@ -304,8 +304,8 @@ const kernels_t MLP_TABLE = {
     .pack_size = KC * NR,
     .row_stride = row_stride,
     .columns_room = columns_room,
-    .online_possible = online_possible,
-    .online_size = single_size,
+    .single_possible = single_possible,
+    .single_size = single_size,
     .gemm = gemm_entry,
     .vmath = vmath_entry,
     .mask = mask_entry,

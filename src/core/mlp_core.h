@@ -53,8 +53,15 @@ enum loss_code {
 #undef X
 };
 
-enum solver_code { SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM,
-                   SOLVER_ADAMW };
+/* ---- stochastic solvers: code, number of moments (update rules in optimizer.h) -------- */
+#define SOLVER_LIST(X) X(SGD, 0) X(MOMENTUM, 1) X(NESTEROV, 1) X(ADAM, 2) X(ADAMW, 2)
+
+enum solver_code {
+    SOLVER_NONE,
+#define X(name, n_moments) SOLVER_##name,
+    SOLVER_LIST(X)
+#undef X
+};
 
 /* The caller's loss on a batch: outputs y (rows × n_outputs, rows ld apart) and targets t
  * (rows ldt apart); writes ∂Q/∂y to `gradient` (as y) and each row's loss to `losses`.  Takes
@@ -158,6 +165,7 @@ struct team_barrier;
 struct thin_plan;
 
 typedef struct {
+    int plain;               /* dense layers, elementwise options only: see single.h     */
     size_t n_layers;         /* weight layers                                            */
     layer_t *layers;
     size_t n_features, n_outputs, ldx, ldt;
@@ -177,7 +185,7 @@ typedef struct {
     void *delta[2];          /* (B × widest) δ of the layer above and of this one        */
     void *pack;              /* n_threads × pack_size                                    */
     size_t pack_size;        /* in reals                                                 */
-    void *online;            /* online_size reals, or NULL                               */
+    void *single;            /* single_size reals, or NULL                               */
     double *block_sums;      /* partial sums over blocks of the parameters               */
     size_t first_trained;    /* layers below are frozen: no δ goes there                 */
     loss_t loss;
@@ -277,10 +285,10 @@ typedef struct {
     size_t (*row_stride)(size_t n);
     /* reals for the inputs of `rows` samples to any layer with edges, a unit a row */
     size_t (*columns_room)(const plan_t *, size_t rows);
-    /* whether an epoch of single samples can go the way of single.h, and the reals of
-     * workspace it then needs: the epoch goes that way if plan->online is set */
-    int (*online_possible)(const plan_t *, const data_t *, const epoch_t *);
-    size_t (*online_size)(const plan_t *, size_t n_threads);
+    /* whether the per-sample path (single/) can train an epoch, and the reals of workspace
+     * that it then needs: the epoch takes it if plan->single is set */
+    int (*single_possible)(const plan_t *, const data_t *, const epoch_t *);
+    size_t (*single_size)(const plan_t *, size_t n_threads);
     /* C = op(A) op(B), the three products behind tests and benchmarks; rows of A lda apart, or
      * at `rows` */
     void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,

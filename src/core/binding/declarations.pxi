@@ -103,6 +103,7 @@ cdef extern from "dispatch.h" nogil:
     struct thin_plan
 
     ctypedef struct plan_t:
+        int plain
         size_t n_layers
         layer_t *layers
         size_t n_features
@@ -130,7 +131,7 @@ cdef extern from "dispatch.h" nogil:
         void *delta[2]
         void *pack
         size_t pack_size
-        void *online
+        void *single
         double *block_sums
         size_t first_trained
         loss_t loss
@@ -210,8 +211,8 @@ cdef extern from "dispatch.h" nogil:
         size_t pack_size
         size_t (*row_stride)(size_t n) noexcept nogil
         size_t (*columns_room)(const plan_t *, size_t rows) noexcept nogil
-        int (*online_possible)(const plan_t *, const data_t *, const epoch_t *) noexcept nogil
-        size_t (*online_size)(const plan_t *, size_t n_threads) noexcept nogil
+        int (*single_possible)(const plan_t *, const data_t *, const epoch_t *) noexcept nogil
+        size_t (*single_size)(const plan_t *, size_t n_threads) noexcept nogil
         void (*gemm)(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
                      const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,
                      void *pack, size_t n_threads) noexcept nogil
@@ -241,6 +242,8 @@ cdef extern from "dispatch.h" nogil:
     const char *const mlp_activation_names[]
     const int mlp_activation_keeps_z[]
     const char *const mlp_loss_names[]
+    const char *const mlp_solver_names[]
+    const int mlp_solver_moments[]
 
     enum:
         TEAM_MAX_THREADS
@@ -249,7 +252,6 @@ cdef extern from "dispatch.h" nogil:
         PAIR_COSINE, PAIR_DISTANCE, PAIR_RELATION
         SENS_FORWARD, SENS_REVERSE, SENS_JVP, SENS_VJP, SENS_INPUTS, SENS_PARAMS
         SENS_PRODUCT, SENS_DIAGONAL, SENS_CURVATURE
-        SOLVER_NONE, SOLVER_SGD, SOLVER_MOMENTUM, SOLVER_NESTEROV, SOLVER_ADAM, SOLVER_ADAMW
 
 # Seconds in the kernels between two looks at the signals.
 cdef double SLICE = 0.05
@@ -269,14 +271,6 @@ SPAN_KINDS = {
     "widths": WIDTHS,
     "biases": BIASES,
     "scales": SCALES,
-}
-SOLVER_CODES = {
-    "none": SOLVER_NONE,
-    "sgd": SOLVER_SGD,
-    "momentum": SOLVER_MOMENTUM,
-    "nesterov": SOLVER_NESTEROV,
-    "adam": SOLVER_ADAM,
-    "adamw": SOLVER_ADAMW,
 }
 PAIR_CODES = {
     "cosine": PAIR_COSINE,
@@ -300,17 +294,18 @@ def _activations():
 ACTIVATION_CODES = _activations()
 
 
-def _losses():
+cdef dict codes_of(const char *const *names):
     cdef int i = 0
     table = {}
-    while mlp_loss_names[i] != NULL:
-        table[mlp_loss_names[i].decode().lower()] = i
+    while names[i] != NULL:
+        table[names[i].decode().lower()] = i
         i += 1
     return table
 
 
 #: name -> code
-LOSS_CODES = _losses()
+LOSS_CODES = codes_of(mlp_loss_names)
+SOLVER_CODES = codes_of(mlp_solver_names)
 
 
 def _compiled():

@@ -109,6 +109,7 @@ cdef class Description:
         if self.c.layers == NULL:
             raise MemoryError
         self.c.n_layers = n
+        self.c.plain = 1
         self.c.n_features = self.c.n_inputs = sizes[0]
         self.c.n_outputs = sizes[n]
         self.c.n_threads = 1
@@ -119,7 +120,10 @@ cdef class Description:
             if edges is not None and edges[i] is not None:
                 counts[i] = edges[i].n
                 self._set_edges(&self.c.layers[i], edges[i])
+                self.c.plain = 0
             self.c.layers[i].frozen = frozen is not None and frozen[i]
+            if self.c.layers[i].frozen:
+                self.c.plain = 0
             if self.c.layers[i].frozen and self.c.first_trained == i:
                 self.c.first_trained = i + 1
             self.c.n_weights += <size_t> counts[i]
@@ -134,14 +138,18 @@ cdef class Description:
             if residual is not None and residual[i]:
                 self.c.layers[i].residual = 1
                 self.c.layers[i].skip_scale = residual[i]
+                self.c.plain = 0
             weight += <size_t> counts[i]
             bias += <size_t> sizes[i + 1]
             self.widest = max(self.widest, self.c.layers[i].ld)
             self.work_per_row += <double> counts[i]
             self._set_activation(&self.c.layers[i], activations[i])
+            if self.c.layers[i].f.code == ACT_RBF:
+                self.c.plain = 0
         for i in range(n):
             if normed is not None and normed[i]:
                 self.c.layers[i].has_norm = 1
+                self.c.plain = 0
                 self.c.layers[i].norm.scale = bias
                 bias += <size_t> sizes[i + 1]
                 self.c.n_scales += <size_t> sizes[i + 1]
@@ -160,6 +168,12 @@ cdef class Description:
         free(self.c.layers)
         free(<void *> self.c.spans)
         free(<void *> self.c.ties)
+
+    cdef int _leave_plain(self, bint beyond) except -1:
+        """An option beyond what the per-sample path (src/core/single) can do closes it."""
+        if beyond:
+            self.c.plain = 0
+        return 0
 
     cdef object _buffer(self, size, dtype):
         array = aligned_zeros(size, dtype)
@@ -215,6 +229,7 @@ cdef class Description:
         for i in range(<size_t> len(ties)):
             tied[i].source, tied[i].to = ties[i]
         self.c.n_spans, self.c.n_ties = len(spans), len(ties)
+        self._leave_plain(len(ties) > 0)
         return 0
 
     cdef int _set_groups(self, widths) except -1:
@@ -259,6 +274,7 @@ cdef class Description:
                 self._set_statistics(&self.c.layers[i].norm, statistics[i],
                                      self.c.layers[i].n_out)
         self.c.has_norm = input_statistics is not None
+        self._leave_plain(self.c.has_norm)
         if self.c.has_norm:
             self._set_statistics(&self.c.norm, input_statistics, self.c.n_features)
 
@@ -284,15 +300,18 @@ cdef class Description:
             self.c.layers[i].drop = rates[i + 1]
         self.c.drop_per_sample, self.c.drop_inverted = per_sample, inverted
         self.c.drop_decays_all = decays_all
+        self._leave_plain(per_sample and any(rates))
 
     def set_corruption(self, double rate):
         """Set inputs to 0 with this probability; to be called before `allocate`."""
         self.c.corrupt = rate
+        self._leave_plain(rate > 0)
 
     def set_callbacks(self, loss=None, augment=None):
         """Python in the loop: a loss ``(y_true, y_out) -> (values, gradient)``, and what
         changes a batch's inputs, ``X_batch -> X_batch``.  They ask for one thread."""
         self.loss_function, self.augment_function = loss, augment
+        self._leave_plain(loss is not None or augment is not None)
         if loss is not None:
             self.c.loss.callback = call_loss
             self.c.loss.context = <void *> self
@@ -309,8 +328,9 @@ cdef class Description:
         self.c.l1 = l1
         self.c.l2_bias = l2_bias
         self.c.l1_proximal = l1_proximal
+        self._leave_plain(l1 != 0 or l2_bias)
 
-    def set_solver(self, code, *, double momentum=0.0, beta_1=(0.9, 0.9),
+    def set_solver(self, int code, *, double momentum=0.0, beta_1=(0.9, 0.9),
                    beta_2=(0.999, 0.999), double epsilon=1e-8, double decay=0.0,
                    double clip_norm=0.0, double clip_value=0.0, moment_1=None,
                    moment_2=None, int64_t steps=0):
@@ -323,13 +343,14 @@ cdef class Description:
         self.c.solver.decay = decay
         self.c.solver.clip_norm = clip_norm
         self.c.solver.clip_value = clip_value
+        self._leave_plain(clip_norm != 0 or clip_value != 0)
         self.c.solver.t = steps
         self.moment_1 = self.moment_2 = None
         self.c.moment_1 = self.c.moment_2 = NULL
-        if code >= SOLVER_MOMENTUM:
+        if mlp_solver_moments[code] >= 1:
             self.moment_1 = self._moment(moment_1)
             self.c.moment_1 = address(self.moment_1, 1)
-        if code >= SOLVER_ADAM:
+        if mlp_solver_moments[code] >= 2:
             self.moment_2 = self._moment(moment_2)
             self.c.moment_2 = address(self.moment_2, 1)
 

@@ -332,12 +332,12 @@ cdef class Plan(Description):
             n = order.shape[0]
             data.c.order = <const int64_t *> address(order)
         data.c.n_samples = n
-        if self.k.online_possible(&self.c, &data.c, &e):
-            if self.c.online == NULL:
-                size = self.k.online_size(&self.c, self.most_threads)
-                self.c.online = self._room(size)
+        if self.k.single_possible(&self.c, &data.c, &e):
+            if self.c.single == NULL:
+                size = self.k.single_size(&self.c, self.most_threads)
+                self.c.single = self._room(size)
         else:
-            self.c.online = NULL
+            self.c.single = NULL
             if self.grads is None:
                 self._allocate_batch()
         try:

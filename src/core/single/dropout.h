@@ -253,7 +253,7 @@ static double masked_step(masked_t *o, const real *x, size_t batch, double rate,
 
 static void masked_epoch(plan_t *p, const data_t *d, epoch_t *e)
 {
-    masked_t *o = p->online;
+    masked_t *o = p->single;
     const double deadline = team_seconds() + e->seconds;
     size_t i = e->position;
     if (e->abandon) {

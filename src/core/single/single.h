@@ -56,21 +56,15 @@ static int sleeps(const plan_t *p)
     return any;
 }
 
-/* Can the plan train this way (or that of dropout.h)?  Everything else goes the way of
- * a batch of one row. */
-static int online_possible(const plan_t *p, const data_t *d, const epoch_t *e)
+/* Whether this path can train the epoch.  A plan is plain as long as no option beyond dense
+ * layers, a built-in loss, alpha, l2 and a dropout mask per batch is set; all others train as a
+ * batch of one row. */
+static int single_possible(const plan_t *p, const data_t *d, const epoch_t *e)
 {
-    int plain = e->batch_size == 1 && p->n_layers <= MAX_LAYERS && p->solver.code == SOLVER_SGD &&
-                p->l1 == 0 && !p->l2_bias && p->solver.clip_norm == 0 &&
-                p->solver.clip_value == 0 && !p->loss.callback && !p->augment &&
-                !p->has_norm && p->corrupt == 0 && p->n_ties == 0 &&
-                p->layers[0].f.code != ACT_RBF &&
-                /* s is to stay away from 0; no sensible rate decays by half a step */
-                least_decay(p, d, e) > 0.5;
-    for (size_t l = 0; l < p->n_layers; l++)
-        plain = plain && !p->layers[l].frozen && !p->layers[l].edges &&
-                !p->layers[l].has_norm && !p->layers[l].residual;
-    return plain && !(p->drop_per_sample && sleeps(p));
+    return p->plain && p->solver.code == SOLVER_SGD && e->batch_size == 1 &&
+           p->n_layers <= MAX_LAYERS &&
+           /* s must stay away from 0; no sensible rate decays by half per step */
+           least_decay(p, d, e) > 0.5;
 }
 
 /* ---- the sample ------------------------------------------------------------------------- */
@@ -262,7 +256,7 @@ static void online_thread(void *arg, size_t tid, size_t n_threads)
     plan_t *p = job->plan;
     const data_t *d = job->data;
     epoch_t *e = job->epoch;
-    online_t *o = p->online;
+    online_t *o = p->single;
     size_t i = e->position;
     int64_t t = p->solver.t;
     int stop = 0, stepped = 0;

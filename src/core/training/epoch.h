@@ -68,7 +68,7 @@ static step_t step_of(const plan_t *p, double rate, double step, int kind, doubl
 /* The length of step t, which in Adam makes good that the moments began at 0. */
 static double corrected_rate(const solver_t *o, double rate, int64_t t, int biases)
 {
-    if (o->code < SOLVER_ADAM)
+    if (moments_of(o->code) < 2)
         return rate;
     return rate * sqrt(1 - pow(o->beta_2[biases], (double)t)) /
            (1 - pow(o->beta_1[biases], (double)t));

@@ -38,6 +38,16 @@ typedef struct {
     int with_threshold, with_l1, with_clip, with_floor, sum_l1, sum_l2;
 } step_t;
 
+INLINE int moments_of(int code)
+{
+    switch (code) {
+#define X(name, n_moments) case SOLVER_##name: return n_moments;
+        SOLVER_LIST(X)
+#undef X
+    default: return 0;
+    }
+}
+
 INLINE vec sign_of(vec w)
 {
     return i_real(~V_EQ(w, v_zero()) & v_bits(v_copysign(v_set1(1), w)));
@@ -118,7 +128,7 @@ INLINE void update_block(const int code, const step_t *s, real *RESTRICT w,
                          const real *RESTRICT g, real *RESTRICT m1, real *RESTRICT m2, size_t n,
                          double *sum_l2, double *sum_l1)
 {
-    const int one = code >= SOLVER_MOMENTUM, two = code >= SOLVER_ADAM;
+    const int one = moments_of(code) >= 1, two = moments_of(code) >= 2;
     vec squares = v_zero(), sizes = v_zero(), a = v_zero(), b = v_zero();
     size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
@@ -160,12 +170,12 @@ static void update(int code, const step_t *s, real *w, const real *g, real *m1, 
                    size_t n, double *sum_l2, double *sum_l1)
 {
     switch (code) {
-#define UPDATE_CASE(c) case c: update_block(c, s, w, g, m1, m2, n, sum_l2, sum_l1); break;
-        UPDATE_CASE(SOLVER_SGD)
-        UPDATE_CASE(SOLVER_MOMENTUM)
-        UPDATE_CASE(SOLVER_NESTEROV)
-        UPDATE_CASE(SOLVER_ADAM)
-        UPDATE_CASE(SOLVER_ADAMW)
+#define X(name, n_moments)                                                                   \
+    case SOLVER_##name:                                                                      \
+        update_block(SOLVER_##name, s, w, g, m1, m2, n, sum_l2, sum_l1);                     \
+        break;
+        SOLVER_LIST(X)
+#undef X
     default: break;
     }
 }
@@ -188,15 +198,15 @@ INLINE void update_awake_case(const int code, const step_t *s, real *w, const re
         const ivec on = V_LT(v_zero(), v_load_n(awake + j, r, 0));
         const vec old = v_load_n(w + j, r, 0);
         vec old_a = v_zero(), old_b = v_zero();
-        if (code >= SOLVER_MOMENTUM)
+        if (moments_of(code) >= 1)
             a = old_a = v_load_n(m1 + j, r, 0);
-        if (code >= SOLVER_ADAM)
+        if (moments_of(code) >= 2)
             b = old_b = v_load_n(m2 + j, r, 0);
         const vec new = update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b);
         v_store_n(w + j, v_select(on, new, update_dropped(s, old)), r);
-        if (code >= SOLVER_MOMENTUM)
+        if (moments_of(code) >= 1)
             v_store_n(m1 + j, v_select(on, a, old_a), r);
-        if (code >= SOLVER_ADAM)
+        if (moments_of(code) >= 2)
             v_store_n(m2 + j, v_select(on, b, old_b), r);
     }
 }
@@ -205,12 +215,10 @@ static void update_awake(int code, const step_t *s, real *w, const real *g, real
                          const real *awake, size_t n)
 {
     switch (code) {
-#define AWAKE_CASE(c) case c: update_awake_case(c, s, w, g, m1, m2, awake, n); break;
-        AWAKE_CASE(SOLVER_SGD)
-        AWAKE_CASE(SOLVER_MOMENTUM)
-        AWAKE_CASE(SOLVER_NESTEROV)
-        AWAKE_CASE(SOLVER_ADAM)
-        AWAKE_CASE(SOLVER_ADAMW)
+#define X(name, n_moments)                                                                   \
+    case SOLVER_##name: update_awake_case(SOLVER_##name, s, w, g, m1, m2, awake, n); break;
+        SOLVER_LIST(X)
+#undef X
     default: break;
     }
 }
