@@ -88,7 +88,7 @@ class PairRun:
         self.n_samples = data.shape[0] if pairs is None else len(pairs)
         self.plan = network.training_plan()
         for plan, memory in zip(
-            (self.plan.twin, self.plan.head), optimizer.each, strict=True
+            (self.plan.branch, self.plan.head), optimizer.each, strict=True
         ):
             if plan is not None:
                 penalties.attach(plan)
