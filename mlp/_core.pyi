@@ -79,7 +79,7 @@ class Plan:
         groups: Sequence[int] | None = None,
         normed: Sequence[bool] | None = None,
         residual: Sequence[float] | None = None,
-        edges: Sequence[Any] | None = None,
+        connections: Sequence[Any] | None = None,
         frozen: Sequence[bool] | None = None,
         ties: Sequence[tuple[int, int]] = (),
         offsets: bool = True,
@@ -139,6 +139,17 @@ class Plan:
         self, data: Data, n_threads: int = 1, depth: int | None = None
     ) -> Array: ...
     def loss_and_gradient(self, data: Data, with_gradient: bool = True) -> float: ...
+    def gradient(
+        self,
+        data: Data,
+        order: Array | None = None,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        seed: int = 0,
+        weight_sum: float | None = None,
+    ) -> float: ...
+    def step(self, rate: float) -> float: ...
     def epoch(
         self,
         data: Data,
@@ -151,7 +162,7 @@ class Plan:
 
 def sensitivity(
     plan: Plan,
-    question: str,
+    derivative: str,
     data: Data,
     direction: Array | None = None,
     n_threads: int = 1,
@@ -175,10 +186,10 @@ class PairData:
     ) -> None: ...
 
 class PairPlan:
-    twin: Plan
+    branch: Plan
     head: Plan | None
     steps: int
-    def __init__(self, twin: Plan, head: Plan | None, kind: str) -> None: ...
+    def __init__(self, branch: Plan, head: Plan | None, kind: str) -> None: ...
     def allocate(
         self, pairs: int, n_threads: int = 1, sparse: bool = False
     ) -> None: ...

@@ -254,10 +254,10 @@ def test_the_threads_are_used():
     network = SiameseNetwork(twin, "relation", (500, 500))
     plan = network.plan()
     plan.allocate(96, 3)
-    assert plan.twin.threads == plan.head.threads == 3
+    assert plan.branch.threads == plan.head.threads == 3
     plan = SiameseNetwork(twin, "distance").plan()
     plan.allocate(96, 3)
-    assert (plan.twin.threads, plan.head.threads) == (3, 1)
+    assert (plan.branch.threads, plan.head.threads) == (3, 1)
 
 
 @every_head

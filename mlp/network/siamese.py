@@ -323,7 +323,7 @@ class SiameseNetwork:
         pairs = n if self.spec.batch_norm else min(n, GRADIENT_PAIRS)
         plan.allocate(max(1, pairs), 1, data.samples.sparse)
         loss = plan.loss_and_gradient(data)
-        grads = [p.grads for p in (plan.twin, plan.head) if p is not None]
+        grads = [p.grads for p in (plan.branch, plan.head) if p is not None]
         return float(loss), np.concatenate(grads)
 
     def prediction_loss(self, data: Any, n_threads: int = 1) -> float:

@@ -97,7 +97,7 @@ class PairRun:
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.plan = network.plan()
         for plan, memory in zip(
-            (self.plan.twin, self.plan.head), optimizer.each, strict=True
+            (self.plan.branch, self.plan.head), optimizer.each, strict=True
         ):
             if plan is not None:
                 penalties.attach(plan)

@@ -92,3 +92,16 @@ const char *const mlp_loss_names[] = {
     LOSS_LIST(X)
 #undef X
     NULL};
+
+/* the codes begin at 1: 0 is SOLVER_NONE */
+const char *const mlp_solver_names[] = {"NONE",
+#define X(name, n_moments) #name,
+    SOLVER_LIST(X)
+#undef X
+    NULL};
+
+const int mlp_solver_moments[] = {0,
+#define X(name, n_moments) n_moments,
+    SOLVER_LIST(X)
+#undef X
+};

@@ -18,5 +18,7 @@ const char *mlp_build(void);
 extern const char *const mlp_activation_names[];
 extern const int mlp_activation_keeps_z[];
 extern const char *const mlp_loss_names[];
+extern const char *const mlp_solver_names[];
+extern const int mlp_solver_moments[];
 
 #endif

@@ -1,51 +1,38 @@
 /* kernels.c — everything that runs per step, compiled once for each (instruction set ×
- * precision); the build gives MLP_TABLE, the name of the table, and what simd.h wants.
+ * precision); the build defines MLP_TABLE, the name of the table, and what simd.h needs.
  *
  *   machine/      vectors and elementary functions of one instruction set; threads
  *   products/     gemm.h with many rows, gemv.h with one, gemm_narrow.h a few columns
- *   network/      activations, losses and kinds of layers; a batch of samples (batch.h),
- *                 through the network and back (passes.h)
- *   training/     the update (optimizer.h), the thinned network of dropout, an epoch, an
- *                 epoch of pairs
- *   single/       an epoch of single samples: state.h its weights, rows.h its passes,
- *                 delayed.h a large first layer, dropout.h the same with dropped units
+ *   network/      activations, losses and kinds of layers (layer.h); a batch through the network
+ *                 and back (passes.h)
+ *   training/     the update (optimizer.h, step.h), an epoch (epoch.h), the thinned network of
+ *                 dropout, pairs
+ *   single/       the per-sample path: an epoch of single samples
  *   derivatives/  first_order.h, second_order.h of a trained network
  */
 #include "derivatives/second_order.h"
-#include "single/dropout.h"
+#include "single/epoch.h"
 #include "training/pairs.h"
+#include "training/thinned.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
 
-/* ---- the products by themselves, for tests and benchmarks ------------------------------ */
+/* ---- kernels by themselves, for tests and benchmarks ----------------------------------- */
 
-typedef struct {
-    gemm_t g;
-    real *pack;
-} gemm_job;
-
-static void gemm_thread(void *arg, size_t tid, size_t n_threads)
+static void gemm_thread(void *arg, const worker_t *w)
 {
-    const gemm_job *job = arg;
-    gemm(&job->g, job->pack + tid * KC * NR, tid, n_threads);
+    const product_t *p = arg;
+    const gemm_t g = {(enum product)p->kind, p->m, p->n, p->k, p->a, p->b, p->c, p->lda, p->ldb,
+                      p->ldc, 0, NULL, (const real *const *)p->rows};
+    gemm(&g, (real *)p->pack + w->tid * KC * NR, w);
 }
 
-static void gemm_entry(int kind, size_t m, size_t n, size_t k, const void *a, size_t lda,
-                       const void *const *rows, const void *b, size_t ldb, void *c, size_t ldc,
-                       void *pack, size_t n_threads)
-{
-    gemm_job job = {{(enum product)kind, m, n, k, a, b, c, lda, ldb, ldc, 0, NULL,
-                     (const real *const *)rows},
-                    pack};
-    n_threads = team_begin(n_threads);
-    team_run(gemm_thread, &job, n_threads);
-    team_end(n_threads);
-}
+static void gemm_entry(const product_t *p) { team_run(gemm_thread, (void *)p, p->n_threads); }
 
 #define VMATH_LIST(X) X(exp) X(expm1) X(log) X(log1p) X(tanh) X(logistic) X(softplus) X(erf) X(erfc)
 
-/* which of n units of a layer are kept, as bytes (tests, and whoever must know the masks) */
+/* Which of n units of a layer are kept, as bytes (tests, and callers that need the masks). */
 static void mask_entry(uint8_t *kept, uint64_t seed, uint64_t batch, uint64_t layer, size_t n,
                        double drop)
 {
@@ -77,133 +64,79 @@ static void vmath_entry(int which, void *out, const void *in, size_t n)
 typedef struct {
     const plan_t *p;
     const data_t *d;
-    size_t begin, end, chunk, ld;
-    real *out, *scratch, *columns, *pack;
+    const forward_t *f;
+    size_t ld;
+    real *columns;
 } forward_job;
 
-/* Reals for the columns of `rows` samples of any layer with edges. */
-static size_t columns_room(const plan_t *p, size_t rows)
-{
-    size_t widest = 0;
-    for (size_t l = 0; l < p->n_layers; l++)
-        if (p->layers[l].edges && p->layers[l].n_in > widest)
-            widest = p->layers[l].n_in;
-    return widest * round_up(rows, GROUP);
-}
-
-/* Rows [begin, end) in chunks, each through all layers by one thread, between two buffers. */
-static void forward_thread(void *arg, size_t tid, size_t n_threads)
+/* The worker's rows in chunks, each through all layers between two buffers. */
+static void forward_thread(void *arg, const worker_t *w)
 {
     const forward_job *job = arg;
+    const forward_t *f = job->f;
     const plan_t *p = job->p;
+    const network_t *net = &p->net;
     const data_t *d = job->d;
-    const activation_t *top = &p->layers[p->n_layers - 1].f;
-    real *buffer[2] = {job->scratch + 2 * tid * job->chunk * job->ld, NULL};
-    buffer[1] = buffer[0] + job->chunk * job->ld;
-    real *columns = job->columns + tid * columns_room(p, job->chunk);
+    const samples_t samples = {d, NULL, d->n_samples};
+    const size_t ld = job->ld, n_outputs = net->n_outputs;
+    real *buffer[2] = {(real *)f->scratch + 2 * w->tid * f->chunk * ld, NULL};
+    buffer[1] = buffer[0] + f->chunk * ld;
+    piece_t c = {.p = p, .net = net, .samples = &samples, .w = &alone,
+                 .pack = (real *)f->pack + w->tid * p->work.pack_size,
+                 .columns = job->columns + w->tid * columns_size(net, f->chunk)};
     size_t from, to;
-    share(job->end - job->begin, MR, tid, n_threads, &from, &to);
-    for (size_t at = from; at < to; at += job->chunk) {
-        const size_t rows = min_size(job->chunk, to - at), first = job->begin + at;
-        const real *a = d->indptr ? NULL : (const real *)d->x + first * d->ldx;
-        size_t lda = d->ldx;
-        for (size_t l = 0; l < p->n_layers; l++) {
+    split_range(w, f->end - f->begin, MR, &from, &to);
+    for (size_t at = from; at < to; at += f->chunk) {
+        c.position = f->begin + at;
+        c.rows = min_size(f->chunk, to - at);
+        input_t in = {d->indptr ? NULL : (const real *)d->x + c.position * d->ldx, d->ldx, NULL,
+                      d->indptr != NULL};
+        for (size_t l = 0; l < net->n_layers; l++) {
             real *y = buffer[l & 1];
-            const activation_t f = layer_activation(p, l, 0);
-            layer_product(p, l, &f, (const real *)p->params + p->layers[l].b, a, lda,
-                          NULL, l == 0 && d->indptr ? d : NULL, first, rows, y, y, job->ld,
-                          job->pack + tid * p->pack_size, columns, 0, 1);
-            if (p->layers[l].residual)
-                for (size_t i = 0; i < rows; i++)
-                    add_scaled(y + i * job->ld, (real)p->layers[l].skip_scale, a + i * lda,
-                               p->layers[l].n_out);
-            a = y;
-            lda = job->ld;
+            layer_forward(&c, l, &in, &(output_t){y, y, ld});
+            in = (input_t){y, ld, NULL, 0};
         }
-        for (size_t i = 0; i < rows; i++) {
-            real *y = (real *)a + i * lda;
-            if (top->code == ACT_SOFTMAX)
-                grouped_softmax(&p->loss, y);
-            memcpy(job->out + (at + i) * p->n_outputs, y, p->n_outputs * sizeof(real));
+        for (size_t i = 0; i < c.rows; i++) {
+            real *y = (real *)in.a + i * ld;
+            if (net->layers[net->n_layers - 1].f.code == ACT_SOFTMAX)
+                grouped_softmax(&p->objective.loss, y);
+            memcpy((real *)f->out + (at + i) * n_outputs, y, n_outputs * sizeof(real));
         }
     }
 }
 
-static void forward_entry(const plan_t *p, const data_t *d, size_t begin, size_t end, void *out,
-                          void *scratch, size_t chunk, void *pack, size_t n_threads)
+static void forward_entry(const plan_t *p, const data_t *d, const forward_t *f)
 {
-    forward_job job = {p, d, begin, end, chunk, 0, out, scratch, NULL, pack};
-    for (size_t l = 0; l < p->n_layers; l++)
-        if (p->layers[l].ld > job.ld)
-            job.ld = p->layers[l].ld;
-    job.columns = job.scratch + 2 * n_threads * chunk * job.ld;
-    const size_t n = team_begin(n_threads);
-    team_run(forward_thread, &job, n);
-    team_end(n);
+    forward_job job = {p, d, f, 0, NULL};
+    for (size_t l = 0; l < p->net.n_layers; l++)
+        if (p->net.layers[l].ld > job.ld)
+            job.ld = p->net.layers[l].ld;
+    job.columns = (real *)f->scratch + 2 * f->n_threads * f->chunk * job.ld;
+    team_run(forward_thread, &job, f->n_threads);
 }
 
-/* ---- loss and gradient of a set of rows ----------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------- */
 
-typedef struct {
-    plan_t *p;
-    const data_t *d;
-    size_t begin, end;
-    double weight, loss;
-    int accumulate, with_gradient, failed;
-} gradient_job;
-
-static void gradient_thread(void *arg, size_t tid, size_t n_threads)
+static double gradient_entry(plan_t *p, const batch_t *b)
 {
-    gradient_job *job = arg;
-    const plan_t *p = job->p;
-    (void)n_threads;
-    for (size_t at = job->begin; at < job->end && !job->failed;) {
-        const size_t rows = min_size(p->batch, job->end - at);
-        const int failed = batch_gradient(p, job->d, job->begin, at, rows, job->weight,
-                                          job->accumulate || at > job->begin,
-                                          job->with_gradient, tid);
-        if (tid == 0 && failed)
-            job->failed = 1;
-        else if (tid == 0)
-            job->loss += sum_losses(p, rows);
-        at += rows;
-        wait_all(p);
-    }
+    trainer_t tr = b->pairs ? pair_trainer(b->pairs) : trainer_of(p);
+    return run_gradient(&tr, b);
 }
 
-static double gradient_entry(plan_t *p, const data_t *d, size_t begin, size_t end, double weight,
-                             int accumulate, int with_gradient)
+static double step_entry(plan_t *p, const step_t *step)
 {
-    gradient_job job = {p, d, begin, end, weight, 0, accumulate, with_gradient, 0};
-    const size_t wanted = p->n_threads;
-    p->n_threads = team_begin(wanted);
-    p->barrier = team_barrier_of_pool();
-    team_run(gradient_thread, &job, p->n_threads);
-    team_end(p->n_threads);
-    p->n_threads = wanted;
-    return job.failed ? NAN : job.loss;
+    trainer_t tr = trainer_of(p);
+    return run_step(&tr, step);
 }
 
-static size_t single_size(const plan_t *p, size_t n_threads)
+static void epoch_entry(plan_t *p, epoch_t *e)
 {
-    return sleeps(p) ? masked_size(p) : online_size(p, n_threads);
-}
-
-/* ---- the epoch ------------------------------------------------------------------------ */
-
-static void epoch_entry(plan_t *p, const data_t *d, epoch_t *e)
-{
-    epoch_job job = {p, d, e};
-    const size_t wanted = p->n_threads;
-    if (p->online) {
-        (sleeps(p) ? masked_epoch : online_epoch)(p, d, e);
+    if (p->work.single) {
+        single_epoch(p, e);
         return;
     }
-    p->n_threads = team_begin(wanted);
-    p->barrier = team_barrier_of_pool();
-    team_run(epoch_thread, &job, p->n_threads);
-    team_end(p->n_threads);
-    p->n_threads = wanted;
+    trainer_t tr = e->pairs ? pair_trainer(e->pairs) : trainer_of(p);
+    run_epoch(&tr, e);
 }
 
 /* ---- derivatives of a trained network -------------------------------------------------- */
@@ -216,28 +149,29 @@ typedef struct {
     int failed;
 } sensitivity_job;
 
-/* First order: a share of the samples, block by block; second: every block together. */
-static void sensitivity_thread(void *arg, size_t tid, size_t n_threads)
+/* First order: the threads divide the samples and work block by block; second order: every block
+ * together. */
+static void sensitivity_thread(void *arg, const worker_t *w)
 {
     sensitivity_job *job = arg;
     const int second = is_second_order(job->q->kind);
     real *scratch = job->q->scratch;
     block_t b;
     if (!second)
-        scratch += tid * sensitivity_size(job->p, job->q, 1);
+        scratch += w->tid * sensitivity_size(job->p, job->q, 1);
     scratch += lay_out(&b, job->p, job->d, job->q, scratch);
     if (second)
-        scratch += tid * lay_out_own(&b, NULL);
+        scratch += w->tid * lay_out_own(&b, NULL);
     lay_out_own(&b, scratch);
     size_t from = 0, to = job->end - job->begin;
     if (!second)
-        share(to, MR, tid, n_threads, &from, &to);
+        split_range(w, to, MR, &from, &to);
     for (size_t at = job->begin + from; at < job->begin + to && !job->failed; at += b.rows) {
         const size_t rows = min_size(b.rows, job->begin + to - at);
         begin_block(&b, at);
         if (second)
-            answer_second(&b, at, rows, tid);
-        else if (answer(&b, at, rows))
+            second_order_block(&b, at, rows, w);
+        else if (first_order_block(&b, at, rows))
             job->failed = 1;
     }
 }
@@ -245,13 +179,10 @@ static void sensitivity_thread(void *arg, size_t tid, size_t n_threads)
 static int sensitivity_entry(const plan_t *plan, const data_t *d, size_t begin, size_t end,
                              const sensitivity_t *q, size_t n_threads)
 {
-    plan_t p = *plan; /* the caller's may be in use by others */
+    plan_t p = *plan; /* others may be using the caller's */
     sensitivity_job job = {&p, d, q, begin, end, 0};
-    p.n_threads = team_begin(n_threads);
-    p.barrier = team_barrier_of_pool();
-    p.ldt = row_stride(p.n_outputs);
-    team_run(sensitivity_thread, &job, p.n_threads);
-    team_end(p.n_threads);
+    p.work.ldt = row_stride(p.net.n_outputs);
+    team_run(sensitivity_thread, &job, n_threads);
     return job.failed;
 }
 
@@ -303,19 +234,18 @@ const kernels_t MLP_TABLE = {
     .tile_cols = NR,
     .pack_size = KC * NR,
     .row_stride = row_stride,
-    .columns_room = columns_room,
-    .online_possible = online_possible,
-    .online_size = single_size,
+    .columns_size = columns_size,
+    .single_possible = single_possible,
+    .single_size = single_size,
     .gemm = gemm_entry,
     .vmath = vmath_entry,
     .mask = mask_entry,
     .forward = forward_entry,
     .gradient = gradient_entry,
+    .step = step_entry,
     .epoch = epoch_entry,
     .sensitivity_size = sensitivity_size,
     .sensitivity = sensitivity_entry,
-    .pair_gradient = pair_gradient_entry,
-    .pair_epoch = pair_epoch_entry,
     .probe_multiply_add = probe_multiply_add,
     .probe_memory = probe_memory,
 };

@@ -1,15 +1,15 @@
 # cython: language_level=3
-"""The door between Python and the kernels.
+"""The binding between Python and the kernels.
 
 Design
 ------
 A. `Plan` holds one C `plan_t` (mlp_core.h) and, as NumPy arrays, every buffer that it points
-   to.  It is a network's `Description` and, once `allocate`d, has room for batches of so many
-   rows.  Nothing is allocated while an epoch runs.
+   to.  It is a network's `Description` and, after `allocate`, has a workspace for batches.
+   Nothing is allocated while an epoch runs.
 B. `Data` holds one C `data_t`: rows of inputs (dense or CSR), targets or labels, weights.
 C. Shapes and dtypes are checked here, once; the kernels trust them.
 D. The GIL is released around every kernel.  An epoch leaves the kernel every SLICE seconds to
-   look for signals, so Ctrl-C is noticed within a tenth of a second.
+   check for signals, so that Ctrl-C takes effect within a tenth of a second.
 E. No `cimport numpy`: addresses come through the buffer protocol, read-only arrays included.
 """
 
@@ -25,10 +25,14 @@ import os  # no-cython-lint
 
 import numpy as np  # no-cython-lint
 
-include "declarations.pxi"  # the C side, buffers, the choice of instruction set
+include "structs.pxi"       # the C side
+include "isa.pxi"           # names and codes, the choice of instruction set
+include "buffers.pxi"       # sizes, buffers, addresses
 include "data.pxi"          # Data: samples as the kernels see them
-include "description.pxi"   # a network, its loss and solver, Python in the loop
-include "plan.pxi"          # Plan: the same, with room to train
+include "description.pxi"   # a network, its loss and optimizer, Python callbacks
+include "threads.pxi"       # one thread or all of them
+include "work.pxi"          # the samples, rates and norms of an epoch
+include "plan.pxi"          # Plan: the same, with a workspace to train in
 include "derivatives.pxi"   # derivatives of a trained network
-include "pairs.pxi"         # pairs of samples through a twin network
+include "pairs.pxi"         # pairs of samples
 include "probes.pxi"        # kernels by themselves, for tests and benchmarks

@@ -11,9 +11,9 @@ cdef class Data:
         Column within the task's group of outputs; −1 where missing.
     sample_weight : ndarray of shape (n_samples,), or None
     autoencode : bool
-        The inputs are the targets.
+        Whether the inputs are the targets.
     smoothing : float
-        Share of a label's weight that goes to all classes alike.
+        Part of a label's weight that is divided equally between all classes.
     """
 
     cdef data_t c
@@ -42,7 +42,7 @@ cdef class Data:
             self.c.indptr = <const int64_t *> address(indptr)
         else:
             if X.strides[1] != X.itemsize and X.shape[1] > 1 and X.shape[0] > 0:
-                raise ValueError("X: the features of a sample must be contiguous")
+                raise ValueError(f"the rows of X must be contiguous, got strides {X.strides}")
             self.keep.append(X)
             self.c.x = address(X)
             self.c.ldx = X.strides[0] // X.itemsize if X.shape[0] > 1 else X.shape[1]

@@ -1,6 +1,6 @@
 # ---- derivatives of a trained network -------------------------------------------------------
 
-cdef dict _QUESTIONS = {
+cdef dict _KINDS = {
     "forward": SENS_FORWARD,
     "reverse": SENS_REVERSE,
     "jvp": SENS_JVP,
@@ -13,7 +13,7 @@ cdef dict _QUESTIONS = {
 }
 
 
-# Multiply-adds between two looks at the signals: some hundredths of a second.
+# Multiply-adds between two checks for signals: some hundredths of a second.
 cdef double SENSITIVITY_SLICE = 1e9
 
 
@@ -22,38 +22,38 @@ cdef double _work_per_sample(Plan plan, int kind):
     cdef size_t i
     cdef double work = 3 * plan.work_per_row, below, above
     if kind == SENS_FORWARD:
-        return work + plan.work_per_row * plan.c.n_features
+        return work + plan.work_per_row * plan.c.net.n_features
     if kind == SENS_REVERSE:
-        return work + plan.work_per_row * plan.c.n_outputs
+        return work + plan.work_per_row * plan.c.net.n_outputs
     if kind == SENS_DIAGONAL:
-        for i in range(1, plan.c.n_layers):
-            below, above = plan.c.layers[i].n_in, plan.c.layers[i].n_out
+        for i in range(1, plan.c.net.n_layers):
+            below, above = plan.c.net.layers[i].n_in, plan.c.net.layers[i].n_out
             work += below * above * (above if i == 1 else above + below)
     return work
 
 
-def sensitivity(Plan plan, question, Data data, direction=None, n_threads=1):
-    """Derivatives of the network of a plan that needs no workspace, at samples.
+def sensitivity(Plan plan, derivative, Data data, direction=None, n_threads=1):
+    """Derivatives of a plan's network at samples; the plan needs no workspace.
 
     Parameters
     ----------
-    question : str
+    derivative : str
         'forward', 'reverse': the Jacobians; 'jvp', 'vjp'; 'inputs', 'params': gradients of
         each sample's loss; 'product', 'exact', 'curvature': the mean loss's Hessian times
         a vector, and its diagonal.
     direction : ndarray, contiguous, of the plan's dtype
-        What is multiplied.
+        The vectors that are multiplied.
     """
     cdef sensitivity_t q
-    cdef int kind = _QUESTIONS[question], failed = 0
+    cdef int kind = _KINDS[derivative], failed = 0
     cdef size_t n = data.c.n_samples, at = 0, stop, step, per = 1
-    cdef size_t n_in = plan.c.n_features, n_out = plan.c.n_outputs
+    cdef size_t n_in = plan.c.net.n_features, n_out = plan.c.net.n_outputs
     cdef size_t n_params = plan.params.shape[0], threads = threads_of(n_threads)
     cdef double work = _work_per_sample(plan, kind), weight = n
     plan._check(data)
     if (kind in (SENS_INPUTS, SENS_PARAMS) or kind >= SENS_PRODUCT) and (
             data.c.targets == NULL and data.c.labels == NULL and not data.c.autoencode):
-        raise ValueError("y is missing: the loss of a sample is that of its target")
+        raise ValueError("y is missing: the derivatives of the loss need targets")
     shape = {
         SENS_FORWARD: (n, n_out, n_in), SENS_REVERSE: (n, n_out, n_in),
         SENS_JVP: (n, n_out), SENS_VJP: (n, n_in), SENS_INPUTS: (n, n_in),
@@ -63,7 +63,7 @@ def sensitivity(Plan plan, question, Data data, direction=None, n_threads=1):
         if data.c.weights != NULL:
             weight = float(np.sum(data.sample_weight, dtype=np.float64))
         if n == 0 or weight <= 0:
-            raise ValueError("the samples' weights add up to nothing")
+            raise ValueError(f"sample_weight must have a positive sum, got {weight}")
         out = np.zeros(shape, dtype=plan.dtype)
     else:
         out = np.empty(shape, dtype=plan.dtype)

@@ -16,9 +16,9 @@ def vmath(name, x, isa=None):
 def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1, order=None):
     """out = a @ b ('NN'), a @ b.T ('NT') or a.T @ b ('TN'); rows contiguous.
 
-    With an `order`, of 'NN' and 'TN', the rows of a[order] are read where they lie in a.  For
-    'TN', b's rows must be padded to whole vectors (`row_stride`), as the workspace's are.
-    `repeat` does it so many times over: a small product takes less time than the call.
+    With an `order` ('NN' and 'TN' only) the rows of a[order] are read in place.  For 'TN', b's
+    rows must be padded to whole vectors (`row_stride`), as the workspace's are.  The product is
+    computed `repeat` times, because a small one takes less time than the call.
     """
     cdef const kernels_t *k = kernels_for(is_double_of(out.dtype), isa)
     cdef int code = ("NN", "NT", "TN").index(kind)
@@ -39,10 +39,12 @@ def gemm(kind, a, b, out, n_threads=1, isa=None, repeat=1, order=None):
         places = np.asarray(order, np.uintp) * a.strides[0] + a.ctypes.data
         rows = address(places)
     cdef size_t _, times = repeat
+    cdef product_t p = product_t(
+        kind=code, m=m, n=n, k=inner, a=pa, b=pb, c=pc, lda=lda, ldb=ldb, ldc=ldc,
+        rows=<const void *const *> rows, pack=pp, n_threads=threads)
     with nogil:
         for _ in range(times):
-            k.gemm(code, m, n, inner, pa, lda, <const void *const *> rows, pb, ldb, pc, ldc, pp,
-                   threads)
+            k.gemm(&p)
     return out
 
 
@@ -74,7 +76,7 @@ def probe_memory(buffer, write, passes=1, isa=None):
 
 
 def dropout_mask(seed, batch, layer, n, double drop):
-    """Which of n units of a layer (0: inputs) are awake in the batch that begins at sample
+    """Which of n units of a layer (0: inputs) are kept in the batch that begins at sample
     `batch` of an epoch; for a mask per sample, n counts rows × units."""
     kept = np.empty(n, np.uint8)
     cdef uint8_t *p = <uint8_t *> address(kept, 1)

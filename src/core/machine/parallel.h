@@ -1,28 +1,31 @@
-/* parallel.h — how threads divide a phase of a step, and wait for each other at its end.
+/* parallel.h — how the threads of a team divide a phase of a step, and wait for each other.
  *
- * Every thread runs the same code, in step; each phase is cut by outputs — rows of a batch,
- * tiles of a product, columns of a sum — and ends at a barrier where the next phase reads what
- * others wrote.  No sum is ever cut by thread.  One thread meets no barrier.
+ * Every thread runs the same code in step.  Each phase is divided by its outputs (rows of a
+ * batch, tiles of a product, columns of a sum) and ends at a barrier if the next phase reads
+ * what other threads wrote.  A sum is never divided between threads.  A single thread meets no
+ * barrier.
  */
 #ifndef MLP_MACHINE_PARALLEL_H
 #define MLP_MACHINE_PARALLEL_H
 
-#include "mlp_core.h"
 #include "machine/simd.h"
 #include "machine/team.h"
 
-/* Thread `tid`'s share of n things in runs of `grain`. */
-INLINE void share(size_t n, size_t grain, size_t tid, size_t n_threads, size_t *from, size_t *to)
+/* The worker's range of n items, in runs of `grain`. */
+INLINE void split_range(const worker_t *w, size_t n, size_t grain, size_t *from, size_t *to)
 {
     const size_t grains = (n + grain - 1) / grain;
-    *from = min_size(n, grains * tid / n_threads * grain);
-    *to = min_size(n, grains * (tid + 1) / n_threads * grain);
+    *from = min_size(n, grains * w->tid / w->n_threads * grain);
+    *to = min_size(n, grains * (w->tid + 1) / w->n_threads * grain);
 }
 
-INLINE void wait_all(const plan_t *p)
+INLINE void barrier_wait(const worker_t *w)
 {
-    if (p->n_threads > 1)
-        team_wait(p->barrier, p->n_threads);
+    if (w->n_threads > 1)
+        team_wait(w->barrier, w->n_threads);
 }
+
+/* Work that one thread does without the others. */
+static const worker_t alone = {0, 1, NULL};
 
 #endif

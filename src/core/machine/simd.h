@@ -7,7 +7,7 @@
  * so that every function below has one body and no suffix.  Arithmetic is written with the
  * ordinary operators (GCC and Clang vectors have them, and one lane is an ordinary number);
  * a*b+c becomes a fused multiply-add where the target has it.  Only what the operators do not
- * offer (square root, maximum that keeps NaN, masked edges) is named here.
+ * offer (square root, maximum that keeps NaN, partial loads and stores) has a function here.
  *
  * NaN must survive everything: v_max(a, b) and v_min(a, b) return b when either is NaN, the
  * rule of the x86 instructions, so the value that may be NaN is always the second argument.
@@ -131,7 +131,7 @@ INLINE void v_store_n(real *p, vec a, size_t n)
 {
     _mm512_mask_storeu_pd(p, (__mmask8)M_LANES(n), a);
 }
-/* lanes that are not 0, as bits; the lanes of these bits moved together */
+/* lanes that are not 0, as bits; the lanes of these bits, moved to the front */
 INLINE unsigned v_nonzero(vec a) { return _mm512_cmp_pd_mask(a, v_set1(0), _CMP_NEQ_UQ); }
 INLINE vec v_packed(vec a, unsigned bits) { return _mm512_maskz_compress_pd((__mmask8)bits, a); }
 #else
@@ -183,7 +183,7 @@ INLINE vec v_load_n(const real *p, size_t n, real rest)
 INLINE void v_store_n(real *p, vec a, size_t n) { _mm256_maskstore_ps(p, lane_mask(n), a); }
 #endif
 
-#else /* NEON and one lane: selections by bits, edges lane by lane */
+#else /* NEON and one lane: selections by bits, partial vectors lane by lane */
 INLINE vec v_max(vec a, vec b) { return v_select(V_LT(b, a), a, b); }
 INLINE vec v_min(vec a, vec b) { return v_select(V_LT(a, b), a, b); }
 INLINE vec v_load_n(const real *p, size_t n, real rest)

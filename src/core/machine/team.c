@@ -20,10 +20,12 @@ double team_seconds(void)
     QueryPerformanceCounter(&t);
     return (double)t.QuadPart / (double)f.QuadPart;
 }
-size_t team_begin(size_t n_threads) { (void)n_threads; return 1; }
-void team_run(team_function *f, void *arg, size_t n_threads) { (void)n_threads; f(arg, 0, 1); }
-void team_end(size_t n_threads) { (void)n_threads; }
-struct team_barrier *team_barrier_of_pool(void) { return NULL; }
+void team_run(team_function *f, void *arg, size_t n_threads)
+{
+    const worker_t only = {0, 1, NULL};
+    (void)n_threads;
+    f(arg, &only);
+}
 void team_wait(struct team_barrier *barrier, size_t n) { (void)barrier; (void)n; }
 
 #else
@@ -34,7 +36,7 @@ void team_wait(struct team_barrier *barrier, size_t n) { (void)barrier; (void)n;
 #include <time.h>
 #include <unistd.h>
 
-/* Spins before giving the processor away: about 20 µs, several phases of a small step. */
+/* Spins before the processor is yielded: about 20 µs, several phases of a small step. */
 #define SPINS 4000
 
 struct team_barrier {
@@ -75,8 +77,6 @@ static inline void relax(void)
 #endif
 }
 
-struct team_barrier *team_barrier_of_pool(void) { return &barrier; }
-
 void team_wait(struct team_barrier *b, size_t n_threads)
 {
     const size_t generation = atomic_load_explicit(&b->generation, memory_order_acquire);
@@ -93,7 +93,7 @@ void team_wait(struct team_barrier *b, size_t n_threads)
             sched_yield();
 }
 
-static void *worker(void *arg)
+static void *run_worker(void *arg)
 {
     const size_t tid = (size_t)arg;
     unsigned long seen = 0;
@@ -108,7 +108,7 @@ static void *worker(void *arg)
         void *a = pool.arg;
         const size_t n = pool.wanted;
         pthread_mutex_unlock(&pool.lock);
-        f(a, tid, n);
+        f(a, &(worker_t){tid, n, &barrier});
         pthread_mutex_lock(&pool.lock);
         if (--pool.running == 0)
             pthread_cond_signal(&pool.done);
@@ -128,16 +128,17 @@ static void after_fork(void)
     atomic_store(&barrier.arrived, 0);
 }
 
+static void register_fork(void) { pthread_atfork(NULL, NULL, after_fork); }
+
 /* Reserve up to n_threads threads; returns how many the caller may run with. */
-size_t team_begin(size_t n_threads)
+static size_t reserve(size_t n_threads)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (n_threads <= 1)
         return 1;
     if (n_threads > TEAM_MAX_THREADS)
         n_threads = TEAM_MAX_THREADS;
-    extern void team_register_fork(void);
-    pthread_once(&once, team_register_fork);
+    pthread_once(&once, register_fork);
     pthread_mutex_lock(&pool.lock);
     if (pool.busy) {
         pthread_mutex_unlock(&pool.lock);
@@ -149,7 +150,7 @@ size_t team_begin(size_t n_threads)
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     while (pool.started + 1 < n_threads) {
         pthread_t thread;
-        if (pthread_create(&thread, &attr, worker, (void *)(pool.started + 1)))
+        if (pthread_create(&thread, &attr, run_worker, (void *)(pool.started + 1)))
             break;
         pool.started++;
     }
@@ -162,13 +163,11 @@ size_t team_begin(size_t n_threads)
     return n_threads;
 }
 
-void team_register_fork(void) { pthread_atfork(NULL, NULL, after_fork); }
-
-/* Run f in the n_threads that team_begin granted. */
 void team_run(team_function *f, void *arg, size_t n_threads)
 {
+    n_threads = reserve(n_threads);
     if (n_threads <= 1) {
-        f(arg, 0, 1);
+        f(arg, &(worker_t){0, 1, NULL});
         return;
     }
     pthread_mutex_lock(&pool.lock);
@@ -179,18 +178,10 @@ void team_run(team_function *f, void *arg, size_t n_threads)
     pool.run++;
     pthread_cond_broadcast(&pool.go);
     pthread_mutex_unlock(&pool.lock);
-    f(arg, 0, n_threads);
+    f(arg, &(worker_t){0, n_threads, &barrier});
     pthread_mutex_lock(&pool.lock);
     while (pool.running)
         pthread_cond_wait(&pool.done, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
-}
-
-void team_end(size_t n_threads)
-{
-    if (n_threads <= 1)
-        return;
-    pthread_mutex_lock(&pool.lock);
     pool.busy = 0;
     pthread_mutex_unlock(&pool.lock);
 }

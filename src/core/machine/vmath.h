@@ -5,7 +5,7 @@
  * says the error of the polynomial alone, relative to the function's own size.
  *
  * Largest errors in units of the last place of the true value, over the whole range and with
- * fused multiply-add (tests/test_vmath.py holds every function to its bound; without
+ * fused multiply-add (tests/test_vmath.py checks every function's bound; without
  * fused multiply-add, the one-lane variant, add one):
  *
  *              float32   float64
@@ -17,7 +17,7 @@
  *   logistic      2         2
  *   softplus      2         2
  *   erf           2         2
- *   erfc          –         –       relative error grows as x²·ulp; behind gelu only
+ *   erfc          –         –       relative error grows as x²·ulp; used by gelu only
  *
  * NaN gives NaN, ±Inf the limit (but expm1 overflows to NaN, and is not asked to).
  */
@@ -68,7 +68,7 @@ INLINE vec power_of_two(vec n)
 
 INLINE vec v_exp(vec x)
 {
-    /* past these the result is 0 or Inf whatever x is; NaN goes through */
+    /* beyond these the result is 0 or Inf for every x; NaN is kept */
     x = v_min(v_set1(R(89.0f, 710.0)), v_max(v_set1(R(-104.0f, -746.0)), x));
     vec n, e = reduced_expm1(x, &n);
     /* 2^n in two factors: the result may be subnormal or overflow, the factors not */

@@ -1,20 +1,20 @@
 /* activation.h — f, f′ and f″ of every activation, method: [S table 65.1], plus gelu, silu,
  * mish.
  *
- * To add one: a name in ACTIVATION_LIST (mlp_core.h), a case each of act_f, act_df and act_ddf
- * (f, f′, f″), a line each in mlp/network/activations.py and mlp/onnx/graph.py, the twin in
- * tests/oracle/functions.py, a row in the guide (docs/extending.rst goes through it).  `a` and
- * `b` are its parameters.  The derivatives are computed from s, which is y = f(z) where that is
- * enough and cheaper, and z where it is not (1 in the list): the forward pass then keeps z
- * beside y.
+ * To add one: a name in ACTIVATION_LIST (mlp_core.h), a case each in act_f, act_df and act_ddf
+ * (f, f′, f″), an entry in mlp/network/activations.py, and the reference in
+ * tests/oracle/functions.py (docs/extending.rst shows each step).  `a` and `b` are its
+ * parameters.  The derivatives are computed from s, which is y = f(z) where that is sufficient
+ * and cheaper, and z otherwise (1 in the list): the forward pass then keeps z beside y.
  *
- * A layer whose nodes differ [S P65.6] carries the list of its distinct activations (`kinds`)
- * and each node's place in that list (`node`, as reals, so that it compares in vectors).
+ * A layer whose nodes differ [S P65.6] has the list of its distinct activations (`kinds`) and
+ * each node's index in that list (`node`, as reals, so that vectors can be compared).
  */
 #ifndef MLP_NETWORK_ACTIVATION_H
 #define MLP_NETWORK_ACTIVATION_H
 
 #include "mlp_core.h"
+#include "machine/region.h"
 #include "machine/vmath.h"
 
 INLINE vec act_f(int code, vec z, vec a, vec b)
@@ -99,15 +99,15 @@ INLINE vec act_ddf(int code, vec s, vec a, vec b)
     }
 }
 
-/* the others have nothing to do here, or kernels of their own */
+/* the other activations need no elementwise pass, or have kernels of their own */
 INLINE int is_elementwise(int code)
 {
     return code != ACT_IDENTITY && code != ACT_SOFTMAX && code != ACT_RBF;
 }
 
 #define EACH_VECTOR(body)                                                                    \
-    for (size_t i = 0; i < m; i++, c += ld, s += ld)                                         \
-        for (size_t j = 0; j < n; j += LANES) {                                              \
+    for (size_t i = 0; i < r->m; i++, c += r->ld, s += r->ld)                                \
+        for (size_t j = 0; j < r->n; j += LANES) {                                           \
             body                                                                             \
         }                                                                                    \
     break;
@@ -125,19 +125,16 @@ INLINE int is_elementwise(int code)
         EACH_VECTOR(v_store(c + j, v_load(c + j) * act_df(code, v_load(s + j), a, b));)
 
 /* nodes that differ: every kind is computed, each lane takes its own */
-static void mixed_forward(const activation_t *f, real *c, real *s, size_t ld, size_t m,
-                          size_t n, size_t col0);
-static void mixed_backward(const activation_t *f, real *c, const real *s, size_t ld, size_t m,
-                           size_t n, size_t col0);
+static void mixed_forward(const activation_t *f, const region_t *r);
+static void mixed_backward(const activation_t *f, const region_t *r);
 
-/* y ← f(z) in place over m rows of n (a multiple of LANES) at c; z is kept at s where the
- * derivative wants it. */
-static void activation_forward(const activation_t *f, real *c, real *s, size_t ld, size_t m,
-                               size_t n, size_t col0)
+/* y ← f(z) in place at c; z is kept at s if f′ is computed from it. */
+static void activation_forward(const activation_t *f, const region_t *r)
 {
+    real *c = r->c, *s = r->s;
     const vec a = v_set1((real)f->a), b = v_set1((real)f->b);
     if (f->n_kinds) {
-        mixed_forward(f, c, s, ld, m, n, col0);
+        mixed_forward(f, r);
         return;
     }
     if (!is_elementwise(f->code))
@@ -149,13 +146,14 @@ static void activation_forward(const activation_t *f, real *c, real *s, size_t l
     }
 }
 
-/* δ ← δ ⊙ f′(s), same shapes */
-static void activation_backward(const activation_t *f, real *c, const real *s, size_t ld,
-                                size_t m, size_t n, size_t col0)
+/* δ ← δ ⊙ f′(s), δ at c */
+static void activation_backward(const activation_t *f, const region_t *r)
 {
+    real *c = r->c;
+    const real *s = r->s;
     const vec a = v_set1((real)f->a), b = v_set1((real)f->b);
     if (f->n_kinds) {
-        mixed_backward(f, c, s, ld, m, n, col0);
+        mixed_backward(f, r);
         return;
     }
     if (!is_elementwise(f->code))
@@ -171,12 +169,12 @@ NOINLINE vec act_f_of(int code, vec z, vec a, vec b) { return act_f(code, z, a, 
 NOINLINE vec act_df_of(int code, vec s, vec a, vec b) { return act_df(code, s, a, b); }
 NOINLINE vec act_ddf_of(int code, vec s, vec a, vec b) { return act_ddf(code, s, a, b); }
 
-static void mixed_forward(const activation_t *f, real *c, real *s, size_t ld, size_t m,
-                          size_t n, size_t col0)
+static void mixed_forward(const activation_t *f, const region_t *r)
 {
-    const real *node = (const real *)f->node + col0;
-    for (size_t i = 0; i < m; i++, c += ld, s += ld)
-        for (size_t j = 0; j < n; j += LANES) {
+    const real *node = (const real *)f->node + r->col;
+    real *c = r->c, *s = r->s;
+    for (size_t i = 0; i < r->m; i++, c += r->ld, s += r->ld)
+        for (size_t j = 0; j < r->n; j += LANES) {
             vec z = v_load(c + j), y = z, saved = z, place = v_load(node + j);
             for (size_t k = 0; k < f->n_kinds; k++) {
                 const activation_t *g = &f->kinds[k];
@@ -190,12 +188,13 @@ static void mixed_forward(const activation_t *f, real *c, real *s, size_t ld, si
         }
 }
 
-static void mixed_backward(const activation_t *f, real *c, const real *s, size_t ld, size_t m,
-                           size_t n, size_t col0)
+static void mixed_backward(const activation_t *f, const region_t *r)
 {
-    const real *node = (const real *)f->node + col0;
-    for (size_t i = 0; i < m; i++, c += ld, s += ld)
-        for (size_t j = 0; j < n; j += LANES) {
+    const real *node = (const real *)f->node + r->col;
+    const real *s = r->s;
+    real *c = r->c;
+    for (size_t i = 0; i < r->m; i++, c += r->ld, s += r->ld)
+        for (size_t j = 0; j < r->n; j += LANES) {
             vec saved = v_load(s + j), df = v_set1(1), place = v_load(node + j);
             for (size_t k = 0; k < f->n_kinds; k++) {
                 const activation_t *g = &f->kinds[k];

@@ -1,35 +1,15 @@
-/* batch.h — a batch of samples on its way into the network.
+/* batch.h — a piece of a batch enters the workspace.
  *
- *   inputs    read where they lie, through the addresses of their rows; or as the stored
- *             entries of CSR rows; or copied into `x` (B × ldx) where something is done to
- *             them: augmentation, batch norm, corruption, masks
+ *   inputs    read in place, through the addresses of their rows; or as the stored entries of
+ *             CSR rows; or copied into `x` (B × ldx) if they are changed: augmentation, batch
+ *             norm, corruption, masks
  *   targets   copied into `t` (B × ldt), labels as one-hot rows; missing ones are NaN
  */
 #ifndef MLP_NETWORK_BATCH_H
 #define MLP_NETWORK_BATCH_H
 
 #include "network/batch_norm.h"
-#include "training/thinned.h"
-
-/* Rows lie a whole number of cache lines apart, never a multiple of 2 KiB: a column of tiles
- * would meet in two sets of the first-level cache (512 columns: 186 → 257 GFLOP/s). */
-static size_t row_stride(size_t n)
-{
-    const size_t s = round_up(n ? n : 1, LINE);
-    return s * sizeof(real) % 2048 ? s : s + LINE;
-}
-
-INLINE real *at(void *buffer, size_t row, size_t ld) { return (real *)buffer + row * ld; }
-
-INLINE size_t sample_at(const data_t *d, size_t i) { return d->order ? (size_t)d->order[i] : i; }
-
-INLINE double weight_of(const data_t *d, size_t sample)
-{
-    return d->weights ? ((const real *)d->weights)[sample] : 1;
-}
-
-/* Whether the first layer meets the stored entries as they lie. */
-INLINE int goes_sparse(const plan_t *p, const data_t *d) { return d->indptr && p->corrupt == 0; }
+#include "network/mask.h"
 
 /* a row of stored entries, with its zeros */
 static void scatter_row(const data_t *d, size_t sample, real *row, size_t n)
@@ -45,18 +25,20 @@ INLINE void fill(real *to, real value, size_t n)
         v_store_n(to + j, v_set1(value), min_size(LANES, n - j));
 }
 
-/* one row of targets: copied, or one-hot from labels; padding and missing ones are NaN */
+/* One row of targets: copied, or one-hot from labels; padding and missing ones are NaN. */
 static void gather_target(const plan_t *p, const data_t *d, size_t sample, real *t)
 {
+    const loss_t *loss = &p->objective.loss;
+    const size_t n_outputs = p->net.n_outputs;
     const real nan = (real)NAN;
     if (d->autoencode) {
-        scatter_row(d, sample, t, p->n_outputs);
+        scatter_row(d, sample, t, n_outputs);
     } else if (!d->labels) {
-        memcpy(t, (const real *)d->targets + sample * d->ldt, p->n_outputs * sizeof(real));
+        memcpy(t, (const real *)d->targets + sample * d->ldt, n_outputs * sizeof(real));
     } else {
-        for (size_t g = 0; g < p->loss.n_groups; g++) {
-            const size_t from = p->loss.group[g], n = p->loss.group[g + 1] - from;
-            const int32_t label = d->labels[sample * p->loss.n_groups + g];
+        for (size_t g = 0; g < loss->n_groups; g++) {
+            const size_t from = loss->group[g], n = loss->group[g + 1] - from;
+            const int32_t label = d->labels[sample * loss->n_groups + g];
             const real rest = (real)(d->smoothing / (n == 1 ? 2 : n));
             fill(t + from, label < 0 ? nan : rest, n);
             if (label >= 0 && n > 1)
@@ -65,7 +47,7 @@ static void gather_target(const plan_t *p, const data_t *d, size_t sample, real 
                 t[from] = rest + (real)(1 - d->smoothing);
         }
     }
-    fill(t + p->n_outputs, nan, p->ldt - p->n_outputs);
+    fill(t + n_outputs, nan, p->work.ldt - n_outputs);
 }
 
 /* a call of memcpy costs more than a short row */
@@ -82,113 +64,127 @@ INLINE void copy_row(real *to, const real *from, size_t n)
         v_store_n(to + j, v_load_n(from + j, n - j, 0), n - j);
 }
 
-/* Shuffled rows lie anywhere in memory, and each costs a trip to it before the hardware sees
- * the pattern: ask for a row this many rows before it is copied. */
-#define ROWS_AHEAD 4
-
-INLINE void fetch_row(const plan_t *p, const data_t *d, size_t i)
+INLINE void prefetch_row(const samples_t *s, size_t i, size_t n_features)
 {
-    const char *row = (const char *)((const real *)d->x + sample_at(d, i) * d->ldx);
-    for (size_t at = 0; at < p->n_features * sizeof(real); at += 64)
+    const data_t *d = s->data;
+    const char *row = (const char *)((const real *)d->x + sample_at(s, i) * d->ldx);
+    for (size_t at = 0; at < n_features * sizeof(real); at += 64)
         PREFETCH(row + at, 0);
 }
 
-/* The same for the stored entries of sample i of the order, if there is one (5000-100, 1 %
- * stored: 234–252 → 217–228 µs a step). */
-INLINE void fetch_entries(const data_t *d, size_t i)
+INLINE int masks_inputs(const plan_t *p) { return p->noise.drop_per_sample && p->noise.drop > 0; }
+
+/* Whether the products read the inputs in place: nothing changes them, and their rows are not a
+ * multiple of 2 KiB apart (784-100-10, batch 200 of 10,000 samples: 314 → 294 µs per step,
+ * float64 672 → 620, with two threads 173 → 158; one lane is a third slower). */
+static int in_place(const piece_t *c, const data_t *d)
 {
-    if (i >= d->n_samples)
-        return;
-    const size_t sample = sample_at(d, i);
-    const int64_t first = d->indptr[sample], end = d->indptr[sample + 1];
-    const real *values = d->values;
-    for (int64_t k = first; k < end; k += 64 / (int64_t)sizeof(int32_t))
-        PREFETCH(d->indices + k, 0);
-    for (int64_t k = first; k < end; k += 64 / (int64_t)sizeof(real))
-        PREFETCH(values + k, 0);
+    const plan_t *p = c->p;
+    const layer_t *first = &c->net->layers[0];
+    const int unchanged = !c->net->unit && !p->noise.augment && !c->net->has_norm &&
+                          p->noise.corrupt == 0 && !masks_inputs(p);
+    return LANES > 1 && d->x && d->ldx * sizeof(real) % 2048 && unchanged && !first->sparse &&
+           first->f.code != ACT_RBF;
 }
 
-/* Whether the products read the inputs where they lie: nothing is done to them on the way, and
- * their rows are no multiple of 2 KiB apart (784-100-10, batch 200 of 10,000 samples: 314 →
- * 294 µs a step, float64 672 → 620, with two threads 173 → 158; one lane a third slower). */
-static int in_place(const plan_t *p, const data_t *d)
+/* The first layer's inputs, once the piece is in the workspace. */
+INLINE input_t first_input(const piece_t *c)
 {
-    const int untouched = !p->unit && !p->augment && !p->has_norm && p->corrupt == 0 &&
-                          !(p->drop_per_sample && p->drop > 0);
-    return LANES > 1 && d->x && d->ldx * sizeof(real) % 2048 && untouched &&
-           !p->layers[0].edges && p->layers[0].f.code != ACT_RBF;
+    const workspace_t *work = &c->p->work;
+    const int direct = in_place(c, c->samples->data);
+    return (input_t){work->x, work->ldx, direct ? (const real *const *)work->rows : NULL,
+                     reads_stored(c)};
 }
 
-/* The rows' addresses, or NULL if the batch is in x */
-INLINE const real *const *input_rows(const plan_t *p, const data_t *d)
+/* The piece's rows into x, unless they are read in place, and t. */
+static void gather(const piece_t *c)
 {
-    return in_place(p, d) ? (const real *const *)p->rows : NULL;
-}
-
-/* Rows [position, position + rows) of the order into x, unless `input_rows`, and t. */
-static void gather(const plan_t *p, const data_t *d, size_t position, size_t rows, size_t tid)
-{
-    const int copied = d->x && !in_place(p, d);
+    const plan_t *p = c->p;
+    const network_t *net = c->net;
+    const workspace_t *work = &p->work;
+    const samples_t *s = c->samples;
+    const data_t *d = s->data;
+    const int copied = d->x && !in_place(c, d);
     size_t from, to;
-    share(rows, 4, tid, p->n_threads, &from, &to);
+    split_range(c->w, c->rows, 4, &from, &to);
     for (size_t i = from; copied && i < min_size(from + ROWS_AHEAD, to); i++)
-        fetch_row(p, d, position + i);
+        prefetch_row(s, c->position + i, net->n_features);
     for (size_t i = from; i < to; i++) {
-        const size_t sample = sample_at(d, position + i);
+        const size_t sample = sample_at(s, c->position + i);
         const real *row = (const real *)d->x + sample * d->ldx;
         if (copied && i + ROWS_AHEAD < to)
-            fetch_row(p, d, position + i + ROWS_AHEAD);
-        if (d->indptr && !goes_sparse(p, d))
-            scatter_row(d, sample, at(p->x, i, p->ldx), p->n_inputs);
-        else if (copied && p->unit && !p->augment)
-            for (size_t j = 0; j < p->n_features; j++)
-                at(p->x, i, p->ldx)[j] = row[p->unit[j]];
+            prefetch_row(s, c->position + i + ROWS_AHEAD, net->n_features);
+        if (d->indptr && !reads_stored(c))
+            scatter_row(d, sample, at(work->x, i, work->ldx), net->n_inputs);
+        else if (copied && net->unit && !p->noise.augment)
+            for (size_t j = 0; j < net->n_features; j++)
+                at(work->x, i, work->ldx)[j] = row[net->unit[j]];
         else if (copied)
-            copy_row(at(p->x, i, p->ldx), row, p->n_inputs);
+            copy_row(at(work->x, i, work->ldx), row, net->n_inputs);
         else if (d->x)
-            ((const real **)p->rows)[i] = row;
-        gather_target(p, d, sample, at(p->t, i, p->ldt));
+            ((const real **)work->rows)[i] = row;
+        gather_target(p, d, sample, at(work->t, i, work->ldt));
     }
-    wait_all(p);
+    barrier_wait(c->w);
 }
 
-/* Denoising: inputs set to 0 at random, a mask a sample [S ex. 65.5] */
-static void corrupt_rows(const plan_t *p, size_t batch, size_t first, size_t from, size_t to)
+/* Denoising: inputs set to 0 at random, a mask per sample [S ex. 65.5]. */
+static void corrupt_rows(const piece_t *c, size_t from, size_t to)
 {
-    const uint64_t key = mask_key(p->seed, batch, 62); /* of no layer */
+    const noise_t *noise = &c->p->noise;
+    const size_t first = c->position - c->batch, n = c->net->n_features;
+    const uint64_t key = mask_key(noise->seed, c->batch, 62); /* not the key of a layer */
     for (size_t i = from; i < to; i++)
-        for (size_t j = 0; j < p->n_features; j++)
-            if (!is_kept(key, (uint64_t)(first + i) * p->n_features + j, p->corrupt))
-                at(p->x, i, p->ldx)[j] = 0;
+        for (size_t j = 0; j < n; j++)
+            if (!is_kept(key, (uint64_t)(first + i) * n + j, noise->corrupt))
+                at(c->p->work.x, i, c->p->work.ldx)[j] = 0;
 }
 
-/* The inputs' augmentation, norm, corruption and mask. */
-static int prepare_inputs(const plan_t *p, const data_t *d, size_t batch, size_t first,
-                          size_t rows, size_t tid)
+/* y ← y ⊙ mask over the worker's rows of n units of a layer, ld apart: a mask per sample. */
+static void mask_rows(const piece_t *c, size_t layer, real *y, size_t n, size_t ld)
 {
+    const plan_t *p = c->p;
+    const double drop = drop_rate(p, layer);
+    const uint64_t key = mask_key(p->noise.seed, c->batch, layer);
+    const real scale = kept_scale(p, layer);
+    const size_t first = c->position - c->batch;
+    size_t from, to;
+    split_range(c->w, c->rows, 4, &from, &to);
+    for (size_t i = from; i < to; i++)
+        for (size_t j = 0; j < n; j++)
+            y[i * ld + j] =
+                is_kept(key, (uint64_t)(first + i) * n + j, drop) ? y[i * ld + j] * scale : 0;
+}
+
+/* Augmentation, corruption, norm and mask of the inputs.  Nonzero if a callback failed. */
+static int prepare_inputs(const piece_t *c)
+{
+    const plan_t *p = c->p;
+    const network_t *net = c->net;
+    const workspace_t *work = &p->work;
+    const noise_t *noise = &p->noise;
+    const size_t n = net->n_features;
     size_t from, to;
     /* one thread: the caller's Python */
-    if (p->augment && p->augment(p->augment_context, rows, p->ldx, p->x))
+    if (noise->augment && noise->augment(noise->context, c->rows, work->ldx, work->x))
         return 1;
-    share(rows, 4, tid, p->n_threads, &from, &to);
-    if (p->unit && (p->augment || d->indptr))
+    split_range(c->w, c->rows, 4, &from, &to);
+    if (net->unit && (noise->augment || c->samples->data->indptr))
         for (size_t i = from; i < to; i++)
-            for (size_t j = 0; j < p->n_features; j++) /* unit[j] ≥ j: in place */
-                at(p->x, i, p->ldx)[j] = at(p->x, i, p->ldx)[p->unit[j]];
-    if (p->corrupt > 0) {
-        corrupt_rows(p, batch, first, from, to);
-        wait_all(p);
+            for (size_t j = 0; j < n; j++) /* unit[j] ≥ j: in place */
+                at(work->x, i, work->ldx)[j] = at(work->x, i, work->ldx)[net->unit[j]];
+    if (noise->corrupt > 0) {
+        corrupt_rows(c, from, to);
+        barrier_wait(c->w);
     }
-    if (p->has_norm) {
-        share(p->n_features, LANES, tid, p->n_threads, &from, &to);
-        norm_forward(p, &p->norm, p->unit, p->x, p->ldx, rows, NULL, NULL, p->n_features, from,
-                     to);
-        wait_all(p);
+    if (net->has_norm) {
+        norm_forward(c, &(normed_t){&net->norm, net->unit, NULL, NULL, n},
+                     &(region_t){work->x, NULL, work->ldx, c->rows, n, 0});
+        barrier_wait(c->w);
     }
-    if (p->drop_per_sample && p->drop > 0) {
-        share(rows, 4, tid, p->n_threads, &from, &to);
-        mask_rows(p, p->x, p->ldx, p->n_features, batch, 0, p->drop, first, from, to);
-        wait_all(p);
+    if (masks_inputs(p)) {
+        mask_rows(c, 0, work->x, n, work->ldx);
+        barrier_wait(c->w);
     }
     return 0;
 }

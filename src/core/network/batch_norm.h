@@ -7,17 +7,18 @@
  *   running    s ← λ s + (1 − λ) batch value, the variance's unbiased          [S 65.176]
  *
  * The listing's diagonal form is for δ only: its ∂W sums c_{b,p} over all p [S 65.222], which
- * is the exact form.  Matrices are (B × ld); every thread has columns of its own, so no sum is
- * cut and no barrier is needed inside.
+ * is the exact form.  Matrices are (B × ld); every thread has columns of its own, so that no sum
+ * is divided and no barrier is needed inside.
  */
 #ifndef MLP_NETWORK_BATCH_NORM_H
 #define MLP_NETWORK_BATCH_NORM_H
 
-#include "network/activation.h"
+#include "machine/region.h"
+#include "network/piece.h"
 
 #define PART_ROWS 1024
 
-/* Σ over LANES columns at z.  By parts: one float32 sum of a million rows loses four digits. */
+/* Σ over LANES columns at z, in parts: one float32 sum of a million rows loses four digits. */
 INLINE vec column_sum(const real *z, size_t ld, size_t rows)
 {
     vec sum = v_zero();
@@ -30,7 +31,7 @@ INLINE vec column_sum(const real *z, size_t ld, size_t rows)
     return sum;
 }
 
-/* Σ a b, the same way; a less a_shift, b less b_shift */
+/* Σ (a − a_shift)(b − b_shift), in the same parts */
 INLINE vec column_inner(const real *a, vec a_shift, const real *b, vec b_shift, size_t ld,
                         size_t rows)
 {
@@ -52,13 +53,23 @@ INLINE void column_moments(const real *z, size_t ld, size_t rows, vec *mean, vec
     *var = column_inner(z, *mean, z, *mean, ld, rows) / n;
 }
 
+/* One set of columns that is normalised. */
+typedef struct {
+    const norm_t *norm;
+    const int32_t *unit;     /* thinned: index of each column's statistics; or NULL      */
+    const real *a, *b;       /* NULL: z′ itself                                          */
+    size_t n;
+} normed_t;
+
 /* s ← λ s + (1 − λ) s_batch for the units of LANES columns */
-static void update_statistics(const norm_t *norm, const int32_t *unit, size_t column, size_t n,
-                              vec mean, vec var, size_t rows, double momentum)
+static void update_statistics(const piece_t *c, const normed_t *x, size_t column, vec mean,
+                              vec var)
 {
-    const double unbiased = rows > 1 ? (double)rows / (double)(rows - 1) : 1;
-    for (size_t i = 0; i < n; i++) {
-        const size_t k = unit ? (size_t)unit[column + i] : column + i;
+    const norm_t *norm = x->norm;
+    const double momentum = c->net->norm_momentum;
+    const double unbiased = c->rows > 1 ? (double)c->rows / (double)(c->rows - 1) : 1;
+    for (size_t i = 0; i < min_size(LANES, x->n - column); i++) {
+        const size_t k = x->unit ? (size_t)x->unit[column + i] : column + i;
         norm->mean[k] = momentum * norm->mean[k] + (1 - momentum) * (double)v_lane(mean, i);
         norm->var[k] =
             momentum * norm->var[k] + (1 - momentum) * unbiased * (double)v_lane(var, i);
@@ -66,23 +77,26 @@ static void update_statistics(const norm_t *norm, const int32_t *unit, size_t co
     }
 }
 
-/* Columns [from, to): z (rows × ld) becomes a z′ + b, z′ is kept.  a, b may be NULL: z′. */
-static void norm_forward(const plan_t *p, const norm_t *norm, const int32_t *unit, real *z,
-                         size_t ld, size_t rows, const real *a, const real *b, size_t n,
-                         size_t from, size_t to)
+/* The worker's columns of z: z becomes a z′ + b, z′ is kept. */
+static void norm_forward(const piece_t *c, const normed_t *x, const region_t *r)
 {
-    const vec eps = v_set1((real)p->norm_epsilon);
+    const norm_t *norm = x->norm;
+    const size_t ld = r->ld, rows = c->rows, n = x->n;
+    const vec eps = v_set1((real)c->net->norm_epsilon);
+    real *z = r->c;
+    size_t from, to;
+    split_range(c->w, n, LANES, &from, &to);
     for (size_t j = from; j < to; j += LANES) {
         const size_t m = min_size(LANES, n - j);
         vec mean, var;
         column_moments(z + j, ld, rows, &mean, &var);
-        if (!p->norm_frozen)
-            update_statistics(norm, unit, j, m, mean, var, rows, p->norm_momentum);
+        if (!c->net->norm_frozen)
+            update_statistics(c, x, j, mean, var);
         const vec inv = v_set1(1) / v_sqrt(var + eps);
         if (norm->inv_std)
             v_store((real *)norm->inv_std + j, inv);
-        const vec scale = a ? v_load_n(a + j, m, 0) : v_set1(1);
-        const vec shift = b ? v_load_n(b + j, m, 0) : v_zero();
+        const vec scale = x->a ? v_load_n(x->a + j, m, 0) : v_set1(1);
+        const vec shift = x->b ? v_load_n(x->b + j, m, 0) : v_zero();
         for (size_t i = 0; i < rows; i++) {
             const vec normal = (v_load(z + i * ld + j) - mean) * inv;
             if (norm->z_norm)
@@ -92,20 +106,23 @@ static void norm_forward(const plan_t *p, const norm_t *norm, const int32_t *uni
     }
 }
 
-/* Columns [from, to): δ (of v) becomes ∂z; ∂a and ∂b on the way; `diagonal`, if not NULL,
- * receives the listing's form, which the layer below is then given. */
-static void norm_backward(const norm_t *norm, real *delta, real *diagonal, size_t ld,
-                          size_t rows, const real *a, real *grad_a, real *grad_b, size_t n,
-                          size_t from, size_t to)
+/* The worker's columns of a layer: δ (of v) becomes ∂z, and ∂a and ∂b are written; `diagonal`,
+ * if not NULL, receives the listing's form, from which the layer below then takes its δ. */
+static void norm_backward(const piece_t *c, const layer_t *layer, real *delta, real *diagonal)
 {
-    const real *z_norm = norm->z_norm;
+    const norm_t *norm = &layer->norm;
+    const real *z_norm = norm->z_norm, *a = (const real *)c->net->params + norm->scale;
+    real *grads = c->p->work.grads;
+    const size_t ld = layer->ld, rows = c->rows, n = layer->n_out;
     const vec size = v_set1((real)rows), one = v_set1(1);
+    size_t from, to;
+    split_range(c->w, n, LANES, &from, &to);
     for (size_t j = from; j < to; j += LANES) {
         const size_t m = min_size(LANES, n - j);
         const vec sum = column_sum(delta + j, ld, rows);
         const vec inner = column_inner(delta + j, v_zero(), z_norm + j, v_zero(), ld, rows);
-        v_store_n(grad_a + j, inner, m);
-        v_store_n(grad_b + j, sum, m);
+        v_store_n(grads + norm->scale + j, inner, m);
+        v_store_n(grads + layer->b + j, sum, m);
         const vec scale = v_load_n(a + j, m, 0) * v_load((const real *)norm->inv_std + j);
         const vec mean_g = sum / size, mean_gz = inner / size;
         for (size_t i = 0; i < rows; i++) {

@@ -1,18 +1,18 @@
 /* loss.h — per-sample loss Q and boundary sensitivity δ_L = ∂Q/∂z_L  [S table 65.2].
  *
- * To add an elementwise one: a name in LOSS_LIST (mlp_core.h), a case each of loss_value and
- * loss_curvature, a line in mlp/network/losses.py, the twin in tests/oracle/functions.py, its pairs with
- * outputs in the tests, a row in the guide (docs/extending.rst goes through it).
+ * To add an elementwise loss: a name in LOSS_LIST (mlp_core.h), a case each in loss_value and
+ * loss_curvature, an entry in mlp/network/losses.py, the reference in tests/oracle/functions.py,
+ * and its pairs with outputs in the tests (docs/extending.rst shows each step).
  *
- * One row at a time: outputs y (z_L where the loss is computed from logits), targets t, δ out.
- * A target that is NaN is missing: it adds neither loss nor δ [S 65.157, 65.163–65.164]; the
+ * One row at a time: outputs y (z_L if the loss is computed from logits), targets t, δ out.
+ * A target that is NaN is missing: it adds neither loss nor δ [S 65.157, 65.163–65.164].  The
  * padding of target rows is NaN, so that it needs no case of its own.
  *
- * Elementwise losses are a value and a gradient of one output.  With softmax outputs the loss
- * couples a row's outputs, per group of columns where there are several tasks:
+ * An elementwise loss is a value and a gradient of one output.  With softmax outputs the loss
+ * couples a row's outputs, per group of columns if there are several tasks:
  *     log_loss      Q = lse(z) − Σ t z       δ = γ̂ − t                    [S 65.144]
  *     any other     δ = J ∂Q/∂γ̂ = γ̂ ⊙ (g − Σ g γ̂)                        [S 65.69]
- * Cross-entropies come from logits by log-sum-exp and never meet a rounded probability.
+ * Cross-entropies are computed from logits by log-sum-exp, never from a rounded probability.
  */
 #ifndef MLP_NETWORK_LOSS_H
 #define MLP_NETWORK_LOSS_H
@@ -146,8 +146,8 @@ static void huber_curvature(real delta, const real *y, const real *t, real *u, s
 
 /* ---- softmax over columns [0, n), n unpadded ----------------------------------------- */
 
-/* y ← softmax(z), in place allowed.  lse(z) = max z + what is returned [S 65.14–65.15]: apart,
- * for beside a large logit their sum has no digits left for a small loss. */
+/* y ← softmax(z), in place allowed; returns lse(z) − max z [S 65.14–65.15].  The two are not
+ * added, because beside a large logit their sum has no digits left for a small loss. */
 static real softmax_row(real *y, const real *z, size_t n, real *max)
 {
     const real minus_inf = -(real)INFINITY;
@@ -175,7 +175,7 @@ static real softmax_row(real *y, const real *z, size_t n, real *max)
     return v_lane(v_log(v_set1(total)), 0);
 }
 
-/* A NaN anywhere: the label of this task is missing. */
+/* Any NaN: the label of this task is missing. */
 INLINE int is_missing(const real *t, size_t n)
 {
     vec sum = v_zero();
@@ -199,7 +199,7 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
         const vec target = v_load_n(t + j, m, 0);
-        /* t = 0 beside an infinite logit is no loss */
+        /* t = 0 beside an infinite logit adds no loss */
         value += v_select(V_EQ(target, v_zero()), v_zero(),
                           target * (rest - (v_load_n(z + j, m, 0) - top)));
         v_store_n(d + j, v_load_n(d + j, m, 0) - target, m);
@@ -207,15 +207,18 @@ static double softmax_log_loss(const real *z, const real *t, real *d, size_t n)
     return (double)v_sum(value);
 }
 
-/* The same for `rows` ≤ LANES samples of n ≤ LANES classes, a sample a lane: one logarithm and n
- * exponentials serve them all (2 classes: 26 → 8 ns a sample).  δ is multiplied by each row's
- * factor, losses by its weight; rows beyond `rows` may be read and are not written. */
-static void softmax_log_loss_block(const real *z, const real *t, real *d, size_t ld, size_t ldt,
-                                   size_t rows, size_t n, const real *weight, real factor,
-                                   double *losses)
+/* The same for `rows` ≤ LANES samples of n ≤ LANES classes, one sample per lane: one logarithm
+ * and n exponentials for all of them (2 classes: 26 → 8 ns per sample).  δ is multiplied by
+ * weight × factor, losses by the weight (NULL: 1). */
+static void softmax_log_loss_block(const loss_rows_t *r, size_t n, const real *weight, real factor)
 {
+    const real *z = r->y, *t = r->t;
+    const size_t rows = r->rows, ld = r->ld, ldt = r->ldt;
+    real *d = r->gradient;
+    double *losses = r->losses;
     real columns[2][LANES][LANES], value[LANES];
-    vec logit[LANES], target[LANES], top = v_zero(), sum = v_zero(), loss = v_zero(), present = v_zero();
+    vec logit[LANES], target[LANES], top = v_zero();
+    vec sum = v_zero(), loss = v_zero(), present = v_zero();
     for (size_t i = 0; i < LANES; i++) {
         const size_t row = min_size(i, rows - 1);
         for (size_t q = 0; q < n; q++) {
@@ -311,7 +314,7 @@ static void output_backward(const loss_t *loss, const activation_t *f, const rea
                             const real *s, real *d, size_t n)
 {
     if (f->code != ACT_SOFTMAX) {
-        activation_backward(f, d, s, 0, 1, round_up(n, LANES), 0);
+        activation_backward(f, &(region_t){d, (real *)s, 0, 1, round_up(n, LANES), 0});
         return;
     }
     for (size_t g = 0; g < loss->n_groups; g++) {
@@ -323,11 +326,12 @@ static void output_backward(const loss_t *loss, const activation_t *f, const rea
     }
 }
 
-/* y holds z_L from logits, else f(z_L) (softmax not yet taken); s what f′ is computed from */
+/* y holds z_L from logits, else f(z_L) (for a softmax z_L); s what f′ is computed from */
 static double loss_row(const loss_t *loss, const activation_t *f, real *y, const real *s,
-                       const real *t, real *d, size_t n)
+                       const real *t, real *d)
 {
     const int softmax = f->code == ACT_SOFTMAX;
+    const size_t n = loss->group[loss->n_groups];
     double q;
     if (softmax && loss->from_logits)
         return grouped_log_loss(loss, y, t, d);

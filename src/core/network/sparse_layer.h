@@ -1,76 +1,46 @@
-/* sparse_layer.h — layers that have only some of their connections [S ex. 65.6, 65.114–65.119].
+/* sparse_layer.h — a layer that has only some of its connections [S ex. 65.6, 65.114–65.119].
  *
- * W_l is the list of its edges' weights, in the order of their input units.  A product with it
- * picks units at random, so the samples stand side by side in memory instead of the units:
+ * W_l is the list of its connections' weights, in the order of their input units.  A product
+ * with it accesses units in no regular order, so the samples, not the units, are neighbours in
+ * memory:
  *
  *   columns   of a matrix of n units: [samples / GROUP][n][GROUP], GROUP samples of a unit
  *             next to each other, the last group filled up with zeros
  *
- *   forward   z_j = b_j + Σ over edges into j of w y_i          a run of edges, sums in registers
- *   backward  ∂Q/∂y_i = Σ over edges out of i of w δ_j          the same with the edges turned
+ *   forward   z_j = b_j + Σ over connections into j of w y_i    one unit, its sums in registers
+ *   backward  ∂Q/∂y_i = Σ over connections out of i of w δ_j    the same with them reversed
  *   gradient  ∂w = Σ over samples of y_i δ_j                    one product of two columns
  *
- * Threads share the units whose sums these are.  784-2000-2000-10 at 2 % of the connections,
- * batch 200, Adam, one core: 3.4 ms a step, fully connected 29 (bench/compare.py --only edges
- * edges-dense).  A GROUP is four vectors: an edge's index and weight are read once for all of
- * them, and the columns of 2,000 units (512 KiB) fit a second-level cache of 1 MiB.
+ * Threads divide the units whose sums these are.  784-2000-2000-10 with 2 % of the connections,
+ * batch 200, Adam, one core: 3.4 ms per step, dense 29 ms (bench/compare.py --only edges
+ * edges-dense).  A GROUP is four vectors: a connection's index and weight are read once for all
+ * of them, and the columns of 2,000 units (512 KiB) fit a second-level cache of 1 MiB.
  */
 #ifndef MLP_NETWORK_SPARSE_LAYER_H
 #define MLP_NETWORK_SPARSE_LAYER_H
 
-#include "mlp_core.h"
-#include "machine/simd.h"
+#include "machine/transpose.h"
+#include "network/activation.h"
+#include "network/piece.h"
 
 #define GROUP_VECS 4
 #define GROUP (GROUP_VECS * LANES)
 
-/* ---- rows to columns and back ---------------------------------------------------------- */
+/* ---- rows to columns ------------------------------------------------------------------- */
 
-#if defined(__GNUC__) && !defined(__clang__) && MLP_VBYTES > 0
-/* LANES × LANES in registers: half-blocks of 8, 4, 2, 1 change places. */
-INLINE void transpose(vec r[LANES])
+/* The worker's units of a matrix of n, one sample per row (ld apart), into columns. */
+static void to_columns(const piece_t *c, real *columns, const real *a, size_t ld, size_t n)
 {
-#pragma GCC unroll 4
-    for (size_t h = LANES / 2; h; h /= 2) {
-        ivec low, high;
-        for (size_t j = 0; j < LANES; j++) {
-            low[j] = (ireal)(j & h ? LANES + j - h : j);
-            high[j] = (ireal)(j & h ? LANES + j : j + h);
-        }
-#pragma GCC unroll 16
-        for (size_t i = 0; i < LANES; i++)
-            if (!(i & h)) {
-                const vec a = r[i], b = r[i + h];
-                r[i] = __builtin_shuffle(a, b, low);
-                r[i + h] = __builtin_shuffle(a, b, high);
-            }
-    }
-}
-#else
-INLINE void transpose(vec r[LANES])
-{
-    real *a = (real *)r;
-    for (size_t i = 0; i < LANES; i++)
-        for (size_t j = 0; j < i; j++) {
-            const real t = a[i * LANES + j];
-            a[i * LANES + j] = a[j * LANES + i];
-            a[j * LANES + i] = t;
-        }
-}
-#endif
-
-/* Units [from, to) of `rows` samples, lda apart, into columns of n units; `from` is a multiple
- * of LANES. */
-static void to_columns(real *columns, const real *a, size_t lda, size_t rows, size_t n,
-                       size_t from, size_t to)
-{
+    const size_t rows = c->rows;
+    size_t from, to;
+    split_range(c->w, n, LANES, &from, &to);
     vec block[LANES];
     for (size_t s = 0; s < rows; s += LANES) {
         real *group = columns + s / GROUP * GROUP * n + s % GROUP;
         for (size_t i = from; i < to; i += LANES) {
             const size_t units = min_size(LANES, to - i);
             for (size_t k = 0; k < LANES; k++)
-                block[k] = s + k < rows ? v_load_n(a + (s + k) * lda + i, units, 0) : v_zero();
+                block[k] = s + k < rows ? v_load_n(a + (s + k) * ld + i, units, 0) : v_zero();
             transpose(block);
             for (size_t k = 0; k < units; k++)
                 v_store(group + (i + k) * GROUP, block[k]);
@@ -86,17 +56,17 @@ INLINE size_t group_vecs(size_t rows, size_t s)
 
 /* ---- products --------------------------------------------------------------------------- */
 
-/* Sums over the edges of units, which end at `unit`, through columns of n such units. */
+/* Sums over the connections of units, which end at `unit`, from columns of n such units. */
 typedef struct {
     const int64_t *start;
     const int32_t *unit;
-    const int64_t *place; /* of an edge's weight, or NULL: in the order of the edges        */
+    const int64_t *place; /* of a connection's weight, or NULL: in the order of the list   */
     const real *w, *bias, *columns;
     size_t n;
-} edge_sums_t;
+} sparse_sums_t;
 
-INLINE void sum_edges(const size_t nv, const edge_sums_t *e, size_t j, const real *columns,
-                      vec *out, size_t stride)
+INLINE void sum_unit(const size_t nv, const sparse_sums_t *e, size_t j, const real *columns,
+                     vec *out, size_t stride)
 {
     vec acc[GROUP_VECS];
     for (size_t v = 0; v < nv; v++)
@@ -111,8 +81,8 @@ INLINE void sum_edges(const size_t nv, const edge_sums_t *e, size_t j, const rea
         out[v * stride] = acc[v];
 }
 
-/* The sums of units [from, to) into rows of y; `from` is a multiple of LANES. */
-static void edge_sums(const edge_sums_t *e, real *y, size_t ld, size_t rows, size_t from,
+/* The sums of units [from, to) of `rows` samples into rows of y; `from` is a multiple of LANES. */
+static void sum_units(const sparse_sums_t *e, real *y, size_t ld, size_t rows, size_t from,
                       size_t to)
 {
     vec block[GROUP_VECS][LANES];
@@ -126,10 +96,10 @@ static void edge_sums(const edge_sums_t *e, real *y, size_t ld, size_t rows, siz
                         block[v][k] = v_zero();
                 else
                     switch (nv) { /* a constant count keeps the sums in registers */
-                    case 1: sum_edges(1, e, j + k, columns, &block[0][k], LANES); break;
-                    case 2: sum_edges(2, e, j + k, columns, &block[0][k], LANES); break;
-                    case 3: sum_edges(3, e, j + k, columns, &block[0][k], LANES); break;
-                    default: sum_edges(4, e, j + k, columns, &block[0][k], LANES); break;
+                    case 1: sum_unit(1, e, j + k, columns, &block[0][k], LANES); break;
+                    case 2: sum_unit(2, e, j + k, columns, &block[0][k], LANES); break;
+                    case 3: sum_unit(3, e, j + k, columns, &block[0][k], LANES); break;
+                    default: sum_unit(4, e, j + k, columns, &block[0][k], LANES); break;
                     }
             }
             for (size_t v = 0; v < nv; v++) {
@@ -150,15 +120,16 @@ INLINE real column_product(const size_t nv, const vec *x, const real *d)
     return v_sum(sum);
 }
 
-/* ∂w of the edges out of units [from, to) */
-static void edge_gradient(const edges_t *e, size_t n_in, size_t n_out, const real *inputs,
-                          const real *deltas, size_t rows, real *g, int accumulate, size_t from,
-                          size_t to)
+/* ∂w of the connections out of units [from, to), from columns of inputs and δ */
+static void column_gradient(const piece_t *c, const layer_t *layer, real *g, size_t from,
+                            size_t to)
 {
-    for (size_t s = 0; s < rows; s += GROUP) {
-        const real *x = inputs + s * n_in, *d = deltas + s * n_out;
-        const size_t nv = group_vecs(rows, s);
-        const int add = accumulate || s > 0;
+    const sparse_t *e = layer->sparse;
+    const real *inputs = layer->columns, *deltas = c->p->work.delta_columns;
+    for (size_t s = 0; s < c->rows; s += GROUP) {
+        const real *x = inputs + s * layer->n_in, *d = deltas + s * layer->n_out;
+        const size_t nv = group_vecs(c->rows, s);
+        const int add = c->accumulate || s > 0;
         for (size_t i = from; i < to; i++) {
             vec xi[GROUP_VECS];
             for (size_t v = 0; v < nv; v++)
@@ -180,23 +151,107 @@ static void edge_gradient(const edges_t *e, size_t n_in, size_t n_out, const rea
 
 /* ---- from stored entries (CSR) ------------------------------------------------------------ */
 
-/* z += Σ over stored inputs of the edges out of them */
-static void edges_of_entries(const edges_t *e, const real *w, const real *values,
-                             const int32_t *indices, size_t n, real *z)
+/* z += Σ over stored inputs of the connections out of them */
+static void stored_sums(const sparse_t *e, const real *w, const entries_t *x, real *z)
 {
-    for (size_t k = 0; k < n; k++)
-        for (int64_t m = e->start[indices[k]]; m < e->start[indices[k] + 1]; m++)
-            z[e->to[m]] += values[k] * w[m];
+    for (size_t k = 0; k < x->n; k++)
+        for (int64_t m = e->start[x->indices[k]]; m < e->start[x->indices[k] + 1]; m++)
+            z[e->to[m]] += x->values[k] * w[m];
 }
 
 /* ∂w += value × δ for the stored inputs that are units [from, to) */
-static void entries_gradient(const edges_t *e, const real *values, const int32_t *indices,
-                             size_t n, const real *delta, real *g, size_t from, size_t to)
+static void entries_gradient(const sparse_t *e, const entries_t *x, const real *delta, real *g,
+                             size_t from, size_t to)
 {
-    for (size_t k = 0; k < n; k++)
-        if ((size_t)indices[k] >= from && (size_t)indices[k] < to)
-            for (int64_t m = e->start[indices[k]]; m < e->start[indices[k] + 1]; m++)
-                g[m] += values[k] * delta[e->to[m]];
+    for (size_t k = 0; k < x->n; k++)
+        if ((size_t)x->indices[k] >= from && (size_t)x->indices[k] < to)
+            for (int64_t m = e->start[x->indices[k]]; m < e->start[x->indices[k] + 1]; m++)
+                g[m] += x->values[k] * delta[e->to[m]];
+}
+
+/* ---- the layer ---------------------------------------------------------------------------- */
+
+/* Reals for the inputs of `rows` samples to any sparse layer, one unit per row. */
+static size_t columns_size(const network_t *net, size_t rows)
+{
+    size_t widest = 0;
+    for (size_t l = 0; l < net->n_layers; l++)
+        if (net->layers[l].sparse && net->layers[l].n_in > widest)
+            widest = net->layers[l].n_in;
+    return widest * round_up(rows, GROUP);
+}
+
+static void sparse_forward(const piece_t *c, const layer_t *layer, const activation_t *f,
+                           const input_t *in, const output_t *out)
+{
+    const sparse_t *e = layer->sparse;
+    const real *w = (const real *)c->net->params + layer->w, *b = offsets_of(c, layer);
+    const size_t n = layer->n_out, ld = out->ld;
+    size_t from, to;
+    if (in->stored) {
+        split_range(c->w, c->rows, 1, &from, &to);
+        for (size_t i = from; i < to; i++) {
+            const entries_t x =
+                entries_of(c->samples->data, sample_at(c->samples, c->position + i));
+            for (size_t j = 0; j < n; j++)
+                out->y[i * ld + j] = b ? b[j] : 0;
+            stored_sums(e, w, &x, out->y + i * ld);
+        }
+        activation_forward(f, &(region_t){out->y + from * ld, out->s + from * ld, ld, to - from,
+                                          round_up(n, LANES), 0});
+        return;
+    }
+    real *columns = c->columns ? c->columns : layer->columns;
+    to_columns(c, columns, in->a, in->ld, layer->n_in);
+    barrier_wait(c->w);
+    const sparse_sums_t sums = {e->in_start, e->from, e->place, w, b, columns, layer->n_in};
+    split_range(c->w, n, LANES, &from, &to);
+    sum_units(&sums, out->y, ld, c->rows, from, to);
+    if (from < to)
+        activation_forward(f, &(region_t){out->y + from, out->s + from, ld, c->rows,
+                                          round_up(to - from, LANES), from});
+}
+
+/* δ into delta_columns, one unit per row */
+static void delta_to_columns(const piece_t *c, const layer_t *layer, const real *delta)
+{
+    to_columns(c, c->p->work.delta_columns, delta, layer->ld, layer->n_out);
+    barrier_wait(c->w);
+}
+
+/* ∂Q/∂y of the layer under l from delta_columns, ⊙ f′ of that layer if f is not NULL */
+static void sparse_backward(const piece_t *c, size_t l, const activation_t *f, real *below)
+{
+    const layer_t *layer = &c->net->layers[l], *under = layer - 1;
+    const sparse_sums_t sums = {layer->sparse->start, layer->sparse->to, NULL,
+                                (const real *)c->net->params + layer->w, NULL,
+                                c->p->work.delta_columns, layer->n_out};
+    size_t from, to;
+    split_range(c->w, layer->n_in, LANES, &from, &to);
+    sum_units(&sums, below, under->ld, c->rows, from, to);
+    if (f && from < to)
+        activation_backward(f, &(region_t){below + from, (real *)under->s + from, under->ld,
+                                           c->rows, round_up(to - from, LANES), from});
+}
+
+/* ∂w, for the worker's inputs; δ is in delta_columns unless the inputs are stored entries */
+static void sparse_gradient(const piece_t *c, const layer_t *layer, const input_t *in,
+                            const real *delta)
+{
+    const sparse_t *e = layer->sparse;
+    real *g = (real *)c->p->work.grads + layer->w;
+    size_t from, to;
+    split_range(c->w, layer->n_in, 1, &from, &to);
+    if (!in->stored) {
+        column_gradient(c, layer, g, from, to);
+        return;
+    }
+    if (!c->accumulate)
+        memset(g + e->start[from], 0, (size_t)(e->start[to] - e->start[from]) * sizeof(real));
+    for (size_t i = 0; i < c->rows; i++) {
+        const entries_t x = entries_of(c->samples->data, sample_at(c->samples, c->position + i));
+        entries_gradient(e, &x, delta + i * layer->ld, g, from, to);
+    }
 }
 
 #endif

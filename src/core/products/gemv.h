@@ -1,29 +1,29 @@
-/* gemv.h — products with one sample, or with a sparse one.
+/* gemv.h — products with one sample, dense or sparse.
  *
  *   row_times_matrix   z (n) = bias + Σ_k x_k W[k, :]     forward   [S 65.31]
  *   matrix_times_row   d (m) = W (m×n) · δ (n)            backward  [S 65.80]
  *
- * Bound by reading W: no packing, no tile; eight vectors of z stay in registers while the rows
- * of W pass by.  With `index`, x_k multiplies row index[k] (CSR): cost per stored entry.  The
- * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last, or that of a
- * few last columns.  So a row's bits are the same whichever way it goes, and however threads
- * have cut the rows.
+ * Bound by reading W: nothing is packed; eight vectors of z stay in registers while the rows of
+ * W are read.  With `index`, x_k multiplies row index[k] (CSR), at a cost per stored entry.  The
+ * forward sum is that of the tiles (gemm.h): from 0, k ascending, the bias last; or that of the
+ * narrow columns (gemm_narrow.h).  A row's bits are therefore the same by either product, and
+ * for any division of the rows between threads.
  */
 #ifndef MLP_PRODUCTS_GEMV_H
 #define MLP_PRODUCTS_GEMV_H
 
 #include "products/gemm_narrow.h"
 
-#define CHUNK 8
-/* Stored entries' rows of W lie anywhere: so many entries ahead they are asked for (5000-100,
- * 1 % stored, batch 200: with the gradient's 261 → 223 µs a step). */
+#define Z_VECS 8
+/* Stored entries' rows of W are scattered: they are prefetched this many entries ahead (5000-100,
+ * 1 % stored, batch 200: with the gradient's, 261 → 223 µs per step). */
 #define AHEAD 6
 
 INLINE void row_chunk(const size_t nv, size_t last, real *RESTRICT z, const real *bias,
                       const real *x, const int32_t *index, size_t k_len, const real *w,
                       size_t ldw)
 {
-    vec acc[CHUNK];
+    vec acc[Z_VECS];
     for (size_t v = 0; v < nv; v++)
         acc[v] = v_zero();
     for (size_t k = 0; k < k_len; k++) {
@@ -50,12 +50,12 @@ static void row_times_matrix(real *RESTRICT z, const real *bias, const real *x,
                              size_t n)
 {
     const size_t last_columns = n % NR ? n % NR : NR;
-    if (!index && goes_apart(NN, last_columns, k_len)) {
+    if (!index && use_narrow_kernel(NN, last_columns, k_len)) {
         n -= last_columns;
-        few_columns_row(z + n, bias ? bias + n : NULL, x, k_len, w + n, ldw, last_columns);
+        narrow_row(z + n, bias ? bias + n : NULL, x, k_len, w + n, ldw, last_columns);
     }
-    for (size_t j = 0; j < n; j += CHUNK * LANES) {
-        const size_t cols = min_size(CHUNK * LANES, n - j), nv = (cols + LANES - 1) / LANES;
+    for (size_t j = 0; j < n; j += Z_VECS * LANES) {
+        const size_t cols = min_size(Z_VECS * LANES, n - j), nv = (cols + LANES - 1) / LANES;
         const size_t last = cols - (nv - 1) * LANES;
         const real *b = bias ? bias + j : NULL;
         switch (nv) { /* a constant count keeps the sums in registers */
@@ -100,7 +100,7 @@ static void matrix_times_row(real *d, const real *w, size_t ldw, size_t m, const
         dot_rows(1, d + i, &w, delta, n);
 }
 
-/* The same with m rows that lie anywhere */
+/* The same with m rows at any addresses */
 static void rows_times_row(real *d, const real *const *rows, size_t m, const real *x, size_t n)
 {
     size_t i = 0;
@@ -121,7 +121,7 @@ INLINE real dot(const real *x, const real *y, size_t n)
     return v_sum(sum);
 }
 
-/* to ← a · from, not beyond n */
+/* to ← a · from, n values exactly */
 INLINE void scaled_row(real *to, real a, const real *from, size_t n)
 {
     for (size_t j = 0; j < n; j += LANES) {

@@ -1,20 +1,23 @@
-/* rows.h — what single samples do with the rows of W.
+/* rows.h — what the per-sample path does with the rows of W.
  *
- * A sample lists the rows that it touches — those whose factor is not exactly zero — and the
- * list is worked off four rows at a time:
+ * A sample lists the rows that it touches, those whose factor is not exactly zero, and the list
+ * is processed four rows at a time:
  *
  *   forward_rows          z += x_i V_i
  *   backward_and_update   back_i = V_i·δ, then V_i −= k_i δ
  *   update_and_forward    V_i −= k_i δ, and with the next sample's inputs z += next_i V_i
  *
- * A wide layer is held in strips of columns, which are worked off one after the other.  Of a
- * narrow layer the transpose is held instead, whose rows are the outputs.
+ * A wide layer is copied into strips of columns, which are processed one after the other.  Of a
+ * narrow layer the transpose is kept instead, whose rows are the outputs.
  */
 #ifndef MLP_SINGLE_ROWS_H
 #define MLP_SINGLE_ROWS_H
 
-#include "training/epoch.h"
+#include "network/batch.h"
+#include "products/gemm.h"
+#include "products/gemv.h"
 
+/* A sample's inputs, or the inputs of a layer. */
 typedef struct {
     size_t length;
     const real *x;        /* values                                                       */
@@ -24,41 +27,40 @@ typedef struct {
 static sample_t sample_of(const data_t *d, size_t sample, size_t n_features)
 {
     if (d->indptr) {
-        const int64_t from = d->indptr[sample];
-        return (sample_t){(size_t)(d->indptr[sample + 1] - from),
-                          (const real *)d->values + from, d->indices + from};
+        const entries_t e = entries_of(d, sample);
+        return (sample_t){e.n, e.values, e.indices};
     }
     return (sample_t){n_features, (const real *)d->x + sample * d->ldx, NULL};
 }
 
-/* Columns of a strip: 1 KiB of a row.  A sum over columns is that of its strips' sums, in
- * order, whoever took which strip. */
+/* Columns of a strip: 1 KiB of a row.  A sum over columns is the sum of its strips' sums, in
+ * order, whichever thread computed them. */
 #define STRIP (1024 / sizeof(real))
 
 INLINE size_t n_strips(size_t n) { return (n + STRIP - 1) / STRIP; }
 
-/* V of a layer for as long as an epoch: strip by strip (strips × n_in × ld), rows at whole
- * cache lines.  Threads that had their columns in the rows of one matrix would fetch each
- * other's lines ahead. */
+/* V of a layer during an epoch: strip by strip (strips × n_in × ld), rows at whole cache lines.
+ * If threads had their columns in the rows of one matrix, the hardware would prefetch each
+ * other's lines. */
 typedef struct {
     real *v;
     size_t n_in, ld;
-} held_t;
+} strips_t;
 
-INLINE real *strip_of(const held_t *w, size_t column)
+INLINE real *strip_of(const strips_t *w, size_t column)
 {
     return w->v + column / STRIP * w->n_in * w->ld;
 }
 
 /* ---- rows of W, four at a time -------------------------------------------------------- */
 
-/* W is larger than the second-level cache, and the rows that are touched are known before
- * they are: while four pass by, the next four are fetched (31 → 26 µs a sample on the 784-512-
- * 512-10 network). */
+/* W is larger than the second-level cache, and the rows that will be touched are known: while
+ * four are processed, the next four are prefetched (31 → 26 µs per sample on the
+ * 784-512-512-10 network). */
 #define AT_ONCE 4
 
 typedef struct {
-    size_t n;       /* rows listed; AT_ONCE more places follow                            */
+    size_t n;       /* rows listed; the arrays are AT_ONCE longer                         */
     uint32_t *row;  /* their indices                                                      */
     real *now;      /* what each is multiplied by                                         */
     real *next;     /* in the first layer: the next sample's input                        */
@@ -164,7 +166,7 @@ INLINE void rows_at(real *v, size_t ld, const row_list_t *list, size_t at, real 
         row[i] = v + (size_t)list->row[min_size(at + i, list->n - 1)] * ld;
 }
 
-/* Four by four through the list of V's rows, ld apart, then one by one. */
+/* Processes the listed rows of V, ld apart, four at a time, then one at a time. */
 #define FOR_LISTED(list, v, ld, four, one)                                                   \
     if ((list)->n) {                                                                         \
         real *row[AT_ONCE], *ahead[AT_ONCE];                                                 \
@@ -187,11 +189,11 @@ INLINE void clear(real *z, size_t n)
         v_store(z + j, v_zero());
 }
 
-/* The entries of a sample that are `on` (NULL: all) and not exactly zero (unless `zeros`), or
- * whose `following` is not, as rows, with k x_i.  AVX-512 does it a vector at a time; lists
- * have room for one more. */
+/* The entries of a sample that are kept (NULL: all) and not exactly zero (unless `zeros`), or
+ * whose `following` is not zero, as rows, with k x_i.  With AVX-512 a vector at a time; lists
+ * have space for one vector more. */
 static void list_rows(row_list_t *list, sample_t s, real k, const real *following,
-                      const real *on, int zeros)
+                      const real *kept, int zeros)
 {
     size_t n = 0;
 #if MLP_VBYTES == 64
@@ -206,8 +208,8 @@ static void list_rows(row_list_t *list, sample_t s, real k, const real *followin
             keep |= v_nonzero(f);
             v_store(list->next + n, v_packed(f, keep));
         }
-        if (on)
-            keep &= v_nonzero(v_load_n(on + i, m, 0));
+        if (kept)
+            keep &= v_nonzero(v_load_n(kept + i, m, 0));
         if (s.index)
             row = _mm512_maskz_loadu_epi32((__mmask16)M_LANES(m), s.index + i);
         v_store(list->now + n, v_packed(kv * x, keep));
@@ -221,7 +223,7 @@ static void list_rows(row_list_t *list, sample_t s, real k, const real *followin
         list->now[n] = k * s.x[i];
         if (following)
             list->next[n] = following[i];
-        n += (!on || on[i] != 0) && (zeros || s.x[i] != 0 || (following && following[i] != 0));
+        n += (!kept || kept[i] != 0) && (zeros || s.x[i] != 0 || (following && following[i] != 0));
     }
 #endif
     list->n = n;
@@ -229,88 +231,102 @@ static void list_rows(row_list_t *list, sample_t s, real k, const real *followin
 
 /* ---- a layer, strip by strip ------------------------------------------------------------ */
 
-#define FOR_STRIPS(from, to)                                                                 \
-    for (size_t j = from, n = min_size(STRIP, (to) - j); j < (to);                           \
-         j += STRIP, n = min_size(STRIP, (to) - j))
+#define FOR_STRIPS(own)                                                                      \
+    for (size_t j = (own).from, n = min_size(STRIP, (own).to - j); j < (own).to;             \
+         j += STRIP, n = min_size(STRIP, (own).to - j))
 
-/* z = Σ x_i V_i over the rows with x_i ≠ 0, columns [from, to) */
-static void online_forward(const held_t *w, size_t from, size_t to, sample_t s, row_list_t *list,
-                           real *z)
+/* A range of a layer's units, columns of V. */
+typedef struct {
+    size_t from, to;
+} range_t;
+
+/* z = Σ x_i V_i over the rows with x_i ≠ 0 */
+static void strips_forward(const strips_t *v, range_t own, sample_t s, row_list_t *list, real *z)
 {
-    if (from == to)
+    if (own.from == own.to)
         return;
     list_rows(list, s, 1, NULL, NULL, 0);
-    FOR_STRIPS (from, to) {
-        real *v = strip_of(w, j);
+    FOR_STRIPS (own) {
+        real *rows = strip_of(v, j);
         clear(z + j, n);
-        FOR_LISTED(list, v, w->ld, forward_rows(AT_ONCE, row, ahead, list->now + at, z + j, n),
+        FOR_LISTED(list, rows, v->ld,
+                   forward_rows(AT_ONCE, row, ahead, list->now + at, z + j, n),
                    forward_rows(1, row, ahead, list->now + at, z + j, n))
     }
 }
 
-/* V_i −= k x_i δ for the rows of a sample with x_i ≠ 0, and z_next for a dense next sample */
-static void first_layer(const held_t *w, size_t from, size_t to, sample_t now,
-                        const sample_t *next, real k, const real *delta, row_list_t *list,
-                        real *z)
+/* An update of V by k x δᵀ; `zeros`: rows with x_i = 0 propagate δ too. */
+typedef struct {
+    sample_t x;
+    real k;
+    const real *delta;
+    int zeros;
+} outer_t;
+
+/* The first layer: V_i −= k x_i δ for the rows with x_i ≠ 0, and z of the next sample. */
+static void first_layer(const strips_t *v, range_t own, const outer_t *u, const sample_t *next,
+                        row_list_t *list, real *z)
 {
-    const int fused = next && !now.index && !next->index;
-    if (from == to)
+    const int fused = next && !u->x.index && !next->index;
+    const real *delta = u->delta;
+    if (own.from == own.to)
         return;
-    list_rows(list, now, k, fused ? next->x : NULL, NULL, 0);
+    list_rows(list, u->x, u->k, fused ? next->x : NULL, NULL, 0);
     if (!fused)
         memset(list->next, 0, list->n * sizeof(real));
-    FOR_STRIPS (from, to) {
-        real *v = strip_of(w, j);
+    FOR_STRIPS (own) {
+        real *rows = strip_of(v, j);
         clear(z + j, n);
-        FOR_LISTED(list, v, w->ld,
+        FOR_LISTED(list, rows, v->ld,
                    update_and_forward(AT_ONCE, row, ahead, list->now + at, list->next + at,
                                       delta + j, z + j, n),
                    update_and_forward(1, row, ahead, list->now + at, list->next + at, delta + j,
                                       z + j, n))
     }
     if (next && !fused)
-        online_forward(w, from, to, *next, list, z);
+        strips_forward(v, own, *next, list, z);
 }
 
-/* A layer in the middle: back (strips × n_in, ld_back) = V δ of each strip, and the update.
- * `zeros`: rows of y_i = 0 send something back. */
-static void middle_layer(const held_t *w, size_t from, size_t to, const real *y, int zeros,
-                         real k, const real *delta, row_list_t *list, real *back,
-                         size_t ld_back)
+/* A hidden layer: back (strips × n_in, ld_back) = V δ of each strip, and the update. */
+static void hidden_layer(const strips_t *v, range_t own, const outer_t *u, row_list_t *list,
+                         real *back, size_t ld_back)
 {
-    if (from == to)
+    const real *delta = u->delta;
+    if (own.from == own.to)
         return;
-    list_rows(list, (sample_t){w->n_in, y, NULL}, k, NULL, NULL, zeros);
-    FOR_STRIPS (from, to) {
-        real *v = strip_of(w, j), *sums = back + j / STRIP * ld_back;
-        /* the products wait in `next` */
-        FOR_LISTED(list, v, w->ld,
+    list_rows(list, u->x, u->k, NULL, NULL, u->zeros);
+    FOR_STRIPS (own) {
+        real *rows = strip_of(v, j), *sums = back + j / STRIP * ld_back;
+        /* the products are kept in `next` */
+        FOR_LISTED(list, rows, v->ld,
                    backward_and_update(AT_ONCE, row, ahead, list->now + at, delta + j,
                                        list->next + at, n),
                    backward_and_update(1, row, ahead, list->now + at, delta + j,
                                        list->next + at, n))
-        memset(sums, 0, w->n_in * sizeof(real));
+        memset(sums, 0, v->n_in * sizeof(real));
         for (size_t i = 0; i < list->n; i++)
             sums[list->row[i]] = list->next[i];
     }
 }
 
-/* Copies columns [from, to) of W (n_in × n_out), to and fro. */
-static void hold(const held_t *w, real *plain, size_t n_out, size_t from, size_t to, int back)
+/* Copies a range of W's columns (n_in × n_out) into the strips, or back. */
+static void copy_strips(const strips_t *v, real *plain, size_t n_out, range_t own, int back)
 {
-    FOR_STRIPS (from, to)
-        for (size_t i = 0; i < w->n_in; i++) {
-            real *held = strip_of(w, j) + i * w->ld, *row = plain + i * n_out + j;
-            memcpy(back ? row : held, back ? held : row, n * sizeof(real));
+    FOR_STRIPS (own)
+        for (size_t i = 0; i < v->n_in; i++) {
+            real *copy = strip_of(v, j) + i * v->ld, *row = plain + i * n_out + j;
+            memcpy(back ? row : copy, back ? copy : row, n * sizeof(real));
         }
 }
 
 /* ---- narrow layers, transposed -------------------------------------------------------- */
 
-/* for n_in of the inputs: back = V δ, and the update */
-static void narrow_backward(real *vt, size_t ld, size_t n_in, size_t n, const real *y, real k,
-                            const real *delta, real *back)
+/* For n_in inputs: back = V δ, and the update.  vt (n × n_in), ld apart. */
+static void transposed_backward(real *vt, size_t ld, const outer_t *u, size_t n, real *back)
 {
+    const size_t n_in = u->x.length;
+    const real *y = u->x.x, *delta = u->delta;
+    const real k = u->k;
     for (size_t j = 0; j < n_in; j += LANES) {
         const size_t m = min_size(LANES, n_in - j);
         const vec yj = v_load_n(y + j, m, 0);
@@ -324,13 +340,13 @@ static void narrow_backward(real *vt, size_t ld, size_t n_in, size_t n, const re
     }
 }
 
-/* ---- one layer's bookkeeping ---------------------------------------------------------- */
-
+/* ‖w‖², in parts: one float32 sum of millions would lose digits. */
 static double squared_sum(const real *w, size_t n)
 {
+    const size_t part = 4096;
     double total = 0;
-    for (size_t i = 0; i < n; i += BLOCK)
-        total += (double)dot(w + i, w + i, min_size(BLOCK, n - i));
+    for (size_t i = 0; i < n; i += part)
+        total += (double)dot(w + i, w + i, min_size(part, n - i));
     return total;
 }
 

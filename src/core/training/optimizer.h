@@ -1,4 +1,4 @@
-/* optimizer.h — one pass over the flat buffers per step, everything fused into it.
+/* optimizer.h — the update rules: one pass over the flat buffers per step.
  *
  *   G  = g + (alpha/Σweights + 2 l2) w + l1 sign(w)        penalties   [S 65.45, P65.15]
  *                                                          (with l1_proximal without l1)
@@ -10,8 +10,8 @@
  *   adamw     the same, w ← (1 − μ·decay) w first
  *
  * With l1_proximal the penalty l1‖W‖₁ is the soft threshold S_τ(u) = sign(u) max(∣u∣ − τ, 0) of
- * what the rest of the step gives, so that a step with a constant gradient rests only where
- * ∣∂/∂w of the rest∣ ≤ l1 at w = 0, and elsewhere ∂/∂w + l1 sign(w) = 0:
+ * the result of the rest of the step, so that steps with a constant gradient converge only to
+ * w = 0 with ∣∂/∂w of the rest∣ ≤ l1, or to ∂/∂w + l1 sign(w) = 0:
  *
  *   sgd       w ← S_τ(w − μ G), τ = μ l1
  *   momentum  w′ = S_τ(w + m v − μ G);  v ← w′ − w;  w ← w′            inertial proximal gradient
@@ -19,9 +19,9 @@
  *             v ← 0 where x′ = 0, so that w is 0 there too
  *   adam(w)   w ← S_τ(w − μ_t v₁/(√v₂+ε)), τ = μ_t l1/(√v₂+ε): in the metric of its own step
  *
- * The same pass sums w² and ∣w∣ (before the update), which the reported loss wants.  Sums are
- * taken by blocks of BLOCK parameters, each by one thread, and added in order: the same bits
- * for any number of threads.
+ * The same pass sums w² and ∣w∣ (before the update), which the reported loss needs.  Sums are
+ * taken by blocks of BLOCK parameters, each by one thread, and added in order, so that the bits
+ * are the same for any number of threads.
  */
 #ifndef MLP_TRAINING_OPTIMIZER_H
 #define MLP_TRAINING_OPTIMIZER_H
@@ -36,21 +36,31 @@ typedef struct {
     vec threshold;           /* rate · l1, the soft threshold                            */
     vec dropped, dropped_l1; /* decay of dropped units' parameters: w ← dropped·w − …    */
     int with_threshold, with_l1, with_clip, with_floor, sum_l1, sum_l2;
-} step_t;
+} update_t;
+
+INLINE int moments_of(int code)
+{
+    switch (code) {
+#define X(name, n_moments) case SOLVER_##name: return n_moments;
+        SOLVER_LIST(X)
+#undef X
+    default: return 0;
+    }
+}
 
 INLINE vec sign_of(vec w)
 {
     return i_real(~V_EQ(w, v_zero()) & v_bits(v_copysign(v_set1(1), w)));
 }
 
-/* What the soft threshold takes from u: u − clamped is exactly 0 where ∣u∣ ≤ threshold. */
+/* The part that the soft threshold subtracts: u − clamped is exactly 0 where ∣u∣ ≤ threshold. */
 INLINE vec clamped(vec u, vec threshold)
 {
     return v_max(-threshold, v_min(threshold, u));
 }
 
 /* The new w by a proximal step with gradient g, clipped; m1, m2: the moments, updated. */
-INLINE vec update_proximal(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+INLINE vec update_proximal(int code, const update_t *s, vec w, vec g, vec *m1, vec *m2)
 {
     vec u = w - s->rate * g, taken;
     switch (code) {
@@ -79,7 +89,7 @@ INLINE vec update_proximal(int code, const step_t *s, vec w, vec g, vec *m1, vec
 }
 
 /* the new w; m1, m2: the moments, updated */
-INLINE vec update_freely(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+INLINE vec update_freely(int code, const update_t *s, vec w, vec g, vec *m1, vec *m2)
 {
     g = g * s->scale + s->l2 * w;
     if (s->with_l1)
@@ -108,17 +118,35 @@ INLINE vec update_freely(int code, const step_t *s, vec w, vec g, vec *m1, vec *
 }
 
 /* the same, not below the floor where there is one */
-INLINE vec update_one(int code, const step_t *s, vec w, vec g, vec *m1, vec *m2)
+INLINE vec update_one(int code, const update_t *s, vec w, vec g, vec *m1, vec *m2)
 {
     const vec next = update_freely(code, s, w, g, m1, m2);
     return s->with_floor ? v_max(s->floor, next) : next;
 }
 
-INLINE void update_block(const int code, const step_t *s, real *RESTRICT w,
-                         const real *RESTRICT g, real *RESTRICT m1, real *RESTRICT m2, size_t n,
-                         double *sum_l2, double *sum_l1)
+/* n neighbouring parameters, their gradient and the solver's moments (NULL if it has none) */
+typedef struct {
+    real *w;
+    const real *g;
+    real *m1, *m2;
+    size_t n;
+} slice_t;
+
+/* The slice of a plan's parameters at `at`, with gradient g. */
+INLINE slice_t slice_of(const plan_t *p, size_t at, const real *g, size_t n)
 {
-    const int one = code >= SOLVER_MOMENTUM, two = code >= SOLVER_ADAM;
+    const optimizer_t *o = &p->optimizer;
+    return (slice_t){(real *)p->net.params + at, g,
+                     o->moment_1 ? (real *)o->moment_1 + at : NULL,
+                     o->moment_2 ? (real *)o->moment_2 + at : NULL, n};
+}
+
+INLINE void update_block(const int code, const update_t *s, const slice_t *x, double sums[2])
+{
+    real *RESTRICT w = x->w, *RESTRICT m1 = x->m1, *RESTRICT m2 = x->m2;
+    const real *RESTRICT g = x->g;
+    const size_t n = x->n;
+    const int one = moments_of(code) >= 1, two = moments_of(code) >= 2;
     vec squares = v_zero(), sizes = v_zero(), a = v_zero(), b = v_zero();
     size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
@@ -152,26 +180,24 @@ INLINE void update_block(const int code, const step_t *s, real *RESTRICT w,
         if (two)
             v_store_n(m2 + j, b, r);
     }
-    *sum_l2 = (double)v_sum(squares);
-    *sum_l1 = (double)v_sum(sizes);
+    sums[0] = (double)v_sum(squares);
+    sums[1] = (double)v_sum(sizes);
 }
 
-static void update(int code, const step_t *s, real *w, const real *g, real *m1, real *m2,
-                   size_t n, double *sum_l2, double *sum_l1)
+/* w ← w − …; Σw², Σ∣w∣ before it into `sums` */
+static void update(int code, const update_t *s, const slice_t *x, double sums[2])
 {
     switch (code) {
-#define UPDATE_CASE(c) case c: update_block(c, s, w, g, m1, m2, n, sum_l2, sum_l1); break;
-        UPDATE_CASE(SOLVER_SGD)
-        UPDATE_CASE(SOLVER_MOMENTUM)
-        UPDATE_CASE(SOLVER_NESTEROV)
-        UPDATE_CASE(SOLVER_ADAM)
-        UPDATE_CASE(SOLVER_ADAMW)
+#define X(name, n_moments)                                                                   \
+    case SOLVER_##name: update_block(SOLVER_##name, s, x, sums); break;
+        SOLVER_LIST(X)
+#undef X
     default: break;
     }
 }
 
-/* What a step makes of a dropped unit's parameter: w, or what the penalties alone make of it. */
-INLINE vec update_dropped(const step_t *s, vec w)
+/* The parameter of a dropped unit after a step: w, or w after its penalties alone. */
+INLINE vec update_dropped(const update_t *s, vec w)
 {
     const vec u = s->dropped * w;
     return u - (s->with_threshold ? clamped(u, s->dropped_l1) : s->dropped_l1 * sign_of(w));
@@ -179,43 +205,40 @@ INLINE vec update_dropped(const step_t *s, vec w)
 
 /* The same for the lanes that are kept (1, else 0); the others keep their moments, and w but
  * for the decay of dropped units. */
-INLINE void update_awake_case(const int code, const step_t *s, real *w, const real *g, real *m1,
-                              real *m2, const real *awake, size_t n)
+INLINE void update_kept_case(const int code, const update_t *s, const slice_t *x,
+                             const real *kept)
 {
     vec a = v_zero(), b = v_zero();
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t r = min_size(LANES, n - j);
-        const ivec on = V_LT(v_zero(), v_load_n(awake + j, r, 0));
-        const vec old = v_load_n(w + j, r, 0);
+    for (size_t j = 0; j < x->n; j += LANES) {
+        const size_t r = min_size(LANES, x->n - j);
+        const ivec on = V_LT(v_zero(), v_load_n(kept + j, r, 0));
+        const vec old = v_load_n(x->w + j, r, 0);
         vec old_a = v_zero(), old_b = v_zero();
-        if (code >= SOLVER_MOMENTUM)
-            a = old_a = v_load_n(m1 + j, r, 0);
-        if (code >= SOLVER_ADAM)
-            b = old_b = v_load_n(m2 + j, r, 0);
-        const vec new = update_one(code, s, old, v_load_n(g + j, r, 0), &a, &b);
-        v_store_n(w + j, v_select(on, new, update_dropped(s, old)), r);
-        if (code >= SOLVER_MOMENTUM)
-            v_store_n(m1 + j, v_select(on, a, old_a), r);
-        if (code >= SOLVER_ADAM)
-            v_store_n(m2 + j, v_select(on, b, old_b), r);
+        if (moments_of(code) >= 1)
+            a = old_a = v_load_n(x->m1 + j, r, 0);
+        if (moments_of(code) >= 2)
+            b = old_b = v_load_n(x->m2 + j, r, 0);
+        const vec new = update_one(code, s, old, v_load_n(x->g + j, r, 0), &a, &b);
+        v_store_n(x->w + j, v_select(on, new, update_dropped(s, old)), r);
+        if (moments_of(code) >= 1)
+            v_store_n(x->m1 + j, v_select(on, a, old_a), r);
+        if (moments_of(code) >= 2)
+            v_store_n(x->m2 + j, v_select(on, b, old_b), r);
     }
 }
 
-static void update_awake(int code, const step_t *s, real *w, const real *g, real *m1, real *m2,
-                         const real *awake, size_t n)
+static void update_kept(int code, const update_t *s, const slice_t *x, const real *kept)
 {
     switch (code) {
-#define AWAKE_CASE(c) case c: update_awake_case(c, s, w, g, m1, m2, awake, n); break;
-        AWAKE_CASE(SOLVER_SGD)
-        AWAKE_CASE(SOLVER_MOMENTUM)
-        AWAKE_CASE(SOLVER_NESTEROV)
-        AWAKE_CASE(SOLVER_ADAM)
-        AWAKE_CASE(SOLVER_ADAMW)
+#define X(name, n_moments)                                                                   \
+    case SOLVER_##name: update_kept_case(SOLVER_##name, s, x, kept); break;
+        SOLVER_LIST(X)
+#undef X
     default: break;
     }
 }
 
-static void row_sums(const real *w, size_t n, double *l2, double *l1)
+static void row_sums(const real *w, size_t n, double sums[2])
 {
     vec squares = v_zero(), sizes = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
@@ -223,21 +246,21 @@ static void row_sums(const real *w, size_t n, double *l2, double *l1)
         squares += x * x;
         sizes += v_abs(x);
     }
-    *l2 = (double)v_sum(squares);
-    *l1 = (double)v_sum(sizes);
+    sums[0] = (double)v_sum(squares);
+    sums[1] = (double)v_sum(sizes);
 }
 
-/* Σ (g + penalties)² for clipping by the global norm; awake: NULL or the lanes to count */
-static double squared_norm(const step_t *s, const real *w, const real *g, const real *awake,
-                           size_t n)
+/* Σ (g + penalties)² for clipping by the global norm; kept: NULL or the lanes to count */
+static double squared_norm(const update_t *s, const slice_t *x, const real *kept)
 {
+    const size_t n = x->n;
     vec total = v_zero();
     for (size_t j = 0; j < n; j += LANES) {
         const size_t r = min_size(LANES, n - j);
-        const vec wj = v_load_n(w + j, r, 0);
-        vec gj = v_load_n(g + j, r, 0) + s->l2 * wj + s->l1 * sign_of(wj);
-        if (awake)
-            gj = i_real(v_bits(gj) & V_LT(v_zero(), v_load_n(awake + j, r, 0)));
+        const vec wj = v_load_n(x->w + j, r, 0);
+        vec gj = v_load_n(x->g + j, r, 0) + s->l2 * wj + s->l1 * sign_of(wj);
+        if (kept)
+            gj = i_real(v_bits(gj) & V_LT(v_zero(), v_load_n(kept + j, r, 0)));
         total += gj * gj;
     }
     return (double)v_sum(total);

@@ -1,23 +1,17 @@
-/* pairs.h — a twin network on both samples of a pair, and what is made of the two embeddings
- * u, v [S P65.22–65.24].
+/* pairs.h — training on pairs: a branch network on both samples of a pair, and a loss on the
+ * two embeddings u, v [S P65.22–65.24].
  *
  *   cosine     c = uᵀv / ‖u‖‖v‖,          Q = ½(c − t)²,  t = ±1
  *   distance   ∣u − v∣ → head (affine, logistic),  Q cross-entropy
  *   relation   (u, v)  → head (a second network),  Q = ½(r − t)²,  t ∈ {0, 1}
  *
- * The twin is a plan over 2B rows: row i is the first sample of pair i, row B + i the second;
- * its weights are there once, and its gradient is the sum over both rows.  The head is a plan
- * over B rows, whose inputs x are written by the junction here; the cosine has none.  On the
- * way back ∂Q/∂x of the head takes the place of x, and goes through the junction into the
- * twin's δ_L.
+ * The branch is a plan over 2B rows: row i is the first sample of pair i, row B + i the second.
+ * Its weights exist once, and its gradient is the sum over both rows.  The head is a plan over B
+ * rows, whose inputs x are written by the junction here; the cosine has none.  On the way back
+ * ∂Q/∂x of the head replaces x, and goes through the junction into the branch's δ_L.
  *
- * Both plans run in the same threads.  A head too small for them (its plan then has room for
- * one) is left to thread 0 while the others wait.
- *
- * What is used of the rest: sample_at, copy_row, gather_target, prepare_inputs, forward_batch,
- * loss_batch, backward_batch, sum_losses (passes.h); output_backward (loss.h);
- * matrix_times_row (gemv.h); gemm; batch_length, batch_weight, update_parameters, penalty
- * (epoch.h); share, wait_all (parallel.h); team_*.
+ * Both plans run in the same threads.  A head too small for them (its workspace is then for one
+ * thread) is left to thread 0 while the others wait.
  */
 #ifndef MLP_TRAINING_PAIRS_H
 #define MLP_TRAINING_PAIRS_H
@@ -27,39 +21,45 @@
 /* ‖u‖² below this has lost digits; u whose values are all below counts as 0. */
 #define SHORTEST R(1.2e-38f, 2.3e-308)
 
-/* Whether this thread works on the head, alone or with all. */
-INLINE int at_head(const pair_plan_t *q, size_t tid)
+/* The threads that work on the head: all of them, or thread 0 alone. */
+INLINE worker_t head_worker(const pairs_t *q, const worker_t *w)
 {
-    return q->head && (tid == 0 || q->head->n_threads > 1);
+    return q->head->work.n_threads < w->n_threads ? alone : *w;
+}
+
+INLINE int works_on_head(const pairs_t *q, const worker_t *w)
+{
+    return q->head && (w->tid == 0 || head_worker(q, w).n_threads > 1);
 }
 
 /* Pairs [position, position + rows) of the order into the workspaces. */
-static void gather_pairs(const pair_plan_t *q, size_t position, size_t rows, size_t tid)
+static void gather_pairs(const pairs_t *q, const piece_t *pairs, const piece_t *both)
 {
-    const plan_t *twin = q->twin;
-    const data_t *samples = q->samples;
+    const plan_t *branch = q->branch, *head = q->head;
+    const data_t *inputs = q->inputs;
     size_t from, to;
-    share(rows, 4, tid, twin->n_threads, &from, &to);
+    split_range(pairs->w, pairs->rows, 4, &from, &to);
     for (size_t i = from; i < to; i++) {
-        const size_t pair = sample_at(q->pairs, position + i);
+        const size_t pair = sample_at(pairs->samples, pairs->position + i);
         for (size_t side = 0; side < 2; side++) {
-            const size_t row = side * rows + i, sample = (size_t)q->index[2 * pair + side];
+            const size_t row = side * pairs->rows + i, sample = (size_t)q->index[2 * pair + side];
             q->rows[row] = (int64_t)sample;
-            const real *x = (const real *)samples->x + sample * samples->ldx;
-            if (in_place(twin, samples))
-                ((const real **)twin->rows)[row] = x;
-            else if (samples->x)
-                copy_row(at(twin->x, row, twin->ldx), x, twin->n_inputs);
+            const real *x = (const real *)inputs->x + sample * inputs->ldx;
+            if (in_place(both, inputs))
+                ((const real **)branch->work.rows)[row] = x;
+            else if (inputs->x)
+                copy_row(at(branch->work.x, row, branch->work.ldx), x, branch->net.n_inputs);
         }
-        if (q->head)
-            gather_target(q->head, q->pairs, pair, at(q->head->t, i, q->head->ldt));
+        if (head)
+            gather_target(head, pairs->samples->data, pair,
+                          at(head->work.t, i, head->work.ldt));
     }
-    wait_all(twin);
+    barrier_wait(pairs->w);
 }
 
 /* ---- cosine --------------------------------------------------------------------------- */
 
-/* What u is divided by before its squares are summed: 1, unless they leave the range. */
+/* The divisor of u before its squares are summed: 1, unless they leave the range. */
 INLINE real range_of(const real *u, size_t n)
 {
     vec squares = v_zero(), top = v_zero();
@@ -73,11 +73,28 @@ INLINE real range_of(const real *u, size_t n)
     return fits || !(largest > SHORTEST) || !(largest < (real)INFINITY) ? 1 : largest;
 }
 
-/* Q of a pair, and `factor` times its gradient in u and v.  0 has no direction: its cosine is
- * 0, its gradient too. */
-static double cosine_loss(const real *u, const real *v, real target, real factor, real *du,
-                          real *dv, size_t n)
+/* The embeddings of a pair, and the gradients in them. */
+typedef struct {
+    const real *u, *v;
+    real *du, *dv;
+    size_t n;
+} embedding_pair_t;
+
+INLINE embedding_pair_t embeddings_of(const pairs_t *q, size_t i, size_t rows)
 {
+    const plan_t *p = q->branch;
+    const layer_t *top = &p->net.layers[p->net.n_layers - 1];
+    return (embedding_pair_t){at(top->y, i, top->ld), at(top->y, rows + i, top->ld),
+                              at(p->work.delta[0], i, top->ld),
+                              at(p->work.delta[0], rows + i, top->ld), top->n_out};
+}
+
+/* Q of a pair, and `factor` times its gradient in u and v.  A zero vector has no direction: its
+ * cosine is 0, and so is its gradient. */
+static double cosine_loss(const embedding_pair_t *e, real target, real factor)
+{
+    const real *u = e->u, *v = e->v;
+    const size_t n = e->n;
     const double range_u = (double)range_of(u, n), range_v = (double)range_of(v, n);
     const vec per_u = v_set1((real)(1 / range_u)), per_v = v_set1((real)(1 / range_v));
     vec sum_uv = v_zero(), sum_uu = v_zero(), sum_vv = v_zero();
@@ -101,261 +118,182 @@ static double cosine_loss(const real *u, const real *v, real target, real factor
     for (size_t j = 0; j < n; j += LANES) {
         const size_t m = min_size(LANES, n - j);
         const vec a = per_u * v_load_n(u + j, m, 0), b = per_v * v_load_n(v + j, m, 0);
-        v_store_n(du + j, per_u * (across * b - along_u * a), m);
-        v_store_n(dv + j, per_v * (across * a - along_v * b), m);
+        v_store_n(e->du + j, per_u * (across * b - along_u * a), m);
+        v_store_n(e->dv + j, per_v * (across * a - along_v * b), m);
     }
     return 0.5 * error * error;
 }
 
-/* Losses into the twin's row_loss, ∂Q/∂u and ∂Q/∂v times weight × scale into its delta[0]. */
-static void cosine_rows(const pair_plan_t *q, size_t position, size_t rows, double scale,
-                        size_t from, size_t to)
+/* Losses into the branch's row_loss, ∂Q/∂u and ∂Q/∂v times weight × scale into its delta[0]. */
+static void cosine_rows(const pairs_t *q, const piece_t *c, size_t from, size_t to)
 {
-    const plan_t *twin = q->twin;
-    const layer_t *top = &twin->layers[twin->n_layers - 1];
+    const data_t *d = c->samples->data;
     for (size_t i = from; i < to; i++) {
-        const size_t pair = sample_at(q->pairs, position + i);
-        const double weight = weight_of(q->pairs, pair);
-        twin->row_loss[i] =
-            weight * cosine_loss(at(top->y, i, top->ld), at(top->y, rows + i, top->ld),
-                                 ((const real *)q->pairs->targets)[pair * q->pairs->ldt],
-                                 (real)(weight * scale), at(twin->delta[0], i, top->ld),
-                                 at(twin->delta[0], rows + i, top->ld), top->n_out);
+        const size_t pair = sample_at(c->samples, c->position + i);
+        const double weight = weight_of(d, pair);
+        const embedding_pair_t e = embeddings_of(q, i, c->rows);
+        q->branch->work.row_loss[i] =
+            weight *
+            cosine_loss(&e, ((const real *)d->targets)[pair * d->ldt], (real)(weight * c->scale));
     }
 }
 
 /* ---- junctions with a head ------------------------------------------------------------- */
 
 /* u and v into the head's inputs */
-static void join_rows(const pair_plan_t *q, size_t rows, size_t from, size_t to)
+static void gather_head_input(const pairs_t *q, size_t rows, size_t from, size_t to)
 {
-    const layer_t *top = &q->twin->layers[q->twin->n_layers - 1];
-    const size_t n = top->n_out;
     for (size_t i = from; i < to; i++) {
-        const real *u = at(top->y, i, top->ld), *v = at(top->y, rows + i, top->ld);
-        real *x = at(q->head->x, i, q->head->ldx);
+        const embedding_pair_t e = embeddings_of(q, i, rows);
+        real *x = at(q->head->work.x, i, q->head->work.ldx);
         if (q->kind == PAIR_RELATION) {
-            copy_row(x, u, n);
-            copy_row(x + n, v, n);
+            copy_row(x, e.u, e.n);
+            copy_row(x + e.n, e.v, e.n);
         } else {
-            for (size_t j = 0; j < n; j++)
-                x[j] = u[j] < v[j] ? v[j] - u[j] : u[j] - v[j];
+            for (size_t j = 0; j < e.n; j++)
+                x[j] = e.u[j] < e.v[j] ? e.v[j] - e.u[j] : e.u[j] - e.v[j];
         }
     }
 }
 
-/* ∂Q/∂x of the head, in the place of x, into ∂Q/∂u and ∂Q/∂v at the twin's delta[0] */
-static void part_rows(const pair_plan_t *q, size_t rows, size_t from, size_t to)
+/* ∂Q/∂x of the head, which has replaced x, into ∂Q/∂u and ∂Q/∂v at the branch's delta[0] */
+static void scatter_head_gradient(const pairs_t *q, size_t rows, size_t from, size_t to)
 {
-    const layer_t *top = &q->twin->layers[q->twin->n_layers - 1];
-    const size_t n = top->n_out;
     for (size_t i = from; i < to; i++) {
-        const real *u = at(top->y, i, top->ld), *v = at(top->y, rows + i, top->ld);
-        real *du = at(q->twin->delta[0], i, top->ld);
-        real *dv = at(q->twin->delta[0], rows + i, top->ld);
-        const real *e = at(q->head->x, i, q->head->ldx);
+        const embedding_pair_t e = embeddings_of(q, i, rows);
+        const real *dx = at(q->head->work.x, i, q->head->work.ldx);
         if (q->kind == PAIR_RELATION) {
-            copy_row(du, e, n);
-            copy_row(dv, e + n, n);
+            copy_row(e.du, dx, e.n);
+            copy_row(e.dv, dx + e.n, e.n);
         } else {
-            for (size_t j = 0; j < n; j++) {
-                du[j] = u[j] < v[j] ? -e[j] : u[j] > v[j] ? e[j] : 0;
-                dv[j] = -du[j];
+            for (size_t j = 0; j < e.n; j++) {
+                e.du[j] = e.u[j] < e.v[j] ? -dx[j] : e.u[j] > e.v[j] ? dx[j] : 0;
+                e.dv[j] = -e.du[j];
             }
         }
     }
 }
 
-/* ∂Q/∂x = δ W_0ᵀ in the place of x, which backward_batch has done with.  δ of layer l was
- * left in delta[(L − 1 − l) mod 2]. */
-static void input_delta(const plan_t *p, size_t rows, size_t tid)
+/* ∂Q/∂x = δ W_0ᵀ replaces x, which backward_piece no longer needs.  δ of layer l was left in
+ * delta[(L − 1 − l) mod 2]. */
+static void input_delta(const piece_t *c)
 {
-    const layer_t *first = &p->layers[0];
-    const real *delta = p->delta[(p->n_layers - 1) & 1];
-    const real *w = (const real *)p->params + first->w;
-    if (rows >= FEW_ROWS) {
-        const gemm_t g = {NT, rows, first->n_in, first->n_out, delta, w, p->x, first->ld,
-                          first->n_out, p->ldx, 0, NULL};
-        gemm(&g, (real *)p->pack + tid * p->pack_size, tid, p->n_threads);
+    const workspace_t *work = &c->p->work;
+    const layer_t *first = &c->net->layers[0];
+    const real *delta = work->delta[(c->net->n_layers - 1) & 1];
+    const real *w = (const real *)c->net->params + first->w;
+    if (c->rows >= FEW_ROWS) {
+        const gemm_t g = {NT, c->rows, first->n_in, first->n_out, delta, w, work->x, first->ld,
+                          first->n_out, work->ldx, 0, NULL, NULL};
+        gemm(&g, c->pack, c->w);
         return;
     }
     size_t from, to;
-    share(rows, 1, tid, p->n_threads, &from, &to);
+    split_range(c->w, c->rows, 1, &from, &to);
     for (size_t i = from; i < to; i++)
-        matrix_times_row(at(p->x, i, p->ldx), w, first->n_out, first->n_in,
+        matrix_times_row(at(work->x, i, work->ldx), w, first->n_out, first->n_in,
                          delta + i * first->ld, first->n_out);
 }
 
-static void head_gradient(const pair_plan_t *q, size_t position, size_t rows, double scale,
-                          int accumulate, int with_gradient, size_t tid)
+static void head_gradient(const piece_t *c, int with_gradient)
 {
-    const plan_t *head = q->head;
-    forward_batch(head, q->pairs, 0, 0, rows, tid);
-    loss_batch(head, q->pairs, position, rows, scale, tid);
+    forward_piece(c);
+    loss_piece(c);
     if (!with_gradient)
         return;
-    backward_batch(head, q->pairs, 0, position, rows, accumulate, tid);
-    input_delta(head, rows, tid);
+    backward_piece(c);
+    input_delta(c);
 }
 
 /* ---- a piece of a batch ---------------------------------------------------------------- */
 
-/* batch_gradient (passes.h) for pairs [position, position + rows), 2·rows ≤ twin->batch */
-static void pair_gradient(const pair_plan_t *q, size_t position, size_t rows, double scale,
-                          int accumulate, int with_gradient, size_t tid)
+/* The part of piece_gradient (passes.h) for pairs: at most branch->work.batch / 2 of them. */
+static void pair_piece(const pairs_t *q, const batch_t *b, const piece_t *pairs)
 {
-    const plan_t *twin = q->twin;
-    const layer_t *top = &twin->layers[twin->n_layers - 1];
-    data_t both = *q->samples; /* the rows of this piece, in the order of the workspace */
+    const plan_t *branch = q->branch;
+    const layer_t *top = &branch->net.layers[branch->net.n_layers - 1];
+    const worker_t *w = pairs->w;
+    const size_t rows = pairs->rows;
+    /* the rows of this piece, in the order of the workspace */
+    const samples_t samples = {q->inputs, q->rows, 2 * rows};
+    piece_t both = *pairs;
     size_t from, to;
-    both.n_samples = 2 * rows;
-    both.order = q->rows;
-    gather_pairs(q, position, rows, tid);
-    prepare_inputs(twin, &both, 0, 0, 2 * rows, tid);
-    forward_batch(twin, &both, 0, 0, 2 * rows, tid);
-    share(rows, 4, tid, twin->n_threads, &from, &to);
+    both.samples = &samples;
+    both.batch = both.position = 0;
+    both.rows = 2 * rows;
+    gather_pairs(q, pairs, &both);
+    prepare_inputs(&both);
+    forward_piece(&both);
+    split_range(w, rows, 4, &from, &to);
     if (!q->head) {
-        cosine_rows(q, position, rows, scale, from, to);
+        cosine_rows(q, pairs, from, to);
     } else {
-        join_rows(q, rows, from, to);
-        wait_all(twin);
-        if (at_head(q, tid))
-            head_gradient(q, position, rows, scale, accumulate, with_gradient, tid);
+        gather_head_input(q, rows, from, to);
+        barrier_wait(w);
+        if (works_on_head(q, w)) {
+            const worker_t on_head = head_worker(q, w);
+            piece_t c = piece_of(q->head, &q->head->net, b, &on_head);
+            c.position = pairs->position;
+            c.rows = rows;
+            c.accumulate = pairs->accumulate;
+            head_gradient(&c, b->with_gradient);
+        }
     }
-    wait_all(twin);
-    if (!with_gradient)
+    barrier_wait(w);
+    if (!b->with_gradient)
         return;
     if (q->head)
-        part_rows(q, rows, from, to);
+        scatter_head_gradient(q, rows, from, to);
     for (size_t i = from; i < to; i++)
         for (size_t row = i; row < 2 * rows; row += rows)
-            output_backward(&twin->loss, &top->f, at(top->y, row, top->ld),
-                            at(top->s, row, top->ld), at(twin->delta[0], row, top->ld),
+            output_backward(&branch->objective.loss, &top->f, at(top->y, row, top->ld),
+                            at(top->s, row, top->ld), at(branch->work.delta[0], row, top->ld),
                             top->n_out);
-    wait_all(twin);
-    backward_batch(twin, &both, 0, 0, 2 * rows, accumulate, tid);
+    barrier_wait(w);
+    backward_piece(&both);
 }
+
+/* ---- the trainer ------------------------------------------------------------------------- */
 
 /* The plan in whose row_loss the losses of pairs are. */
-INLINE const plan_t *judge(const pair_plan_t *q) { return q->head ? q->head : q->twin; }
+INLINE const plan_t *loss_plan(const pairs_t *q) { return q->head ? q->head : q->branch; }
 
-/* ---- loss and gradient of a set of pairs ------------------------------------------------- */
-
-typedef struct {
-    const pair_plan_t *q;
-    size_t begin, end;
-    double weight, loss;
-    int accumulate, with_gradient;
-} pair_gradient_job;
-
-static void pair_gradient_thread(void *arg, size_t tid, size_t n_threads)
+static int pair_gradient(const trainer_t *tr, const batch_t *b, const worker_t *w, double *loss)
 {
-    pair_gradient_job *job = arg;
-    const pair_plan_t *q = job->q;
-    (void)n_threads;
-    for (size_t at = job->begin; at < job->end;) {
-        const size_t rows = min_size(q->twin->batch / 2, job->end - at);
-        pair_gradient(q, at, rows, job->weight, job->accumulate || at > job->begin,
-                      job->with_gradient, tid);
-        if (tid == 0)
-            job->loss += sum_losses(judge(q), rows);
-        at += rows;
-        wait_all(q->twin);
+    const pairs_t *q = tr->pairs;
+    piece_t c = piece_of(q->branch, &q->branch->net, b, w);
+    for (c.position = b->begin; c.position < b->end; c.position += c.rows) {
+        c.rows = min_size(q->branch->work.batch / 2, b->end - c.position);
+        c.accumulate = b->accumulate || c.position > b->begin;
+        pair_piece(q, b, &c);
+        if (w->tid == 0)
+            *loss += sum_losses(loss_plan(q), c.rows);
+        barrier_wait(w);
+    }
+    return 0;
+}
+
+static void pair_update(trainer_t *tr, const step_t *step, const worker_t *w)
+{
+    const pairs_t *q = tr->pairs;
+    update_parameters(q->branch, step, w);
+    if (works_on_head(q, w)) {
+        const worker_t on_head = head_worker(q, w);
+        update_parameters(q->head, step, &on_head);
     }
 }
 
-/* ---- the epoch --------------------------------------------------------------------------- */
-
-typedef struct {
-    const pair_plan_t *q;
-    epoch_t *epoch;
-} pair_epoch_job;
-
-/* epoch_thread (epoch.h) for pairs: a step changes both networks. */
-static void pair_epoch_thread(void *arg, size_t tid, size_t n_threads)
+static double pair_penalised(const trainer_t *tr, double value, double weight_sum)
 {
-    const pair_epoch_job *job = arg;
-    const pair_plan_t *q = job->q;
-    plan_t *twin = q->twin, *head = q->head;
-    epoch_t *e = job->epoch;
-    const double deadline = team_seconds() + e->seconds;
-    size_t position = e->position;
-    int64_t t = twin->solver.t;
-
-    (void)n_threads;
-    wait_all(twin);
-    while (position < q->pairs->n_samples && !e->stop) {
-        const size_t length = batch_length(twin, q->pairs, e, position);
-        const double weight_sum = batch_weight(q->pairs, position, length);
-        const double scale = weight_sum > 0 ? 1 / weight_sum : 0, rate = rate_of(e, t);
-        double loss = 0;
-        for (size_t done = 0; done < length;) {
-            const size_t rows = min_size(twin->batch / 2, length - done);
-            pair_gradient(q, position + done, rows, scale, done > 0, 1, tid);
-            if (tid == 0)
-                loss += sum_losses(judge(q), rows);
-            done += rows;
-        }
-        if (weight_sum > 0) {
-            t++;
-            update_parameters(twin, rate, t, weight_sum, tid);
-            if (at_head(q, tid))
-                update_parameters(head, rate, t, weight_sum, tid);
-        }
-        position += length;
-        if (tid == 0 && team_seconds() > deadline)
-            e->stop = 1;
-        wait_all(twin);
-        if (tid == 0 && weight_sum > 0)
-            e->loss += (loss / weight_sum + penalty(twin, weight_sum) +
-                        (head ? penalty(head, weight_sum) : 0)) *
-                       (double)length;
-    }
-    wait_all(twin);
-    if (tid == 0) {
-        e->position = position;
-        twin->solver.t = t;
-        if (head)
-            head->solver.t = t;
-        if (e->gradient_norms && position >= q->pairs->n_samples) {
-            layer_gradient_norms(twin, e->gradient_norms);
-            if (head)
-                layer_gradient_norms(head, e->gradient_norms + twin->n_layers);
-        }
-    }
+    value += penalty(tr->plan, weight_sum);
+    return tr->head ? value + penalty(tr->head, weight_sum) : value;
 }
 
-/* ---- the team ------------------------------------------------------------------------------ */
-
-static void run_pairs(team_function *f, void *job, const pair_plan_t *q)
+static trainer_t pair_trainer(const pairs_t *q)
 {
-    plan_t *twin = q->twin, *head = q->head;
-    const size_t wanted = twin->n_threads, room = head ? head->n_threads : 0;
-    twin->n_threads = team_begin(wanted);
-    twin->barrier = team_barrier_of_pool();
-    if (head) {
-        head->n_threads = room < twin->n_threads ? 1 : twin->n_threads;
-        head->barrier = twin->barrier;
-    }
-    team_run(f, job, twin->n_threads);
-    team_end(twin->n_threads);
-    twin->n_threads = wanted;
-    if (head)
-        head->n_threads = room;
-}
-
-static double pair_gradient_entry(const pair_plan_t *q, size_t begin, size_t end, double weight,
-                                  int accumulate, int with_gradient)
-{
-    pair_gradient_job job = {q, begin, end, weight, 0, accumulate, with_gradient};
-    run_pairs(pair_gradient_thread, &job, q);
-    return job.loss;
-}
-
-static void pair_epoch_entry(const pair_plan_t *q, epoch_t *e)
-{
-    pair_epoch_job job = {q, e};
-    run_pairs(pair_epoch_thread, &job, q);
+    return (trainer_t){.plan = q->branch, .head = q->head, .pairs = q, .value_scale = 1,
+                       .gradient = pair_gradient, .update = pair_update,
+                       .penalised = pair_penalised};
 }
 
 #endif

@@ -1,69 +1,24 @@
-/* thinned.h — which units sleep, and the network of those awake  [S 65.120–65.124].
+/* thinned.h — training with a dropout mask per batch: the network of the kept units
+ * [S 65.120–65.124].
  *
- * A mask is a pure function of (seed of the epoch, batch, layer, unit[, row]): any thread can
- * compute any part of it, in any order, twice.
- *
- * With one mask a batch the thinned network is a smaller dense network, and is trained as one:
- * W's active rows and columns are gathered into compact matrices (times 1/(1−p) where what is
- * kept is scaled up), a batch goes through them, and the gradients go back to the places they
- * came from.  Sleeping units' rows, columns and offsets get no gradient, no momentum and no
- * moment of Adam; with drop_decays_all their weights decay as all others do [S 65.124], without
- * it they are not touched.  With p = ½ the products are a quarter of the work.
+ * The thinned network is a smaller dense network, and is trained as one: W's rows and columns of
+ * kept units are gathered into compact matrices (times 1/(1−p) if kept units are scaled up), a
+ * batch goes through them, and the gradients are scattered back.  Rows, columns and offsets of
+ * dropped units get no gradient, no momentum and no moment of Adam; with drop_decays_all their
+ * weights decay as all others do [S 65.124], without it they do not change.  With p = ½ the
+ * products are a quarter of the work.
  */
 #ifndef MLP_TRAINING_THINNED_H
 #define MLP_TRAINING_THINNED_H
 
-#include "training/optimizer.h"
-#include "machine/parallel.h"
+#include "training/epoch.h"
 
-/* splitmix64's finaliser: every input bit reaches every output bit */
-INLINE uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-    return x ^ (x >> 31);
-}
-
-#define GOLDEN 0x9e3779b97f4a7c15ULL
-
-/* the key of a layer's mask in a batch; inputs are layer 0 */
-INLINE uint64_t mask_key(uint64_t seed, uint64_t batch, uint64_t layer)
-{
-    return mix(seed + GOLDEN * mix(batch * 64 + layer + 1));
-}
-
-INLINE int is_kept(uint64_t key, uint64_t index, double drop)
-{
-    return (double)(mix(key + GOLDEN * (index + 1)) >> 11) * 0x1p-53 >= drop;
-}
-
-/* ---- a mask a sample ------------------------------------------------------------------ */
-
-/* y ← y ⊙ mask over rows [from, to) of n columns; `first`: the batch's row in row 0 of y */
-static void mask_rows(const plan_t *p, real *y, size_t ld, size_t n, size_t batch, size_t layer,
-                      double drop, size_t first, size_t from, size_t to)
-{
-    const uint64_t key = mask_key(p->seed, batch, layer);
-    const real kept = p->drop_inverted ? (real)(1 / (1 - drop)) : 1;
-    for (size_t i = from; i < to; i++)
-        for (size_t j = 0; j < n; j++)
-            y[i * ld + j] =
-                is_kept(key, (uint64_t)(first + i) * n + j, drop) ? y[i * ld + j] * kept : 0;
-}
-
-/* ---- the thinned network -------------------------------------------------------------- */
-
-/* what a unit that is awake is multiplied by: layer 0 are the inputs */
-INLINE real kept_scale(const plan_t *p, size_t layer)
-{
-    const double drop = layer ? p->layers[layer - 1].drop : p->drop;
-    return p->drop_inverted ? (real)(1 / (1 - drop)) : 1;
-}
+/* ---- the thinned network --------------------------------------------------------------- */
 
 /* A row of W: where it begins in W's part of the flat buffers, and how long it is. */
 INLINE size_t row_begin(const layer_t *layer, size_t i)
 {
-    return layer->edges ? (size_t)layer->edges->start[i] : i * layer->n_out;
+    return layer->sparse ? (size_t)layer->sparse->start[i] : i * layer->n_out;
 }
 
 INLINE size_t row_length(const layer_t *layer, size_t i)
@@ -71,11 +26,14 @@ INLINE size_t row_length(const layer_t *layer, size_t i)
     return row_begin(layer, i + 1) - row_begin(layer, i);
 }
 
-/* The edges between units that are awake, in the order of the full list. */
-static void thin_edges(const edges_t *full, edges_t *thin, const int32_t *unit,
-                       const int32_t *place_in, const int32_t *place_out, size_t n_in,
-                       size_t n_out)
+/* The connections between kept units, in the order of the full list. */
+static void thin_connections(const thinned_t *t, size_t l, const sparse_t *full)
 {
+    const layer_t *layer = &t->net.layers[l];
+    const size_t n_in = layer->n_in, n_out = layer->n_out;
+    const int32_t *unit = l || t->net.unit ? t->unit[l] : NULL;
+    const int32_t *place_in = t->place[l], *place_out = t->place[l + 1];
+    sparse_t *thin = (sparse_t *)layer->sparse;
     int64_t *start = (int64_t *)thin->start, *in_start = (int64_t *)thin->in_start;
     int64_t *source = (int64_t *)thin->source, *place = (int64_t *)thin->place;
     int32_t *to = (int32_t *)thin->to, *from = (int32_t *)thin->from;
@@ -105,257 +63,337 @@ static void thin_edges(const edges_t *full, edges_t *thin, const int32_t *unit,
     in_start[0] = 0;
 }
 
-/* Draw the masks of a batch and lay out the thinned network (thread 0). */
-static void thin_draw(plan_t *p, size_t batch, int sparse)
+/* Draw the masks of a layer's units; returns how many are kept. */
+static size_t draw_layer(const plan_t *p, size_t batch, size_t layer, size_t n)
 {
-    struct thin_plan *t = p->thin;
-    plan_t *q = &t->plan;
-    const size_t n_layers = p->n_layers;
-    size_t weight = 0, place = 0;
-    for (size_t layer = 0; layer <= n_layers; layer++) {
-        const size_t n = layer ? p->layers[layer - 1].n_out : p->n_features;
-        const double drop = layer ? p->layers[layer - 1].drop : p->drop;
-        const uint64_t key = mask_key(p->seed, batch, layer);
-        size_t awake = 0;
-        for (size_t j = 0; j < n; j++) {
-            const int kept = drop == 0 || is_kept(key, j, drop);
-            ((real *)t->awake[layer])[j] = (real)kept;
-            t->place[layer][j] = kept ? (int32_t)awake : -1;
-            if (kept)
-                t->unit[layer][awake++] = (int32_t)j;
-        }
-        if (layer) {
-            layer_t *thin = &q->layers[layer - 1];
-            thin->n_out = awake;
-            thin->unit = t->unit[layer];
-            place += awake;
-        } else {
-            /* stored entries keep their columns: W's sleeping rows are gathered as zeros */
-            q->n_features = sparse ? n : awake;
-            q->unit = sparse ? NULL : t->unit[0];
-        }
+    const thinned_t *t = p->noise.thinned;
+    real *mask = t->kept[layer];
+    size_t kept = 0;
+    draw_mask(p, batch, layer, mask, n);
+    for (size_t j = 0; j < n; j++) {
+        t->place[layer][j] = mask[j] != 0 ? (int32_t)kept : -1;
+        if (mask[j] != 0)
+            t->unit[layer][kept++] = (int32_t)j;
     }
-    size_t in = q->n_features;
-    for (size_t l = 0; l < n_layers; l++) {
-        q->layers[l].n_in = in;
-        q->layers[l].w = weight;
-        const size_t n_in = in;
-        in = q->layers[l].n_out;
-        if (q->layers[l].edges) {
-            thin_edges(p->layers[l].edges, (edges_t *)q->layers[l].edges,
-                       l || q->unit ? t->unit[l] : NULL, t->place[l], t->place[l + 1], n_in, in);
-            weight += q->layers[l].edges->n;
-        } else {
-            weight += n_in * in;
-        }
+    return kept;
+}
+
+/* Where the compact parameters lie. */
+static void lay_out_thinned(const plan_t *p)
+{
+    thinned_t *t = p->noise.thinned;
+    network_t *net = &t->net;
+    size_t weight = 0, n_biases = 0, n_scales = 0;
+    for (size_t l = 0; l < net->n_layers; l++) {
+        layer_t *thin = &net->layers[l];
+        thin->n_in = l ? thin[-1].n_out : net->n_features;
+        thin->w = weight;
+        if (thin->sparse)
+            thin_connections(t, l, p->net.layers[l].sparse);
+        weight += thin->sparse ? thin->sparse->n : thin->n_in * thin->n_out;
+        n_biases += thin->n_out;
     }
-    q->n_weights = weight;
-    size_t b = weight, a = weight + place;
-    q->n_biases = place;
-    for (size_t l = 0; l < n_layers; l++) {
-        layer_t *thin = &q->layers[l];
+    size_t b = weight;
+    for (size_t l = 0; l < net->n_layers; l++) {
+        layer_t *thin = &net->layers[l];
         thin->b = b;
         b += thin->n_out;
         if (thin->has_norm) {
-            thin->norm.scale = a;
-            a += thin->n_out;
+            thin->norm.scale = weight + n_biases + n_scales;
+            n_scales += thin->n_out;
         }
         if (thin->residual)
             for (size_t j = 0; j < thin->n_out; j++)
                 ((int32_t *)thin->skip)[j] = t->place[l][thin->unit[j]];
         if (thin->f.n_kinds)
             for (size_t j = 0; j < thin->n_out; j++)
-                ((real *)thin->f.node)[j] = ((const real *)p->layers[l].f.node)[thin->unit[j]];
+                ((real *)thin->f.node)[j] = ((const real *)p->net.layers[l].f.node)[thin->unit[j]];
     }
-    q->n_scales = a - weight - place;
+    net->n_weights = weight;
+    net->n_biases = n_biases;
+    net->n_scales = n_scales;
 }
 
-/* Gather the compact parameters, a share of the rows each. */
-static void thin_gather(const plan_t *p, size_t tid)
+/* Draw the masks of a batch and lay out the thinned network (thread 0). */
+static void thin_draw(const plan_t *p, size_t batch, int stored)
 {
-    const struct thin_plan *t = p->thin;
-    const plan_t *q = &t->plan;
-    const real *from = p->params;
-    real *to = q->params;
-    for (size_t l = 0; l < p->n_layers; l++) {
-        const layer_t *full = &p->layers[l], *thin = &q->layers[l];
+    thinned_t *t = p->noise.thinned;
+    network_t *net = &t->net;
+    const size_t n = p->net.n_features, kept = draw_layer(p, batch, 0, n);
+    /* stored entries keep their columns: rows of W of dropped inputs are gathered as zeros */
+    net->n_features = stored ? n : kept;
+    net->unit = stored ? NULL : t->unit[0];
+    for (size_t l = 0; l < net->n_layers; l++) {
+        net->layers[l].n_out = draw_layer(p, batch, l + 1, p->net.layers[l].n_out);
+        net->layers[l].unit = t->unit[l + 1];
+    }
+    lay_out_thinned(p);
+}
+
+/* Gather the compact parameters; the threads divide the rows. */
+static void thin_gather(const plan_t *p, const worker_t *w)
+{
+    const thinned_t *t = p->noise.thinned;
+    const real *from = p->net.params;
+    real *to = t->net.params;
+    for (size_t l = 0; l < p->net.n_layers; l++) {
+        const layer_t *full = &p->net.layers[l], *thin = &t->net.layers[l];
         const real scale = kept_scale(p, l);
         size_t begin, end;
-        share(thin->n_in, 1, tid, p->n_threads, &begin, &end);
+        split_range(w, thin->n_in, 1, &begin, &end);
         for (size_t i = begin; i < end; i++) {
-            const size_t row = l == 0 && !q->unit ? i : (size_t)t->unit[l][i];
-            if (thin->edges) {
-                for (int64_t k = thin->edges->start[i]; k < thin->edges->start[i + 1]; k++)
-                    to[thin->w + k] = scale * from[full->w + thin->edges->source[k]];
+            const size_t row = l == 0 && !t->net.unit ? i : (size_t)t->unit[l][i];
+            if (thin->sparse) {
+                for (int64_t k = thin->sparse->start[i]; k < thin->sparse->start[i + 1]; k++)
+                    to[thin->w + k] = scale * from[full->w + thin->sparse->source[k]];
                 continue;
             }
-            const real *w = from + full->w + row * full->n_out;
+            const real *source = from + full->w + row * full->n_out;
             real *c = to + thin->w + i * thin->n_out;
-            const real s = ((const real *)t->awake[l])[row] != 0 ? scale : 0;
+            const real s = ((const real *)t->kept[l])[row] != 0 ? scale : 0;
             for (size_t j = 0; j < thin->n_out; j++)
-                c[j] = s * w[thin->unit[j]];
+                c[j] = s * source[thin->unit[j]];
         }
-        if (tid == 0)
-            for (size_t j = 0; j < thin->n_out; j++) {
-                to[thin->b + j] = from[full->b + thin->unit[j]];
-                if (thin->has_norm)
-                    to[thin->norm.scale + j] = from[full->norm.scale + thin->unit[j]];
-            }
+        if (w->tid)
+            continue;
+        for (size_t j = 0; j < thin->n_out; j++) {
+            to[thin->b + j] = from[full->b + thin->unit[j]];
+            if (thin->has_norm)
+                to[thin->norm.scale + j] = from[full->norm.scale + thin->unit[j]];
+        }
     }
 }
 
-/* Spread a compact row of gradients over the units' places in a full row. */
-INLINE void spread(real *row, const real *g, const int32_t *unit, size_t n_awake, real scale)
+/* ---- rows of the full network ------------------------------------------------------------ */
+
+/* Scatter a compact row of gradients to the kept units' places in a full row. */
+INLINE void scatter_units(real *row, const real *g, const layer_t *thin, real scale)
 {
-    for (size_t j = 0; j < n_awake; j++)
-        row[unit[j]] = scale * g[j];
+    for (size_t j = 0; j < thin->n_out; j++)
+        row[thin->unit[j]] = scale * g[j];
 }
 
-/* The same for a row of edges, `n` from `first` on; returns which of them are awake. */
-INLINE const real *spread_edges(real *row, real *awake, const real *g, const edges_t *thin,
-                                size_t i, size_t first, size_t n, real scale)
+/* The n connections of one input of a sparse layer, which begin at `first`; in the thinned network
+ * they are those of input i.  `marks` are 1 for the connections that are kept. */
+typedef struct {
+    size_t i, first, n;
+    real *marks;
+} connections_t;
+
+/* The same for one input of a sparse layer. */
+INLINE void scatter_connections(real *row, const connections_t *of, const real *g,
+                                const sparse_t *thin, real scale)
 {
-    memset(awake, 0, n * sizeof(real));
-    for (int64_t k = thin->start[i]; k < thin->start[i + 1]; k++) {
-        row[thin->source[k] - (int64_t)first] = scale * g[k];
-        awake[thin->source[k] - (int64_t)first] = 1;
+    memset(of->marks, 0, of->n * sizeof(real));
+    for (int64_t k = thin->start[of->i]; k < thin->start[of->i + 1]; k++) {
+        const size_t at = (size_t)thin->source[k] - of->first;
+        row[at] = scale * g[k];
+        of->marks[at] = 1;
     }
-    return awake;
 }
 
-/* What is done with each row of parameters: update it, or sum its squared gradient. */
-typedef double row_work(const plan_t *p, const step_t *s, size_t at, const real *g,
-                        const real *awake, size_t n, double *sums);
+/* A full row of parameters with its gradient, which of them are kept, and its pair of sums. */
+typedef struct {
+    slice_t x;
+    const real *kept;
+    double *sums;
+} row_t;
 
-static double row_update(const plan_t *p, const step_t *s, size_t at, const real *g,
-                         const real *awake, size_t n, double *sums)
+/* The work on each row: update it, or sum its squared gradient. */
+typedef double row_work(const plan_t *p, const update_t *s, const row_t *row);
+
+static double row_update(const plan_t *p, const update_t *s, const row_t *row)
 {
-    real *m1 = p->moment_1 ? (real *)p->moment_1 + at : NULL;
-    real *m2 = p->moment_2 ? (real *)p->moment_2 + at : NULL;
-    update_awake(p->solver.code, s, (real *)p->params + at, g, m1, m2, awake, n);
-    row_sums((const real *)p->params + at, n, &sums[0], &sums[1]);
+    update_kept(p->optimizer.code, s, &row->x, row->kept);
+    row_sums(row->x.w, row->x.n, row->sums);
     return 0;
 }
 
-static double row_norm(const plan_t *p, const step_t *s, size_t at, const real *g,
-                       const real *awake, size_t n, double *sums)
+static double row_norm(const plan_t *p, const update_t *s, const row_t *row)
 {
-    (void)sums;
-    return squared_norm(s, (const real *)p->params + at, g, awake, n);
+    (void)p;
+    return squared_norm(s, &row->x, row->kept);
 }
 
-/* Apply `work` to one of so many parts of the rows that are awake: of each W, and each b and a
- * as one row (the first part's).  row_sums has a pair for each row of each W, then layer by
- * layer for b and a. */
-static double for_rows_awake(const plan_t *p, row_work *work, const step_t s[N_KINDS],
-                             size_t part, size_t parts, size_t tid)
+/* The offsets of layer l as a row, or its scales: at `at` in the full buffers, at `g` in the
+ * compact gradient. */
+static row_t whole_row(const plan_t *p, size_t l, size_t at, const real *g, real *row,
+                       double *sums)
 {
-    const struct thin_plan *t = p->thin;
-    const plan_t *q = &t->plan;
-    const real *g = q->grads;
-    real *row = (real *)t->row + 2 * tid * t->row_size;
+    const thinned_t *t = p->noise.thinned;
+    scatter_units(row, g, &t->net.layers[l], 1);
+    return (row_t){slice_of(p, at, row, p->net.layers[l].n_out), t->kept[l + 1], sums};
+}
+
+/* Apply `work` to the worker's rows of kept inputs of each W; worker 0 also takes b and a, one
+ * row each.  `mine` is the thread whose buffers are used. */
+static double for_kept_rows(const plan_t *p, row_work *work, const update_t s[N_KINDS],
+                            const worker_t *w, size_t mine)
+{
+    const thinned_t *t = p->noise.thinned;
+    const real *g = p->work.grads;
+    real *row = (real *)t->row + 2 * mine * t->row_size, *marks = row + t->row_size;
     double *sums = t->row_sums, *rest = t->row_sums, total = 0;
-    for (size_t l = 0; l < p->n_layers; l++)
-        rest += 2 * p->layers[l].n_in;
-    for (size_t l = 0; l < p->n_layers; l++) {
-        const layer_t *full = &p->layers[l], *thin = &q->layers[l];
-        const real scale = kept_scale(p, l), *awake = t->awake[l + 1];
-        const int rbf = full->f.code == ACT_RBF;
+    for (size_t l = 0; l < p->net.n_layers; l++)
+        rest += 2 * p->net.layers[l].n_in;
+    for (size_t l = 0; l < p->net.n_layers; l++) {
+        const layer_t *full = &p->net.layers[l], *thin = &t->net.layers[l];
+        const real scale = kept_scale(p, l);
+        const int kind = full->f.code == ACT_RBF ? CENTRES : WEIGHTS;
         size_t begin, end;
-        share(thin->n_in, 1, part, parts, &begin, &end);
+        split_range(w, thin->n_in, 1, &begin, &end);
         for (size_t i = begin; i < end && !full->frozen; i++) {
-            const size_t k = l == 0 && !q->unit ? i : (size_t)t->unit[l][i];
-            if (((const real *)t->awake[l])[k] == 0)
+            const size_t k = l == 0 && !t->net.unit ? i : (size_t)t->unit[l][i];
+            if (((const real *)t->kept[l])[k] == 0)
                 continue;
             const size_t first = row_begin(full, k), n = row_length(full, k);
-            const real *there = awake;
-            if (thin->edges)
-                there = spread_edges(row, row + t->row_size, g + thin->w, thin->edges, i, first,
-                                     n, scale);
+            if (thin->sparse)
+                scatter_connections(row, &(connections_t){i, first, n, marks}, g + thin->w,
+                                    thin->sparse, scale);
             else
-                spread(row, g + thin->w + i * thin->n_out, thin->unit, thin->n_out, scale);
-            total += work(p, &s[rbf ? CENTRES : WEIGHTS], full->w + first, row, there, n,
-                          sums + 2 * k);
+                scatter_units(row, g + thin->w + i * thin->n_out, thin, scale);
+            total += work(p, &s[kind], &(row_t){slice_of(p, full->w + first, row, n),
+                                                thin->sparse ? marks : t->kept[l + 1],
+                                                sums + 2 * k});
         }
         sums += 2 * full->n_in;
-        if (part == 0 && !full->frozen && !p->no_offsets) {
-            spread(row, g + thin->b, thin->unit, thin->n_out, 1);
-            total += work(p, &s[rbf ? WIDTHS : BIASES], full->b, row, awake, full->n_out, rest);
-            rest += 2;
+        if (w->tid == 0 && !full->frozen && !p->net.no_offsets) {
+            const row_t b = whole_row(p, l, full->b, g + thin->b, row, rest);
+            total += work(p, &s[full->f.code == ACT_RBF ? WIDTHS : BIASES], &b);
             if (full->has_norm) {
-                spread(row, g + thin->norm.scale, thin->unit, thin->n_out, 1);
-                total += work(p, &s[SCALES], full->norm.scale, row, awake, full->n_out, rest);
-                rest += 2;
+                const row_t a = whole_row(p, l, full->norm.scale, g + thin->norm.scale, row,
+                                          rest + 2);
+                total += work(p, &s[SCALES], &a);
             }
-        } else {
-            rest += full->has_norm ? 4 : 2;
         }
+        rest += full->has_norm ? 4 : 2;
     }
     return total;
 }
 
-/* Centres and widths are not, nor what is frozen. */
-INLINE int is_penalised(const plan_t *p, size_t l)
+/* Centres and widths are not penalised, nor are frozen layers. */
+INLINE int is_penalised(const layer_t *layer)
 {
-    return !p->layers[l].frozen && p->layers[l].f.code != ACT_RBF;
+    return !layer->frozen && layer->f.code != ACT_RBF;
 }
 
-/* The weights of dropped inputs and units, a share of the rows each. */
-static void decay_dropped_rows(const plan_t *p, const step_t *s, size_t tid)
+/* Decay the weights of dropped inputs and units; the threads divide the rows. */
+static void decay_dropped_rows(const plan_t *p, const update_t *s, const worker_t *w)
 {
-    double *sums = p->thin->row_sums;
-    for (size_t l = 0; l < p->n_layers; l++) {
-        const layer_t *layer = &p->layers[l];
+    double *sums = p->noise.thinned->row_sums;
+    for (size_t l = 0; l < p->net.n_layers; l++) {
+        const layer_t *layer = &p->net.layers[l];
         size_t begin, end;
-        share(layer->n_in, 1, tid, p->n_threads, &begin, &end);
-        for (size_t i = begin; i < end && is_penalised(p, l); i++) {
-            real *w = (real *)p->params + layer->w + row_begin(layer, i);
+        split_range(w, layer->n_in, 1, &begin, &end);
+        for (size_t i = begin; i < end && is_penalised(layer); i++) {
+            real *row = (real *)p->net.params + layer->w + row_begin(layer, i);
             const size_t n = row_length(layer, i);
-            if (((const real *)p->thin->awake[l])[i] != 0)
+            if (((const real *)p->noise.thinned->kept[l])[i] != 0)
                 continue;
             for (size_t j = 0; j < n; j += LANES) {
                 const size_t m = min_size(LANES, n - j);
-                v_store_n(w + j, update_dropped(s, v_load_n(w + j, m, 0)), m);
+                v_store_n(row + j, update_dropped(s, v_load_n(row + j, m, 0)), m);
             }
-            row_sums(w, n, &sums[2 * i], &sums[2 * i + 1]);
+            row_sums(row, n, &sums[2 * i]);
         }
         sums += 2 * layer->n_in;
     }
 }
 
-/* Σw² and Σ∣w∣ of every row, as they are when an epoch is entered (thread 0). */
-static void thin_row_sums(const plan_t *p)
+/* ---- penalties ---------------------------------------------------------------------------- */
+
+/* Σw² and Σ∣w∣ of every row of each W, then of b and a, layer by layer. */
+static void sum_all_rows(const plan_t *p)
 {
-    double *sums = p->thin->row_sums;
-    for (size_t l = 0; l < p->n_layers; l++)
-        for (size_t i = 0; i < p->layers[l].n_in; i++, sums += 2)
-            row_sums((const real *)p->params + p->layers[l].w + row_begin(&p->layers[l], i),
-                     row_length(&p->layers[l], i), &sums[0], &sums[1]);
-    for (size_t l = 0; l < p->n_layers; l++, sums += 2) {
-        const layer_t *layer = &p->layers[l];
-        row_sums((const real *)p->params + layer->b, layer->n_out, &sums[0], &sums[1]);
+    const real *params = p->net.params;
+    double *sums = p->noise.thinned->row_sums;
+    for (size_t l = 0; l < p->net.n_layers; l++)
+        for (size_t i = 0; i < p->net.layers[l].n_in; i++, sums += 2)
+            row_sums(params + p->net.layers[l].w + row_begin(&p->net.layers[l], i),
+                     row_length(&p->net.layers[l], i), sums);
+    for (size_t l = 0; l < p->net.n_layers; l++, sums += 2) {
+        const layer_t *layer = &p->net.layers[l];
+        row_sums(params + layer->b, layer->n_out, sums);
         if (layer->has_norm) {
             sums += 2;
-            row_sums((const real *)p->params + layer->norm.scale, layer->n_out, &sums[0],
-                     &sums[1]);
+            row_sums(params + layer->norm.scale, layer->n_out, sums);
         }
     }
 }
 
-/* Σw², Σ∣w∣ over the weights; Σb² over the biases. */
-static void thin_total(const plan_t *p, double *l2, double *l1, double *l2_bias)
+/* Penalties from the sums of rows. */
+static double thinned_penalty(const plan_t *p, double weight_sum)
 {
-    const double *sums = p->thin->row_sums;
-    *l2 = *l1 = *l2_bias = 0;
-    for (size_t l = 0; l < p->n_layers; l++)
-        for (size_t i = 0; i < p->layers[l].n_in; i++, sums += 2) {
-            *l2 += is_penalised(p, l) ? sums[0] : 0;
-            *l1 += is_penalised(p, l) ? sums[1] : 0;
+    const objective_t *q = &p->objective;
+    const double *sums = p->noise.thinned->row_sums;
+    double l2 = 0, l1 = 0, l2_bias = 0;
+    if (q->alpha == 0 && q->l2 == 0 && q->l1 == 0)
+        return 0;
+    for (size_t l = 0; l < p->net.n_layers; l++)
+        for (size_t i = 0; i < p->net.layers[l].n_in; i++, sums += 2) {
+            l2 += is_penalised(&p->net.layers[l]) ? sums[0] : 0;
+            l1 += is_penalised(&p->net.layers[l]) ? sums[1] : 0;
         }
-    for (size_t l = 0; l < p->n_layers; l++) {
-        *l2_bias += is_penalised(p, l) ? sums[0] : 0;
-        sums += p->layers[l].has_norm ? 4 : 2;
+    for (size_t l = 0; l < p->net.n_layers; l++) {
+        l2_bias += is_penalised(&p->net.layers[l]) ? sums[0] : 0;
+        sums += p->net.layers[l].has_norm ? 4 : 2;
     }
+    return penalty_value(q, weight_sum, l2, l1, l2_bias);
+}
+
+/* ---- the trainer -------------------------------------------------------------------------- */
+
+static int thinned_gradient(const trainer_t *tr, const batch_t *b, const worker_t *w, double *loss)
+{
+    const plan_t *p = tr->plan;
+    const piece_t c = piece_of(p, &p->net, b, w);
+    if (w->tid == 0)
+        thin_draw(p, b->first, reads_stored(&c));
+    barrier_wait(w);
+    thin_gather(p, w);
+    barrier_wait(w);
+    return batch_gradient(p, &p->noise.thinned->net, b, w, loss);
+}
+
+/* Update the parameters of kept units from the thinned network's gradient. */
+static void thinned_update(trainer_t *tr, const step_t *step, const worker_t *w)
+{
+    const plan_t *p = tr->plan;
+    update_t s[N_KINDS];
+    if (w->tid == 0)
+        tr->penalty = thinned_penalty(p, step->weight_sum);
+    barrier_wait(w);
+    updates_of(p, step, s);
+    if (p->optimizer.clip_norm != 0) {
+        /* every thread sums all rows: the same order, the same bits */
+        const double squares = for_kept_rows(p, row_norm, s, &alone, w->tid);
+        barrier_wait(w);
+        clip_gradient(p, squares, s);
+    }
+    for_kept_rows(p, row_update, s, w, w->tid);
+    if (p->noise.drop_decays_all)
+        decay_dropped_rows(p, &s[WEIGHTS], w);
+}
+
+static double thinned_penalised(const trainer_t *tr, double value, double weight_sum)
+{
+    (void)weight_sum;
+    return value + tr->penalty;
+}
+
+/* The trainer of a plan, for one run. */
+static trainer_t trainer_of(plan_t *p)
+{
+    trainer_t tr = {.plan = p, .value_scale = p->objective.loss.value_scale,
+                    .gradient = plan_gradient, .update = plan_update,
+                    .penalised = plan_penalised};
+    if (p->noise.thinned) {
+        tr.gradient = thinned_gradient;
+        tr.update = thinned_update;
+        tr.penalised = thinned_penalised;
+        sum_all_rows(p);
+    }
+    return tr;
 }
 
 #endif
