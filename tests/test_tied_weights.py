@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 import scipy.sparse as sp
-from coders import assert_tied, data, settings
+from autoencoder_cases import assert_tied, data, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlp import MLPAutoencoder, Network, _core
