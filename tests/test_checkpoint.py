@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from bitwise import same
 from numpy.testing import assert_array_equal
-from sameness import same
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import fbeta_score, make_scorer

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import skops.io
+from bitwise import same
 from numpy.testing import assert_array_equal
-from sameness import same
 from sklearn.base import clone
 from sklearn.datasets import make_multilabel_classification
 from small_data import both, either_dtype, make_data

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from bitwise import same
 from numpy.testing import assert_array_equal
-from sameness import same
 from sklearn.base import clone
 from test_checkpoint import crashed, path  # noqa: F401
 

@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 import scipy.sparse as sp
-from coders import assert_tied, data, settings
+from autoencoder_cases import assert_tied, data, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlp import MLPAutoencoder, Network, _core
@@ -88,7 +88,7 @@ def test_tied_gradient_by_differences(sizes, output, loss):
     G, _, _ = net.unpack(gradient)
     free = Network(sizes, "tanh", output, loss=loss, params=net.params.copy())
     G_free, _, _ = free.unpack(free.gradients(X, X)[1])
-    for k, t in net.ties:
+    for k, t in net.spec.ties:
         assert not G[t].any()
         assert_allclose(G[k], G_free[k] + G_free[t].T, rtol=1e-12, atol=1e-14)
     for _, first, n in net.spans():

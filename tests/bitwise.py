@@ -1,4 +1,4 @@
-"""Equality to the bit of whatever a fit leaves behind."""
+"""Bitwise equality of estimators, networks and arrays."""
 
 import numpy as np
 

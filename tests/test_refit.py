@@ -1,5 +1,4 @@
-"""What a fitted estimator is given later: other kinds of samples, other parameters, weights
-assigned by hand."""
+"""Fitted estimators with other samples, other parameters or assigned weights."""
 
 import pickle
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""What every estimator can do, with every option that it has: pair by pair."""
+"""Every estimator with every pair of its options."""
 
 import inspect
 import pickle
@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 import scipy.sparse
+from bitwise import same
 from numpy.testing import assert_allclose, assert_array_equal
-from sameness import same
 from sklearn.base import clone
 
 import mlp

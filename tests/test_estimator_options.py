@@ -1,4 +1,4 @@
-"""What every option of the estimators promises, alone and beside the others."""
+"""Every option of the estimators, alone and with the others."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Every option of training, alone and with all others: the gradient is the gradient.
+"""Every training option of the core, alone and with all others: the gradient is right.
 
 One plain step moves the parameters by a multiple of the gradient of the penalised loss
 under the masks of its batch; an epoch at rate 0 returns that loss and moves nothing.
