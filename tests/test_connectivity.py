@@ -281,7 +281,7 @@ def test_coefs_can_be_set_by_hand_where_there_are_connections():
     est.predict(X)  # takes them over
     assert_allclose(est.network_.forward(X), expected.forward(X), rtol=1e-9)
     est.coefs_ = [np.ones_like(full(W)) for W in est.coefs_]
-    with pytest.raises(ValueError, match="lie where connectivity has no connections"):
+    with pytest.raises(ValueError, match="are not 0 where connectivity has none"):
         est.predict(X)
 
 
