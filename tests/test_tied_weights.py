@@ -88,7 +88,7 @@ def test_tied_gradient_by_differences(sizes, output, loss):
     G, _, _ = net.unpack(gradient)
     free = Network(sizes, "tanh", output, loss=loss, params=net.params.copy())
     G_free, _, _ = free.unpack(free.gradients(X, X)[1])
-    for k, t in net.ties:
+    for k, t in net.spec.ties:
         assert not G[t].any()
         assert_allclose(G[k], G_free[k] + G_free[t].T, rtol=1e-12, atol=1e-14)
     for _, first, n in net.spans():
