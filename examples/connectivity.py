@@ -83,7 +83,7 @@ def main():
                 model.fit(X_train, y_train)
             seconds.append((time.perf_counter() - begun) / model.n_iter_)
             errors.append(1 - model.score(X_test, y_test))
-        weights = model.network_.weight_counts[0]
+        weights = model.network_.spec.weight_counts[0]
         print(
             f"{name:<26}{weights:9,}{100 * np.mean(errors):7.2f} %"
             f"{1e3 * min(seconds):11.2f}"

@@ -353,7 +353,7 @@ def test_derivatives_of_a_trained_network(kind):
     ]
     assert_allclose(net.jacobian(X), np.stack(columns, axis=2), atol=1e-8)
     if kind == "tied":
-        with pytest.raises(ValueError, match="tied=True: a weight that stands in two"):
+        with pytest.raises(ValueError, match="tied=True: a weight in two layers"):
             net.hessian_diagonal(X, Y)
     else:
         units = np.eye(net.params.size)
