@@ -281,7 +281,7 @@ def test_coefs_can_be_set_by_hand_where_there_are_connections():
     est.predict(X)  # takes them over
     assert_allclose(est.network_.forward(X), expected.forward(X), rtol=1e-9)
     est.coefs_ = [np.ones_like(full(W)) for W in est.coefs_]
-    with pytest.raises(ValueError, match="lie where connectivity has no connections"):
+    with pytest.raises(ValueError, match="are not 0 where connectivity has none"):
         est.predict(X)
 
 
@@ -353,7 +353,7 @@ def test_derivatives_of_a_trained_network(kind):
     ]
     assert_allclose(net.jacobian(X), np.stack(columns, axis=2), atol=1e-8)
     if kind == "tied":
-        with pytest.raises(ValueError, match="tied=True: a weight that stands in two"):
+        with pytest.raises(ValueError, match="tied=True: a weight in two layers"):
             net.hessian_diagonal(X, Y)
     else:
         units = np.eye(net.params.size)

@@ -199,7 +199,7 @@ def to_sklearn(self: Any) -> Any:
     ------
     ValueError
         If scikit-learn's estimator can't predict the same: for other activations than its
-        four, several of them, residual connections, other outputs.
+        four, several of them, connections that skip layers, other outputs.
     sklearn.exceptions.NotFittedError
 
     Warns

@@ -145,7 +145,7 @@ def _decode(decoder: Decoder, content: Any) -> Any:
     return made
 
 
-#: what files hold of estimators, networks and their training, by the names there
+#: codecs of estimators, networks and their training, by their names in files
 CODECS: dict[str, Codec] = {
     **TRAINING_CODECS,
     "estimator": Codec(SaveMixin, _encode_inner, _decode, True),
@@ -176,7 +176,8 @@ def load(path: Any, **external: Any) -> Any:
     ------
     ValueError
         If the file is not one of ours, truncated, altered, of a newer format, or holds
-        values that don't fit together; or if `external` is not what it asks for.
+        values that don't fit together; or if `external` has other names than the
+        file asks for.
     OSError
         If the file can't be read.
 

@@ -1,6 +1,6 @@
-"""Which units are connected: layers that have only some of their weights [S ex. 65.6].
+"""Sparse layers, which have only some of their weights [S ex. 65.6].
 
-`resolve_connectivity` reads what a user may say; `Edges` is what network and core work on.
+`resolve_connectivity` reads a user's notation; `Edges` are the connections for the core.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,23 +21,25 @@ class Edges:
     Parameters
     ----------
     n_in, n_out : int
+        Number of units of the two layers.
     inputs, outputs : int ndarray of shape (n,)
-        The two ends of each edge, in any order, none twice.
+        The two ends of each edge, in any order, all edges different.
 
     Attributes
     ----------
     n : int
         Number of edges.
     start : int64 ndarray of shape (n_in + 1,)
-        Edges out of input unit i are those from start[i] to start[i + 1].
+        The edges of input unit i are those from start[i] to start[i + 1].
     to : int32 ndarray of shape (n,)
-        Their output units.
+        Output unit of each edge, in this order, which is that of the weights.
     in_start : int64 ndarray of shape (n_out + 1,)
-        The same edges by output unit:
+        The edges of output unit j, in an order by output units, are those from
+        in_start[j] to in_start[j + 1].
     source : int32 ndarray of shape (n,)
-        their input units,
+        Input unit of each edge, in the order by output units.
     place : int64 ndarray of shape (n,)
-        and where each is in the first list, in whose order the weights lie.
+        Index of each edge in the order by input units.
     """
 
     def __init__(self, n_in: int, n_out: int, inputs: Array, outputs: Array) -> None:
@@ -146,7 +148,7 @@ def _edges(entry: Mask, n_in: int, n_out: int, name: str) -> Edges | None:
 
 
 def _neighbour_edges(entry: Any, n_in: int, n_out: int, name: str) -> Edges:
-    """From the sets 𝒩_j of input units, one for each output unit."""
+    """Edges from the sets 𝒩_j of input units, one for each output unit."""
     try:
         lists = [np.asarray(list(units)) for units in entry]
     except TypeError:
@@ -177,7 +179,7 @@ def _check_shape(shape: tuple[int, ...], n_in: int, n_out: int, name: str) -> No
 
 
 def assign(weights: Any, new: Any) -> None:
-    """Set the weights of a layer with edges, a CSR array, from any matrix of its shape.
+    """Set the weights of a sparse layer, a CSR array, from any matrix of its shape.
 
     Raises
     ------
@@ -189,7 +191,5 @@ def assign(weights: Any, new: Any) -> None:
     values = np.asarray(new[ends, weights.indices]).ravel()
     outside = (new != 0).sum() - np.count_nonzero(values)
     if outside:
-        raise ValueError(
-            f"{outside} weights lie where connectivity has no connections; they stay 0"
-        )
+        raise ValueError(f"{outside} weights are not 0 where connectivity has none")
     weights.data[:] = values

@@ -261,7 +261,7 @@ def hessian_diagonal(
 def hidden_activations(
     network: "Network", X: Any, layer: int = -1, n_threads: int = 1
 ) -> Array:
-    """Outputs y of a hidden layer, residual connection included [S 65.31].
+    """Outputs y of a hidden layer, as the next layer takes them [S 65.31].
 
     Parameters
     ----------

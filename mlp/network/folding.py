@@ -15,7 +15,7 @@ __all__ = ["fold_dtype", "fold_into", "running_moments"]
 
 Array = NDArray[Any]
 
-#: standard deviations from 0 that a mean may be in float32: 8 of its 24 bits are lost
+#: largest mean in standard deviations that is folded in float32: 8 of 24 bits are lost
 FAR = 256.0
 
 

@@ -20,14 +20,14 @@ Drawn = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class Fans(NamedTuple):
-    """What a rule may know of a layer.
+    """Properties of a layer that a rule depends on.
 
     Attributes
     ----------
     fan_in, fan_out : float
         Weights into an output unit and out of an input unit, on average.
     shape : tuple of int
-        Of the weights: (n_in, n_out), or (n_edges,) where some don't exist.
+        Shape of the weights: (n_in, n_out), or (n_edges,) of a sparse layer.
     n_out : int
     """
 
@@ -68,7 +68,7 @@ def _glorot(rng: RandomState, fans: Fans, activation: str) -> Drawn:
 
 
 def _glorot_sigmoid(rng: RandomState, fans: Fans, activation: str) -> Drawn:
-    """Four times as wide, for logistic units [S 65.93c]"""
+    """An interval four times as wide, for logistic units [S 65.93c]"""
     weights, offsets = _glorot(rng, fans, activation)
     weights *= 4
     return weights, offsets
@@ -82,7 +82,7 @@ def _he(rng: RandomState, fans: Fans, activation: str) -> Drawn:
 
 
 def _zeros(rng: RandomState, fans: Fans, activation: str) -> Drawn:
-    """All alike: kept to show that nothing breaks the symmetry [G]"""
+    """All weights 0, to show that nothing breaks the symmetry then [G]"""
     return np.zeros(fans.shape), np.zeros(fans.n_out)
 
 
@@ -116,12 +116,13 @@ def draw(
     activation : str
         The hidden activation's name, on which the 'sklearn' rule depends.
     edges : Edges, optional
-        The connections, where the layer has not all of them; the rules then count those.
+        The connections of a sparse layer, which the rules count.
 
     Raises
     ------
     ValueError
-        For an unknown name, or what a callable returns of the wrong shape or not finite.
+        For an unknown name, or if a callable returns arrays of the wrong shape or values
+        that are not finite.
     """
     if not callable(init):
         if init not in INITIALIZERS:
@@ -144,7 +145,7 @@ def draw(
     if weights.shape != (n_in, n_out) or offsets.shape != (n_out,):
         raise ValueError(
             f"init returned shapes {weights.shape} and {offsets.shape}, "
-            f"the layer wants {(n_in, n_out)} and {(n_out,)}"
+            f"the layer has {(n_in, n_out)} and {(n_out,)}"
         )
     if not (np.isfinite(weights).all() and np.isfinite(offsets).all()):
         raise ValueError("init returned values that are not finite")

@@ -51,7 +51,7 @@ class Network(FlatParameters):
         shape (n,), and its gradient in y_out, called once per batch [S P65.11]; None for
         a network that only predicts.
     huber_delta, quantile : float
-        The parameter of the loss of that name.
+        The parameters of the losses 'huber' and 'quantile'.
     groups : sequence of int, optional
         With softmax outputs: the numbers of outputs of several tasks, in order; a group of
         one is a logistic output.
@@ -97,10 +97,10 @@ class Network(FlatParameters):
     statistics : list of ndarray of shape (3, n_out) or None
         Per weight layer with batch norm: sums of means, of variances, batches seen.
     input_statistics : ndarray of shape (3, n_features) or None
-        The same of the inputs.
+        The same sums for the inputs.
     input_shift, input_scale, output_shift, output_scale : ndarray or None
-        Standardisation: the network is trained on (x − shift)/scale and on targets
-        standardised alike; predictions have it folded in.
+        Standardisation: the network is trained on (x − input_shift)/input_scale and
+        (y − output_shift)/output_scale; predictions have it folded in.
 
     Examples
     --------
@@ -254,7 +254,7 @@ class Network(FlatParameters):
         return summarize(self, None if X is None else self.dead_units(X, n_threads))
 
     def configure(self, **changes: Any) -> None:
-        """Change what may change between two fits.
+        """Change the fields of the specification that may change between two fits.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Network(FlatParameters):
         """
         if fixed := set(changes) - set(CONFIGURABLE):
             raise TypeError(
-                f"{', '.join(sorted(fixed))} can't change in a network that is there; "
+                f"{', '.join(sorted(fixed))} can't change in a network; "
                 f"{', '.join(CONFIGURABLE)} can"
             )
         self.spec = replace(self.spec, **changes)

@@ -1,4 +1,4 @@
-"""Networks of files: the codecs of `Network` and `SiameseNetwork`, and `load_network`."""
+"""Networks in files: the codecs of `Network` and `SiameseNetwork`, and `load_network`."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def _network(decoder: Decoder, content: dict[str, Any]) -> Network:
 
 
 def _siamese_network(twin: Any, kind: Any, head: Any) -> SiameseNetwork:
-    """The head is made as the kind asks, so that it fits the twin."""
+    """A network with a head of this kind that fits the twin, and the head's parameters."""
     layers = () if head is None else head.layer_sizes[1:-1]
     activations = "relu" if head is None else head.spec.activations
     made = SiameseNetwork(twin, kind, layers, activations)
@@ -31,7 +31,7 @@ def _siamese_network(twin: Any, kind: Any, head: Any) -> SiameseNetwork:
     return made
 
 
-#: what files hold of networks, by the names there
+#: codecs of networks, by their names in files
 CODECS: dict[str, Codec] = {
     **FEATURE_CODECS,
     "Network": Codec(Network, encode_network, _network),

@@ -52,7 +52,9 @@ def head_spec(
     if head not in HEADS:
         raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
     if branch.output_name == "softmax" or branch.has_rbf:
-        raise ValueError("a twin with softmax outputs or 'rbf' units isn't offered")
+        raise ValueError(
+            "the twin of a SiameseNetwork can't have softmax outputs or 'rbf' units"
+        )
     n = branch.layer_sizes[-1]
     if head == "distance":
         return NetworkSpec(
@@ -125,12 +127,12 @@ class SiameseNetwork:
 
     @property
     def coefs(self) -> list[Array]:
-        """The weights of the twin, then of the head: views."""
+        """Views of the weights of the twin, then of the head."""
         return [W for network in self.networks for W in network.coefs]
 
     @property
     def intercepts(self) -> list[Array]:
-        """The offsets of the twin, then of the head: views."""
+        """Views of the offsets of the twin, then of the head."""
         return [b for network in self.networks for b in network.intercepts]
 
     @property

@@ -261,8 +261,8 @@ class NetworkSpec:
 
     @property
     def keeps(self) -> list[float]:
-        """What each weight layer's input is multiplied by in predictions: 1, or the share
-        of kept units with dropout's 'test' scaling."""
+        """Factor of each weight layer's input in predictions: 1, or the share of kept units
+        with dropout's 'test' scaling."""
         if self.drop_rates is None or self.dropout.scaling == "train":
             return [1.0] * (len(self.layer_sizes) - 1)
         return [1 - p for p in self.drop_rates]

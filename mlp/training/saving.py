@@ -39,7 +39,7 @@ def _schedule(decoder: Decoder, content: dict[str, Any]) -> Any:
     return SCHEDULE.decode(decoder, kept)
 
 
-#: what files hold of networks and their training, by the names there
+#: codecs of networks and their training, by their names in files
 CODECS: dict[str, Codec] = {
     **NETWORK_CODECS,
     "Optimizer": attributes_codec(Optimizer),
