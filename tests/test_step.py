@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
 
-from mlp import Network
+from mlp import Dropout, Network
 from mlp.training.minibatch import Optimizer, Penalties
 from mlp.training.schedules import Schedule
 
@@ -30,15 +30,16 @@ PENALTIES = {"alpha": 0.1, "l2": 0.01, "l1": 0.01, "l2_bias": True}
 def network_of(*, seed=3, dropout=None, mask="batch", sizes=(5, 7, 5, 2), **options):
     net = Network(sizes, ["tanh"] * (len(sizes) - 2), **options)
     net.params[:] = np.random.default_rng(seed).normal(size=net.params.size) / 2
-    net.tie() if net.tied else None
+    net.tie()
     if dropout is not None:
-        net.dropout, net.dropout_mask = dropout, mask
+        input_rate, *rates = dropout
+        net.configure(dropout=Dropout(rates, input_rate, mask))
     net.refold()
     return net
 
 
 def plan_of(net, optimizer, penalties, *, rows=BATCH + 1, n_threads=1, sparse=False):
-    plan = net.training_plan()
+    plan = net.plan()
     Penalties(**penalties).attach(plan)
     Optimizer(schedule=Schedule("constant", 1.0), **optimizer).attach(plan)
     plan.allocate(rows, n_threads, sparse)
@@ -70,7 +71,7 @@ def compare(make, optimizer=None, penalties=PENALTIES, *, sparse=False, **option
     plans = [plan_of(n, optimizer, penalties, sparse=sparse, **options) for n in nets]
     inputs = scipy.sparse.csr_array(X) if sparse else X
     data = nets[0].data(inputs, T if nets[0].n_outputs == 2 else X, WEIGHTS)
-    joins = bool(nets[0].batch_norm)
+    joins = bool(nets[0].spec.batch_norm)
     rates = np.linspace(0.1, 0.05, 9)
     for _ in range(2):
         reported = plans[0].epoch(data, BATCH, ORDER, rates, SEED)
@@ -135,7 +136,7 @@ def test_steps_when_pieces_and_threads_then_bits_of_epoch(sparse):
 
 def test_steps_when_loss_is_reported_then_it_is_that_of_the_epoch():
     make = network_of
-    scale = make().loss_function.core("identity", 2).get("value_scale", 1.0)
+    scale = make().value_scale
     reported, ours = compare(make, penalties={})
     assert reported == pytest.approx(scale * ours, rel=1e-12)
 
