@@ -420,7 +420,8 @@ def test_weights_of_samples():
         ({"hidden_layer_sizes": ()}, "must name one layer at least, the code"),
         ({"denoising": 1.0}, "'denoising' parameter"),
         ({"denoising": 0.1, "solver": "lbfgs"}, "denoising=0.1 is random"),
-        ({"loss": "quantile"}, "'loss' parameter"),
+        ({"loss": "quantile"}, "loss='quantile' is not for the inputs.*squared_error"),
+        ({"loss": ("quantile", 0.9)}, "loss=.*0.9.* is not for the inputs"),
         (
             {"early_stopping": EarlyStopping("r2")},
             "scoring of EarlyStopping must be 'loss'",

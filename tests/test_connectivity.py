@@ -227,7 +227,7 @@ def dense_twin(network):
         plain.layer_sizes,
         plain.spec.activations,
         plain.spec.output_activation,
-        loss=plain.spec.loss.specification,
+        loss=plain.spec.loss.spec,
     )
     for k, W in enumerate(plain.coefs):
         dense.coefs[k][:], dense.intercepts[k][:] = full(W), plain.intercepts[k]

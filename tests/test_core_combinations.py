@@ -147,7 +147,7 @@ class Case:
             **options,
         )
         # ½‖e‖² as the gradient means it, not averaged over the outputs as reported
-        core = self.twin.spec.loss.core(self.twin.output_name, 3)
+        core = self.twin.spec.loss.core(3)
         plan.set_loss(**{**core, "value_scale": 1.0})
         return plan
 

@@ -53,7 +53,7 @@ OPTIONS = {
     "activations by layer": {"activation": ["selu", "mish"]},
     "activations by node": {"activation": NODES},
     "output activation": {"output_activation": "tanh", "loss": "squared_error"},
-    "huber": {"loss": "huber", "huber_delta": 0.5},
+    "huber": {"loss": ("huber", 0.5)},
     "own loss": {"loss": squared},
     "sgd": {"solver": "sgd"},
     "momentum": {"solver": "sgd", "nesterovs_momentum": False},

@@ -151,7 +151,7 @@ def test_a_projection_pursuit_comes_back(path):
 NETWORKS = {
     "plain": Network([4, 3, 2]),
     "float32": Network([4, 3], dtype="float32"),
-    "losses with a parameter": Network([4, 1], loss="huber", huber_delta=2.5),
+    "losses with a parameter": Network([4, 1], loss=("huber", 2.5)),
     "groups": Network(
         [4, 5], output_activation="softmax", groups=[2, 3], loss="log_loss"
     ),
@@ -654,6 +654,17 @@ def test_a_file_of_an_earlier_version_loads_for_ever(name):
         np.testing.assert_allclose(
             outputs(model, expected["X"]), expected["next"], rtol=1e-4, atol=1e-6
         )
+
+
+def test_the_parameters_of_losses_in_earlier_files_stand_with_their_names():
+    assert mlp.load(DATA / "v1-network-huber.mlp").spec.loss.spec == ("huber", 0.25)
+    assert mlp.load(DATA / "v1-regressor.mlp").loss == "huber"
+    model = mlp.load(DATA / "v1-quantile.mlp")
+    assert model.loss == model.network.spec.loss.spec == ("quantile", 0.9)
+    given = np.load(DATA / "v1-quantile.mlp.npz")
+    model.fit(given["X"], given["y"])  # a warm start compares them with the network's
+    with pytest.raises(ValueError, match="loss='quantile' can't take the place of"):
+        model.set_params(loss="quantile").fit(given["X"], given["y"])
 
 
 def test_there_are_files_of_every_version():

@@ -1,5 +1,7 @@
 """Losses and outputs of the estimators, a user's own among them."""
 
+import re
+
 import numpy as np
 import oracle
 import pytest
@@ -17,7 +19,7 @@ from small_data import (
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.network.losses import check_callable
+from mlp.network.losses import LOSSES, check_callable
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -148,25 +150,22 @@ def test_an_exception_in_the_loss_leaves_the_estimator_as_it_was(
 # ---- values, gradients, targets ---------------------------------------------------------
 
 REGRESSIONS = {
-    "squared_error": (lambda e: e**2 / 2, {}),
-    "absolute_error": (np.abs, {}),
-    "huber": (
-        lambda e: np.where(np.abs(e) <= 0.3, e**2 / 0.6, np.abs(e) - 0.15),
-        {"huber_delta": 0.3},
-    ),
-    "quantile": (lambda e: np.maximum(-0.8 * e, 0.2 * e), {"quantile": 0.8}),
+    "squared_error": lambda e: e**2 / 2,
+    "absolute_error": np.abs,
+    ("huber", 0.3): lambda e: np.where(np.abs(e) <= 0.3, e**2 / 0.6, np.abs(e) - 0.15),
+    ("quantile", 0.8): lambda e: np.maximum(-0.8 * e, 0.2 * e),
 }
+every_regression = pytest.mark.parametrize("loss", REGRESSIONS, ids=str)
 
 
 @either_dtype
-@pytest.mark.parametrize("loss", REGRESSIONS)
+@every_regression
 def test_first_loss_is_the_definitions(loss, dtype):
     X, y = make_data(dtype=dtype)
-    value, options = REGRESSIONS[loss]
     model = MLPRegressor(5, loss=loss, solver="sgd", learning_rate_init=1e-300)
-    first = initial_loss(model.set_params(**options), X, y)
+    first = initial_loss(model, X, y)
     start = clone(model).fit(X, y)
-    expected = value(start.predict(X).astype(float) - y).mean()
+    expected = REGRESSIONS[loss](start.predict(X).astype(float) - y).mean()
     assert first == pytest.approx(expected, rel=1e-12 if dtype == np.float64 else 1e-5)
 
 
@@ -180,9 +179,9 @@ def test_huber_takes_one_norm_for_all_outputs():
 
 
 @either_dtype
-@pytest.mark.parametrize("loss", REGRESSIONS)
+@every_regression
 def test_an_exact_output_has_no_gradient(loss, dtype):
-    network = Network([2, 1], loss=loss, dtype=dtype, **REGRESSIONS[loss][1])
+    network = Network([2, 1], loss=loss, dtype=dtype)
     network.params[:] = 0
     value, gradient = network.gradients(np.ones((3, 2)), np.zeros((3, 1)))
     assert value == 0
@@ -204,7 +203,7 @@ def test_a_class_ruled_out_costs_nothing_where_it_is_not_the_label(classes, dtyp
 @pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
 def test_quantile_loss_finds_the_quantile(quantile):
     y = np.random.default_rng(0).exponential(size=2000)
-    model = MLPRegressor((), loss="quantile", quantile=quantile, learning_rate="cosine")
+    model = MLPRegressor((), loss=("quantile", quantile), learning_rate="cosine")
     model.set_params(learning_rate_init=0.1, max_iter=100, tol=0, n_iter_no_change=200)
     model.fit(np.zeros((2000, 1)), y)
     below = (y < model.predict([[0.0]])[0]).mean()
@@ -269,13 +268,41 @@ def test_a_loss_on_an_output_it_is_not_defined_on_is_refused_by_both(loss, outpu
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"quantile": 1.0}, {"huber_delta": 0.0}, {"loss": "hinge"}],
+    "loss, message",
+    [
+        (("quantile", 1.0), "level must be one number between 0 and 1"),
+        (("huber", 0.0), "delta must be one number greater than 0"),
+        (("huber", np.inf), "delta must be one number greater than 0, and finite"),
+        (("huber", "1"), "delta must be one number"),
+        (("huber", 1.0, 2.0), "delta must be one number"),
+        (("absolute_error", 1.0), "absolute_error takes no parameter"),
+        ("hinge", "is not a loss; there are squared_error"),
+        ((), "is not a loss"),
+        ((["huber"], 1.0), "is not a loss"),
+    ],
     ids=str,
 )
-def test_values_out_of_range_are_refused_by_name(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        MLPRegressor(5, **options).fit(X, Y)
+def test_a_loss_that_cannot_be_is_refused_by_name(loss, message):
+    with pytest.raises(ValueError, match=f"loss={re.escape(repr(loss))}.*{message}"):
+        MLPRegressor(5, loss=loss).fit(X, Y)
+    with pytest.raises(ValueError, match=f"loss={re.escape(repr(loss))}.*{message}"):
+        Network([3, 1], loss=loss)
+
+
+@pytest.mark.parametrize("loss", [name for name, e in LOSSES.items() if e.parameter])
+def test_the_name_alone_means_the_default_of_the_parameter(loss):
+    model = MLPRegressor(5, loss=loss, **SHORT)
+    given = clone(model).set_params(loss=[loss, LOSSES[loss].parameter.default])
+    assert_same_bits(model.fit(X, Y), given.fit(X, Y))
+
+
+def test_the_same_loss_spelled_otherwise_may_be_trained_on():
+    model = MLPRegressor(5, loss="huber", warm_start=True, **SHORT).fit(X, Y)
+    model.set_params(loss=["huber", 1]).fit(X, Y)
+    with pytest.raises(
+        ValueError, match=r"loss=\('huber', 2\) can't take the place of"
+    ):
+        model.set_params(loss=("huber", 2)).fit(X, Y)
 
 
 # ---- smoothing and weights of classes ---------------------------------------------------

@@ -401,7 +401,7 @@ def test_cross_validation_scores_with_missing_labels():
 
 
 def test_only_parameters_that_it_has_are_described():
-    absent = {"loss", "output_activation", "huber_delta", "class_weight"}
+    absent = {"loss", "output_activation", "class_weight"}
     parameters = MultiTaskClassifier().get_params()
     text = inspect.getdoc(MultiTaskClassifier).partition("Attributes\n")[0]
     entries = re.findall(r"^(\w[\w, ]*) : ", text, re.MULTILINE)

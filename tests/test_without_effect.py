@@ -24,8 +24,6 @@ DATA = {
 
 #: parameter -> a value that is not its default, what gives it an effect, what is named
 CASES = {
-    "huber_delta": (0.5, {"loss": "huber"}, "loss='huber'"),
-    "quantile": (0.9, {"loss": "quantile"}, "loss='quantile'"),
     "l1_method": ("proximal", {"l1": 0.1}, "l1 above 0"),
     "l2_bias": (True, {"l2": 0.1}, "l2 above 0"),
     "weight_decay": (5.0, {"solver": "adamw"}, "solver='adamw'"),

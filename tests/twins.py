@@ -65,15 +65,13 @@ def dropout_of(net, mask="batch"):
 def twin_of(net, dtype=np.float64, mask="batch"):
     """`mlp.Network` of the same topology, loss, parameters and running statistics."""
     *hidden, output = [layer_spec(spec) for spec in net.activation]
-    loss, *parameter = net.loss if isinstance(net.loss, tuple) else (net.loss,)
-    options = {"huber": "huber_delta", "quantile": "quantile"}
-    keywords = {options[loss]: parameter[0]} if parameter else {}
+    keywords = {"loss": net.loss}
     if isinstance(output, tuple) and output[0] == "softmax":
         keywords["groups"], output = output[1], "softmax"
     keywords |= {"residual": net.residual, "fit_intercept": net.offsets}
     keywords |= {"dtype": dtype, **normalisation(net)}
     edges = [None if e.all() else e for e in net.edges]
-    twin = Network(net.sizes, hidden, output, loss=loss, connectivity=edges, **keywords)
+    twin = Network(net.sizes, hidden, output, connectivity=edges, **keywords)
     twin.params[:] = existing(net, oracle.parameters(net))
     for ours, norm in zip(
         [twin.input_statistics, *twin.statistics], net.norm, strict=True

@@ -20,6 +20,7 @@ from mlp.estimators.parameters import RATE, hidden_sizes
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
+from mlp.network.losses import losses_of, resolve_loss
 from mlp.network.samples import as_rows, refuse_dates
 from mlp.network.spec import NetworkSpec
 from mlp.network.transfer import split_off_tail
@@ -31,9 +32,6 @@ __all__ = ["MLPAutoencoder"]
 
 Array = NDArray[Any]
 
-LOSSES = {"squared_error", "log_loss", "huber", "absolute_error", "poisson"}
-#: the outputs of losses that are defined on some only
-OUTPUTS = {"log_loss": "logistic", "poisson": "exp"}
 #: numbers that are dense at once where samples are compared with their reconstructions
 DENSE = 2**20
 #: outputs -> where the values lie that they are for
@@ -70,9 +68,12 @@ class MLPAutoencoder(
     denoising : float, default=0.0
         Part of the inputs, in [0, 1), that is set to 0 at random in training, while the
         targets stay whole; a half at most is usual [S ex. 65.5].
-    loss : str or callable, default="squared_error"
-        'squared_error', 'huber', 'absolute_error'; 'log_loss' for values in [0, 1];
-        'poisson' for counts; or a callable ``(y_true, y_out) -> (values, gradient)``.
+    loss : str, tuple or callable, default="squared_error"
+        Loss of a sample [S table 65.2]:
+
+        {losses of inputs}
+
+        Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
     output_activation : str, tuple or sequence, default="auto"
         Activation of the outputs.  'auto' takes 'logistic' for samples in [0, 1], 'tanh'
         for [-1, 1], 'identity' for others and where `standardize` is set; what `loss`
@@ -111,7 +112,6 @@ class MLPAutoencoder(
         **BaseMLP._parameter_constraints,
         "tied": ["boolean"],
         "denoising": [RATE],
-        "loss": [StrOptions(LOSSES), callable],
         "output_activation": [str, tuple, list],
     }
     #: what the others have and makes no sense here
@@ -147,7 +147,6 @@ class MLPAutoencoder(
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
-        huber_delta: float = 1.0,
         sampling: str = "shuffle",
         l1: float = 0.0,
         l1_method: str = "subgradient",
@@ -365,6 +364,12 @@ class MLPAutoencoder(
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must name one layer at least, the code"
             )
+        loss = resolve_loss(self.loss)
+        if "inputs" not in loss.entry.targets:
+            raise ValueError(
+                f"loss={self.loss!r} is not for the inputs of a network; there are "
+                f"{', '.join(losses_of('inputs'))}, or give a callable"
+            )
         for name in ("activation", "dropout"):
             given = getattr(self, name)
             listed = np.iterable(given) and not is_single(given)
@@ -426,9 +431,9 @@ class MLPAutoencoder(
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
         try:
             targets = self._samples(X, sample_weight, first=False)
-            loss = self._built_by("loss")
-            if loss in OUTPUTS:
-                self._check_range(targets.X, OUTPUTS[loss])
+            needed = _needed_output(self._built_by("loss"))
+            if needed:
+                self._check_range(targets.X, needed)
             return targets
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
@@ -461,8 +466,8 @@ class MLPAutoencoder(
             )
         if output != "auto":
             return output
-        if self.loss in OUTPUTS:
-            return OUTPUTS[self.loss]
+        if needed := _needed_output(self.loss):
+            return needed
         fitting = (name for name in ("logistic", "tanh") if _lies_in(name, X))
         return "identity" if self.standardize else next(fitting, "identity")
 
@@ -470,10 +475,11 @@ class MLPAutoencoder(
         """Values that the loss is defined on, and that the outputs were chosen for."""
         loss = self._built_by("loss")
         chosen = self.output_activation == "auto"
-        if not (chosen or loss in OUTPUTS) or _lies_in(output, X):
+        needed = _needed_output(loss)
+        if not (chosen or needed) or _lies_in(output, X):
             return
         reason = f"loss={loss!r}"
-        if loss not in OUTPUTS:
+        if not needed:
             reason = f"output_activation='auto', which took {output!r} at first,"
         low, high = RANGES[output]
         smallest, largest = _range(X)
@@ -481,6 +487,12 @@ class MLPAutoencoder(
             f"{reason} needs values in [{low:g}, {high:g}], X has them in "
             f"[{smallest:g}, {largest:g}]"
         )
+
+
+def _needed_output(loss: Any) -> str | None:
+    """The activation of single outputs that a loss is defined on, if not on any."""
+    links = resolve_loss(loss).entry.links
+    return links[-1] if links else None
 
 
 def _range(X: Any) -> tuple[float, float]:

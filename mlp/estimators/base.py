@@ -33,9 +33,9 @@ from mlp.network.activations import Activation
 from mlp.network.connectivity import assign
 from mlp.network.features import BatchNorm
 from mlp.network.initializers import draw
-from mlp.network.losses import check_callable
+from mlp.network.losses import Loss, check_callable
 from mlp.network.network import Network
-from mlp.network.spec import CONFIGURABLE, NetworkSpec, with_parameter
+from mlp.network.spec import CONFIGURABLE, NetworkSpec
 from mlp.network.summary import Summary
 from mlp.network.transfer import copy_layers
 from mlp.threads import resolve_threads
@@ -126,9 +126,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         if "_validates" in vars(self):
             return getattr(self, name)
         value = getattr(self.network_.spec, name)
-        if name == "loss":
-            return value.specification
-        if isinstance(value, Activation):
+        if isinstance(value, Activation | Loss):
             return value.spec
         return [node.spec for node in value]
 
@@ -501,7 +499,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
             (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
             self._all_layers(self.activation),
             targets.output_activation,
-            with_parameter(self.loss, self.huber_delta, getattr(self, "quantile", 0.5)),
+            self.loss,
             targets.groups,
             batch_norm=norm,
             dropout=dropout_of(self),

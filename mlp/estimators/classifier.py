@@ -32,6 +32,7 @@ from mlp.estimators.labels import indicators
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
+from mlp.network.losses import Loss, resolve_loss
 from mlp.network.samples import as_rows
 from mlp.threads import resolve_threads
 from mlp.training.stopping import EarlyStopping
@@ -52,10 +53,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     Parameters
     ----------
     {parameters}
-    loss : str or callable, default="log_loss"
-        'log_loss' (cross-entropy, computed from logits); 'squared_error', 'huber' or
-        'absolute_error' of the outputs; 'logistic' with targets ±1 [S table 65.2]; or a
-        callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
+    loss : str, tuple or callable, default="log_loss"
+        Loss of a sample [S table 65.2]:
+
+        {losses of labels}
+
+        Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, multiplied with the sample weights: a dict by label, in
         which labels that it does not name have the weight 1; 'balanced' for weights
@@ -115,7 +118,6 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         max_fun: int = 15000,
         loss: Any = "log_loss",
         output_activation: Any = None,
-        huber_delta: float = 1.0,
         sampling: str = "shuffle",
         l1: float = 0.0,
         l1_method: str = "subgradient",
@@ -246,13 +248,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def _low(self) -> float:
         """What an output is trained towards for the other class: 0, or −1 where outputs or
         loss have both signs [S P65.18]."""
-        signed = self._is_signed(self.out_activation_, self._fitted_loss())
+        signed = self._is_signed(self.out_activation_, self.network_.spec.loss)
         return -1.0 if signed else 0.0
-
-    def _fitted_loss(self) -> str:
-        """The fitted network's, whatever `loss` says by now."""
-        name: str = self.network_.spec.loss.name
-        return name
 
     def _middle(self) -> float:
         return (1 + self._low()) / 2
@@ -281,7 +278,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
         """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
-        if self._fitted_loss() == "logistic":
+        if self.network_.spec.loss.entry.signed:
             # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
             out = expit(out)
         else:
@@ -379,7 +376,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         X = as_rows(X, X.dtype)
         weights = check_weights(self._class_weighted(sample_weight, y, X), X)
         make = self._multilabel_targets if self._multilabel else self._label_targets
-        return make(X, y, weights, self._built_by("loss"))
+        return make(X, y, weights, resolve_loss(self._built_by("loss")))
 
     def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
         """Sample weights times those of the classes."""
@@ -419,7 +416,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
-    def _output(self, default: str, loss: Any) -> Any:
+    def _output(self, default: str, loss: Loss) -> Any:
         given = self._built_by("output_activation")
         if given is not None and not is_single(given):
             raise ValueError(
@@ -428,12 +425,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             )
         if given is not None:
             return given
-        return "tanh" if loss == "logistic" else default
+        return "tanh" if loss.entry.signed else default
 
     @staticmethod
-    def _is_signed(output: Any, loss: Any) -> bool:
+    def _is_signed(output: Any, loss: Loss) -> bool:
         name = output if isinstance(output, str) else output[0]
-        return name in SIGNED_OUTPUTS or loss == "logistic"
+        return name in SIGNED_OUTPUTS or loss.entry.signed
 
     @staticmethod
     def _set_values(targets: Targets, chosen: NDArray[Any], signed: bool) -> None:
@@ -443,7 +440,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             targets.values = 2 * targets.values - 1
             targets.middle = 0.0
 
-    def _multilabel_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
+    def _multilabel_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
         output = self._output("logistic", loss)
         targets = Targets(
             X,
@@ -456,7 +453,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         self._set_values(targets, y, self._is_signed(output, loss))
         return targets
 
-    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Any) -> Targets:
+    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
         binary = n_classes <= 2 and self._built_by("output_activation") != "softmax"

@@ -269,8 +269,9 @@ def _check_output(estimator: Any, plain: Network) -> None:
     if is_classifier(estimator):
         single = estimator._multilabel or len(estimator.classes_) <= 2
         possible = ("logistic",) if single else ("softmax",)
-        if plain.spec.loss.name == "logistic":
-            raise ValueError("loss='logistic' can't be said in scikit-learn")
+        loss = plain.spec.loss
+        if loss.entry.signed:
+            raise ValueError(f"loss={loss.spec!r} can't be said in scikit-learn")
     name = plain.output_name
     if name not in possible:
         raise ValueError(
@@ -285,7 +286,7 @@ def _without_counterpart(
     """Options that only ours has, as 'name=value'; `params` gets the nearest instead."""
     shared, ours = signature(cls).parameters, signature(type(estimator)).parameters
     said = {name: getattr(estimator, name) for name in ours}
-    said["loss"] = estimator.network_.spec.loss.specification  # as it was fitted
+    said["loss"] = estimator.network_.spec.loss.spec  # as it was fitted
     lost = [
         name
         for name, parameter in ours.items()

@@ -1,22 +1,33 @@
-"""The parameters and attributes that estimators share, documented once."""
+"""The parameters and attributes that estimators share, documented once.
+
+The lists of losses and of activations are made from their tables.
+"""
 
 import re
+from collections.abc import Iterable
 from inspect import cleandoc, signature
+from textwrap import fill
 from typing import TypeVar
+
+from mlp.network import activations, losses
 
 __all__ = ["document"]
 
 Class = TypeVar("Class", bound=type)
 
+#: of the lines of the lists
+WIDTH = 88
+
 PARAMETERS = """
 hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
     Units of each hidden layer; ``()`` for none.
 activation : str, tuple or sequence, default="relu"
-    Of the hidden layers: 'identity', 'logistic', 'tanh', 'relu', 'leaky_relu',
-    'two_sided_relu', 'scaled_tanh', 'elu', 'selu', 'softplus', 'erf', 'gaussian', 'gelu',
-    'silu', 'mish' [S table 65.1]; 'rbf', for the first layer only [L]; with parameters as
-    ``("leaky_relu", 0.1)``; a sequence with one per layer; a sequence of sequences with
-    one per node [S P65.6].
+    Activation f(z) of the hidden layers [S table 65.1]:
+
+    {activations}
+
+    A parameter comes with the name, as in ``("leaky_relu", 0.1)``.  A sequence names one
+    activation per layer, a sequence of sequences one per node [S P65.6].
 solver : {'adam', 'adamw', 'sgd', 'lbfgs', 'cg', 'gd'}, default="adam"
     'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
     weights apart from the gradient.  'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
@@ -84,8 +95,6 @@ output_activation : str, tuple, sequence or None, default=None
     Activation of the outputs; None takes what suits the loss and the targets.  A sequence
     such as ``["tanh", "relu"]`` gives each output node its own [S P65.6]; it goes with
     losses of the outputs' values, not with classes.
-huber_delta : float, default=1.0
-    Where ``loss="huber"`` turns from quadratic to linear [S P65.17].
 l1 : float, default=0.0
     L1 penalty l1·‖W‖₁ [S P65.15].
 l1_method : {'subgradient', 'proximal'}, default="subgradient"
@@ -221,11 +230,28 @@ def document(cls: Class) -> Class:
     ]
     text = text.replace("{parameters}", "\n".join(shared))
     text = text.replace("{attributes}", cleandoc(ATTRIBUTES))
+    text = text.replace(
+        "    {activations}",
+        _items(map(activations.describe, activations.hidden_activations())),
+    )
+    text = re.sub(
+        r" +{losses of (\w+)}",
+        lambda of: _items(map(losses.describe, losses.losses_of(of[1]))),
+        text,
+    )
     before, title, rest = text.partition("Parameters\n----------\n")
     described, following, after = rest.partition("\n\nAttributes\n")
     described = "\n".join(sorted(_entries(described), key=place))
     cls.__doc__ = before + title + described + following + after
     return cls
+
+
+def _items(lines: Iterable[str]) -> str:
+    """A list of the description of a parameter."""
+    return "\n".join(
+        fill(line, WIDTH, initial_indent="    - ", subsequent_indent="      ")
+        for line in lines
+    )
 
 
 def _entries(section: str) -> list[str]:

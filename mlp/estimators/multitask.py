@@ -34,7 +34,7 @@ __all__ = ["MultiTaskClassifier"]
 Array = NDArray[Any]
 
 #: of all classifiers, but not of this one: its loss is the cross-entropy of each task
-FIXED = ("loss", "output_activation", "huber_delta")
+FIXED = ("loss", "output_activation")
 
 
 @document
@@ -94,7 +94,6 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
     # what the network is built with, as others' parameters of these names
     loss = "log_loss"
     output_activation = "softmax"
-    huber_delta = 1.0
 
     def __init__(
         self,

@@ -67,9 +67,8 @@ CONSTRAINTS: dict[str, Any] = {
     "epsilon": [POSITIVE],
     "n_iter_no_change": [COUNT, Options(Real, {np.inf})],
     "max_fun": [COUNT],
-    "loss": [str, callable],
+    "loss": [str, tuple, list, callable],
     "output_activation": [str, tuple, list, None],
-    "huber_delta": [POSITIVE],
     "l1": [NOT_NEGATIVE],
     "l1_method": [StrOptions({"subgradient", "proximal"})],
     "l2": [NOT_NEGATIVE],
@@ -243,8 +242,6 @@ STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
 #: parameter that scikit-learn does not have -> (whether the others give it an effect, what
 #: it needs for one); those that always have one, or are refused without, are left out
 NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "huber_delta": (lambda e: e.loss == "huber", "loss='huber'"),
-    "quantile": (lambda e: e.loss == "quantile", "loss='quantile'"),
     "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
     "l2_bias": (lambda e: e.l2 > 0, "l2 above 0"),
     "weight_decay": (

@@ -1,14 +1,12 @@
 """`MLPRegressor`."""
 
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -23,6 +21,7 @@ from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
+from mlp.network.losses import resolve_loss
 from mlp.network.samples import as_rows, refuse_dates
 from mlp.threads import resolve_threads
 from mlp.training.stopping import EarlyStopping
@@ -48,12 +47,13 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     Parameters
     ----------
     {parameters}
-    loss : str or callable, default="squared_error"
-        'squared_error', 'poisson' (outputs are exponentials), 'huber', 'absolute_error' or
-        'quantile' [S table 65.2]; or a callable ``(y_true, y_out) -> (values, gradient)``
-        [S P65.11], which is to leave out targets that are NaN.
-    quantile : float, default=0.5
-        The quantile that ``loss="quantile"`` estimates.
+    loss : str, tuple or callable, default="squared_error"
+        Loss of a sample [S table 65.2]:
+
+        {losses of values}
+
+        Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11], which is to
+        leave out targets that are NaN.
 
     Attributes
     ----------
@@ -68,11 +68,6 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     >>> bool(model.fit(X, y).score(X, y) > 0.99)
     True
     """
-
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints,
-        "quantile": [Interval(Real, 0, 1, closed="neither")],
-    }
 
     def __init__(
         self,
@@ -102,8 +97,6 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
         output_activation: Any = None,
-        huber_delta: float = 1.0,
-        quantile: float = 0.5,
         sampling: str = "shuffle",
         l1: float = 0.0,
         l1_method: str = "subgradient",
@@ -266,7 +259,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         check_consistent_length(X, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        poisson = self._built_by("loss") == "poisson"
+        poisson = resolve_loss(self._built_by("loss")).name == "poisson"
         if poisson and (y < 0).any():
             raise ValueError("y must not be negative with loss='poisson'")
         X = as_rows(X, X.dtype)

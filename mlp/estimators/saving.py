@@ -135,6 +135,7 @@ def _decode(decoder: Decoder, content: Any) -> Any:
     parameters = _of_version_1({k: decoder(v) for k, v in parameters.items()})
     fitted = {k: decoder(v) for k, v in fitted.items()}
     fitted.pop("_built_with", None)  # in files of version 1
+    parameters = _of_version_1(parameters)
     unknown = set(parameters) - set(inspect.signature(kind).parameters)
     if unknown:
         raise ValueError(f"{name} has no {', '.join(sorted(unknown))}")

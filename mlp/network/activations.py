@@ -1,12 +1,11 @@
 """The table of activations [S table 65.1] and how a user may name one.
 
-Adding an activation takes a line in `ACTIVATIONS` here and one in ``ELEMENTWISE``
-(``onnx_graph.py``), in ``src/core`` a name in ``ACTIVATION_LIST`` (``mlp_core.h``) with
-f, f′ and f″ in ``activation.h``, its twin in ``tests/oracle/functions.py`` and a row in
-the guide; ``docs/extending.rst`` goes through it.
+A new activation takes an entry of `ACTIVATIONS` here and, in ``src/core``, an item of
+``ACTIVATION_LIST`` (``mlp_core.h``) with f, f′ and f″ in ``activation.h``;
+``docs/extending.rst`` goes through it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import tanh
 from numbers import Real
@@ -17,6 +16,8 @@ from mlp._core import ACTIVATION_CODES
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "describe",
+    "hidden_activations",
     "is_single",
     "layer_activations",
     "layer_name",
@@ -27,41 +28,227 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Entry:
-    """One activation: its kernel, its parameters (name, default), what it is for."""
+    """Everything there is to say about one activation.
+
+    Attributes
+    ----------
+    kernel : str
+        A key of ``ACTIVATION_CODES``.
+    doc : str
+        f(z) as docstrings have it.
+    formula, derivative : str
+        f and f′ in LaTeX, as the guide has them.
+    remark : str
+        What the guide says besides, after f′.
+    onnx : callable or None
+        ``(g, z, *parameters) -> f(z)`` in operators of ONNX, where ``g(operator, *inputs)``
+        adds one (`mlp.onnx.graph.Graph`); None for an activation of a whole layer.
+    parameters : tuple of (name, default)
+    fixed : tuple of float or None
+        The kernel's parameters in a special case of another entry.
+    positive : bool
+        The parameters must be > 0, else only nonzero.
+    hidden, trainable : bool
+        Whether hidden layers may have it; whether it has a useful derivative.
+    """
 
     kernel: str
+    doc: str
+    formula: str
+    derivative: str
+    remark: str = ""
+    onnx: Callable[..., str] | None = None
     parameters: tuple[tuple[str, float], ...] = ()
     fixed: tuple[float, float] | None = None
-    positive: bool = False  # the parameters must be > 0, else only nonzero
+    positive: bool = False
     hidden: bool = True
     trainable: bool = True
 
 
-#: name -> Entry; `fixed` gives the kernel parameters of a special case of another entry
+def _leaky(g: Any, z: str, alpha: float) -> str:
+    return str(g.by_sign(z, g("Mul", z, alpha), z))
+
+
+def _elu(g: Any, z: str, alpha: float, scale: float) -> str:
+    grown = g("Sub", g("Exp", g("Min", z, 0.0)), 1.0)
+    return str(g("Mul", g.by_sign(z, g("Mul", grown, alpha), z), scale))
+
+
 ACTIVATIONS: dict[str, Entry] = {
-    "identity": Entry("identity"),
-    "logistic": Entry("logistic"),
-    "tanh": Entry("tanh"),
-    "relu": Entry("relu"),
-    "leaky_relu": Entry("leaky_relu", (("alpha", 0.01),)),
-    "two_sided_relu": Entry("leaky_relu", (("alpha", -1.0),)),
-    "scaled_tanh": Entry(
-        "scaled_tanh", (("a", 1 / tanh(2 / 3)), ("b", 2 / 3)), positive=True
+    "identity": Entry(
+        "identity",
+        "z",
+        "z",
+        "1",
+        onnx=lambda g, z: z,
     ),
-    "elu": Entry("elu", (("alpha", 1.0), ("scale", 1.0)), positive=True),
-    "selu": Entry("elu", fixed=(1.6732632423543772, 1.0507009873554805)),
-    "softplus": Entry("softplus"),
-    "erf": Entry("erf"),
-    "gaussian": Entry("gaussian"),
-    "gelu": Entry("gelu"),
-    "silu": Entry("silu"),
-    "mish": Entry("mish"),
-    "exp": Entry("exp"),
-    "sign": Entry("sign", trainable=False),
-    "step": Entry("step", trainable=False),
-    "rbf": Entry("rbf"),
-    "softmax": Entry("softmax", hidden=False),
+    "logistic": Entry(
+        "logistic",
+        "1 / (1 + exp(−z))",
+        r"\dfrac{1}{1+e^{-z}}",
+        "f(1-f)",
+        "[S 65.6]",
+        onnx=lambda g, z: g("Sigmoid", z),
+    ),
+    "tanh": Entry(
+        "tanh",
+        "tanh(z)",
+        r"\tanh z",
+        "1-f^2",
+        "[S 65.7]",
+        onnx=lambda g, z: g("Tanh", z),
+    ),
+    "scaled_tanh": Entry(
+        "scaled_tanh",
+        "a tanh(b z) [S 65.10]",
+        r"a\,\tanh(bz)",
+        r"ab\,(1-(f/a)^2)",
+        "[S 65.10]",
+        onnx=lambda g, z, a, b: g("Mul", g("Tanh", g("Mul", z, b)), a),
+        parameters=(("a", 1 / tanh(2 / 3)), ("b", 2 / 3)),
+        positive=True,
+    ),
+    "relu": Entry(
+        "relu",
+        "max(0, z)",
+        r"\max(0, z)",
+        r"1\text{ if }z>0\text{, else }0",
+        "[S 65.11]",
+        onnx=lambda g, z: g("Relu", z),
+    ),
+    "leaky_relu": Entry(
+        "leaky_relu",
+        "z where z ≥ 0, else alpha z",
+        r"z\text{ if }z\ge0\text{, else }\alpha z",
+        r"1\text{ if }z>0\text{, else }\alpha",
+        "[S 65.12; L]",
+        onnx=_leaky,
+        parameters=(("alpha", 0.01),),
+    ),
+    "two_sided_relu": Entry(
+        "leaky_relu",
+        "max(0, z) + alpha min(0, z)",
+        r"\max(0,z)+\alpha\,\min(0,z)",
+        r"1\text{ if }z>0\text{, else }\alpha",
+        "[S P65.4]",
+        onnx=_leaky,
+        parameters=(("alpha", -1.0),),
+    ),
+    "elu": Entry(
+        "elu",
+        "scale z where z ≥ 0, else scale alpha (exp(z) − 1)",
+        r"s z\text{ if }z\ge0\text{, else }s\alpha(e^z-1)",
+        r"s\text{ if }z\ge0\text{, else }f+s\alpha",
+        onnx=_elu,
+        parameters=(("alpha", 1.0), ("scale", 1.0)),
+        positive=True,
+    ),
+    "selu": Entry(
+        "elu",
+        "'elu' with alpha = 1.6733 and scale = 1.0507",
+        r"s z\text{ if }z\ge0\text{, else }s\alpha(e^z-1)",
+        r"s\text{ if }z\ge0\text{, else }f+s\alpha",
+        r"with :math:`\alpha = 1.6733…,\ s = 1.0507…`",
+        onnx=_elu,
+        fixed=(1.6732632423543772, 1.0507009873554805),
+    ),
+    "softplus": Entry(
+        "softplus",
+        "ln(1 + exp(z))",
+        r"\ln(1+e^z)",
+        "1-e^{-f}",
+        "the logistic of :math:`z`",
+        onnx=lambda g, z: g.softplus(z),
+    ),
+    "erf": Entry(
+        "erf",
+        "erf(z)",
+        r"\frac{2}{\sqrt\pi}\int_0^z e^{-t^2}dt",
+        r"\frac{2}{\sqrt\pi}e^{-z^2}",
+        onnx=lambda g, z: g.erf(z),
+    ),
+    "gaussian": Entry(
+        "gaussian",
+        "exp(−z²/2)",
+        "e^{-z^2/2}",
+        "-z f",
+        onnx=lambda g, z: g("Exp", g("Mul", g("Mul", z, z), -0.5)),
+    ),
+    "gelu": Entry(
+        "gelu",
+        "z Φ(z), Φ the normal distribution function",
+        r"z\,\Phi(z)",
+        r"\Phi(z) + z\,\varphi(z)",
+        onnx=lambda g, z: g("Mul", z, g.normal_cdf(z)),
+    ),
+    "silu": Entry(
+        "silu",
+        "z / (1 + exp(−z))",
+        r"z\,\sigma(z)",
+        r"\sigma(z)+z\,\sigma(z)(1-\sigma(z))",
+        # not by Sigmoid: onnxruntime's never goes below 1.5e-8 in float32
+        onnx=lambda g, z: g("Div", z, g("Add", g("Exp", g("Neg", z)), 1.0)),
+    ),
+    "mish": Entry(
+        "mish",
+        "z tanh(ln(1 + exp(z)))",
+        r"z\,t,\quad t = \tanh(\ln(1+e^z))",
+        r"t + z(1-t^2)\,\sigma(z)",
+        onnx=lambda g, z: g("Mul", z, g("Tanh", g.softplus(z))),
+    ),
+    "exp": Entry(
+        "exp",
+        "exp(z)",
+        "e^z",
+        "f",
+        onnx=lambda g, z: g("Exp", z),
+    ),
+    "sign": Entry(
+        "sign",
+        "1 where z ≥ 0, else −1; for prediction only",
+        r"1\text{ if }z\ge0\text{, else }-1",
+        "0",
+        "prediction only [S 65.16; G]",
+        onnx=lambda g, z: g.by_sign(z, -1.0, 1.0),
+        trainable=False,
+    ),
+    "step": Entry(
+        "step",
+        "1 where z ≥ 0, else 0; for prediction only",
+        r"1\text{ if }z\ge0\text{, else }0",
+        "0",
+        "prediction only [S 65.16; G]",
+        onnx=lambda g, z: g.by_sign(z, 0.0, 1.0),
+        trainable=False,
+    ),
+    "rbf": Entry(
+        "rbf",
+        "exp(−‖x − μ‖² / (2 λ)) of the inputs x, for the first layer only [L]",
+        r"\exp\left(-\|x-\mu_m\|^2/(2\lambda_m)\right)",
+        "",
+        "first hidden layer only, see below [L]",
+    ),
+    "softmax": Entry(
+        "softmax",
+        "exp(z_q) / Σ_k exp(z_k), for the output layer only",
+        r"e^{z_q-\max z}\,/\sum_k e^{z_k-\max z}",
+        r"\operatorname{diag}(\hat\gamma)-\hat\gamma\hat\gamma^\top",
+        "output only [S 65.69]",
+        hidden=False,
+    ),
 }
+
+
+def hidden_activations() -> list[str]:
+    """The activations that training takes for hidden layers."""
+    return [name for name, e in ACTIVATIONS.items() if e.hidden and e.trainable]
+
+
+def describe(name: str) -> str:
+    """The line of an activation in docstrings."""
+    entry = ACTIVATIONS[name]
+    given = ", ".join(f"{what} = {default:.5g}" for what, default in entry.parameters)
+    return f"'{name}': {entry.doc}" + (f"; by default {given}" if given else "")
 
 
 @dataclass(frozen=True)
@@ -90,6 +277,13 @@ class Activation:
         code, keeps_z = ACTIVATION_CODES[self.entry.kernel]
         a, b = self.entry.fixed or (*self.parameters, 0.0, 0.0)[:2]
         return code, keeps_z, a, b
+
+    def onnx(self, g: Any, z: str) -> str:
+        """Add f(z) to the graph `g`, a `mlp.onnx.graph.Graph`; returns its name."""
+        form = self.entry.onnx
+        if form is None:
+            raise ValueError(f"activation={self.name!r} is that of a whole layer")
+        return form(g, z, *(self.entry.fixed or self.parameters))
 
     @property
     def spec(self) -> Any:

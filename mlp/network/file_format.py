@@ -68,8 +68,7 @@ def encode_network(encoder: Encoder, network: Any, where: str) -> dict[str, Any]
         "activations": [_layer_json(f) for f in spec.activations],
         "output_activation": _layer_json(spec.output_activation),
         "edges": [e and _edges_json(encoder, e, f"{where}.edges") for e in spec.edges],
-        "loss": encoder.parameter(spec.loss.specification, "loss"),
-        "loss_arguments": encoder(spec.loss.argument(), where),
+        "loss": encoder.parameter(spec.loss.spec, "loss"),
         **{name: encoder(state[name], f"{where}.{name}") for name in ARRAYS},
     }
 
@@ -100,7 +99,7 @@ def decode_network(decoder: Decoder, content: dict[str, Any]) -> dict[str, Any]:
         If something in the file is wrong.
     """
     parts = {name: decoder(v) for name, v in content.items() if name not in CODED}
-    arguments = parts.pop("loss_arguments")
+    parameter = [*parts.pop("loss_arguments", {}).values()]  # once beside the name
     parts = _of_version_1(parts)
     known = {*ARRAYS, *(field.name for field in fields(NetworkSpec))}
     if unknown := {*parts, *content.keys() & {*CODED}} - known:
@@ -113,7 +112,9 @@ def decode_network(decoder: Decoder, content: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"layer_sizes={sizes} must be integers > 0")
     output = _layer(content["output_activation"])
     with decoder.blaming(content["loss"]):
-        loss = resolve_loss(decoder(content["loss"]), layer_name(output), **arguments)
+        given = decoder(content["loss"])
+        given = (given, *parameter) if parameter else given
+        loss = resolve_loss(given, layer_name(output))
     state = {name: parts.pop(name) for name in ARRAYS}
     spec = NetworkSpec(
         **parts,

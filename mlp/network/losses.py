@@ -1,10 +1,12 @@
-"""The table of losses [S table 65.2] and the outputs they go with.
+"""The table of losses [S table 65.2] and how a user may name one.
 
-``docs/extending.rst`` says what adding one takes.
+``docs/extending.rst`` shows what a new loss takes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,32 +14,91 @@ from numpy.typing import NDArray
 
 from mlp._core import LOSS_CODES
 
-__all__ = ["LOSSES", "Loss", "check_callable", "resolve_loss"]
+__all__ = ["LOSSES", "Loss", "check_callable", "describe", "losses_of", "resolve_loss"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The parameter of a loss: a number between `low` and `high`, both exclusive."""
+
+    name: str
+    default: float
+    low: float = 0.0
+    high: float = inf
+
+    @property
+    def range(self) -> str:
+        """The legal values in words."""
+        if self.high == inf:
+            return f"greater than {self.low:g}, and finite"
+        return f"between {self.low:g} and {self.high:g}, both exclusive"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One loss: its kernel's code, the outputs it is computed from the logits of, the
-    outputs it is restricted to (None: any), and its parameter, if it has one."""
+    """Everything there is to say about one loss.
 
-    code: int
-    from_logits: tuple[str, ...] = ()
-    outputs: tuple[str, ...] | None = None
-    parameter: str | None = None
+    Attributes
+    ----------
+    doc : str
+        Its line in docstrings.
+    links : tuple of str
+        Output activations that the loss is defined on; it is then computed from z_L.  A
+        loss without them is computed from the outputs, of any activation.
+    parameter : Parameter or None
+    targets : tuple of str
+        The targets that it is meant for: "labels" of classifiers, "values" of regressors,
+        "inputs" of autoencoders.
+    signed : bool
+        Labels become the targets ±1; the logistic function of an output is a probability.
+    averaged : bool
+        The reported value is averaged over the outputs, as in scikit-learn.
+    """
+
+    doc: str
+    links: tuple[str, ...] = ()
+    parameter: Parameter | None = None
+    targets: tuple[str, ...] = ("labels", "values", "inputs")
+    signed: bool = False
+    averaged: bool = False
 
 
-#: name -> Entry
+#: name, which is also a key of ``LOSS_CODES`` -> Entry
 LOSSES: dict[str, Entry] = {
-    "squared_error": Entry(LOSS_CODES["squared_error"]),
-    "log_loss": Entry(
-        LOSS_CODES["log_loss"], ("softmax", "logistic"), ("softmax", "logistic")
+    "squared_error": Entry(
+        "half the squared error; its reported value is averaged over the outputs",
+        averaged=True,
     ),
-    "logistic": Entry(LOSS_CODES["logistic"]),
-    "huber": Entry(LOSS_CODES["huber"], parameter="huber_delta"),
-    "absolute_error": Entry(LOSS_CODES["absolute_error"]),
-    "poisson": Entry(LOSS_CODES["poisson"], ("exp",), ("exp",)),
-    "quantile": Entry(LOSS_CODES["quantile"], parameter="quantile"),
+    "log_loss": Entry(
+        "cross-entropy of labels, or of values in [0, 1], computed from logits",
+        links=("softmax", "logistic"),
+        targets=("labels", "inputs"),
+    ),
+    "logistic": Entry(
+        "ln(1 + exp(−yγ)) of an output y whose target γ is −1 or 1 [S P65.18]",
+        targets=("labels",),
+        signed=True,
+    ),
+    "huber": Entry(
+        "quadratic where the norm of the error vector is below delta, linear beyond "
+        "[S P65.17]",
+        parameter=Parameter("delta", 1.0),
+    ),
+    "absolute_error": Entry("sum of the absolute errors of the outputs [O]"),
+    "poisson": Entry(
+        "half the Poisson deviance of counts; the outputs are exponentials",
+        links=("exp",),
+        targets=("values", "inputs"),
+    ),
+    "quantile": Entry(
+        "pinball loss, whose minimum is the quantile of that level, 0.5 for the median",
+        parameter=Parameter("level", 0.5, high=1.0),
+        targets=("values",),
+    ),
 }
+
+#: a user's own function: from the outputs, of any activation
+OWN = Entry("")
 
 
 @dataclass(frozen=True)
@@ -47,9 +108,9 @@ class Loss:
     Attributes
     ----------
     name : str
-        A key of `LOSSES`.
+        A key of `LOSSES`, or "callable".
     parameter : float
-        Huber's Δ > 0, the quantile in (0, 1); else 0.
+        0 where the loss has none.
     function : callable or None
         A user's own loss.
     """
@@ -58,87 +119,102 @@ class Loss:
     parameter: float = 0.0
     function: Callable[..., Any] | None = None
 
-    def argument(self) -> dict[str, Any]:
-        """The keyword that gives the parameter to `Network`."""
-        name = LOSSES[self.name].parameter if self.name in LOSSES else None
-        return {name: self.parameter} if name else {}
+    @property
+    def entry(self) -> Entry:
+        """The loss's entry in the table."""
+        return LOSSES.get(self.name, OWN)
 
     @property
-    def specification(self) -> Any:
-        """What `resolve_loss` makes this loss from."""
-        if self.function is not_given:
-            return None
-        return self.function or self.name
+    def spec(self) -> Any:
+        """The shortest specification that resolves to this loss."""
+        if self.function is not None:
+            return None if self.function is not_given else self.function
+        return (self.name, self.parameter) if self.entry.parameter else self.name
 
     def value_scale(self, n_outputs: int) -> float:
         """Factor of the loss where it is reported: as in scikit-learn, the squared error
         is averaged over the outputs."""
-        return 1 / n_outputs if self.name == "squared_error" else 1.0
+        return 1 / n_outputs if self.entry.averaged else 1.0
 
-    def core(
-        self, output_activation: str | tuple[str, ...], n_outputs: int
-    ) -> dict[str, Any]:
+    def core(self, n_outputs: int) -> dict[str, Any]:
         """Arguments of ``Plan.set_loss``.
 
-        The reported squared error is averaged over the outputs, as scikit-learn's; its
-        gradient is that of ½‖γ̂ − γ‖².
+        The factor of the reported value is not one of the gradient: of the squared error
+        that is the gradient of ½‖γ̂ − γ‖².
         """
-        if self.function is not None:
-            return {"code": LOSS_CODES["callable"], "from_logits": False}
-        entry = LOSSES[self.name]
         return {
-            "code": entry.code,
-            "from_logits": output_activation in entry.from_logits,
+            "code": LOSS_CODES[self.name],
+            "from_logits": bool(self.entry.links),
             "parameter": self.parameter,
             "value_scale": self.value_scale(n_outputs),
         }
 
 
 def resolve_loss(
-    name: Any,
-    output_activation: str | tuple[str, ...],
-    *,
-    huber_delta: float = 1.0,
-    quantile: float = 0.5,
+    spec: Any, output_activation: str | tuple[str, ...] | None = None
 ) -> Loss:
-    """The loss of that name, checked against the output it is to be used with.
+    """The loss that `spec` names, checked against the output it is to be used with.
 
     Parameters
     ----------
-    name : str, callable or None
-        None: whoever only predicts needs none.
-    output_activation : str, or tuple of str where the nodes differ
-    huber_delta, quantile : float
+    spec : str, tuple of str and float, callable, Loss or None
+        ``"huber"``, or with its parameter ``("huber", 0.5)``; None for a network that only
+        predicts.
+    output_activation : str, or tuple of str where the nodes differ, optional
+        Not checked if not given.
 
     Raises
     ------
     ValueError
-        For an unknown name, an output the loss is not defined on, a parameter out of range.
+        For an unknown name, a parameter out of range or for a loss that has none, an
+        output that the loss is not defined on.
     """
-    if name is None:
-        name = not_given
-    if callable(name):
-        return Loss("callable", function=name)
-    if not isinstance(name, str) or name not in LOSSES:
+    loss = spec if isinstance(spec, Loss) else _resolved(spec)
+    links = loss.entry.links
+    if output_activation is not None and links and output_activation not in links:
         raise ValueError(
-            f"loss={name!r} is not a loss; there are {', '.join(LOSSES)}, or give a "
-            "callable"
-        )
-    entry = LOSSES[name]
-    if entry.outputs and output_activation not in entry.outputs:
-        raise ValueError(
-            f"loss={name!r} needs output_activation in {entry.outputs}, "
+            f"loss={loss.spec!r} needs output_activation in {links}, "
             f"got {output_activation!r}"
         )
-    if name == "huber":
-        if not huber_delta > 0:
-            raise ValueError(f"huber_delta must be positive, got {huber_delta}")
-        return Loss(name, float(huber_delta))
-    if name == "quantile":
-        if not 0 < quantile < 1:
-            raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
-        return Loss(name, float(quantile))
-    return Loss(name)
+    return loss
+
+
+def _resolved(spec: Any) -> Loss:
+    if spec is None or callable(spec):
+        return Loss("callable", function=not_given if spec is None else spec)
+    name, *given = spec if isinstance(spec, list | tuple) and spec else [spec]
+    if not isinstance(name, str) or name not in LOSSES:
+        raise ValueError(
+            f"loss={spec!r} is not a loss; there are {', '.join(LOSSES)}, or give a "
+            "callable"
+        )
+    parameter = LOSSES[name].parameter
+    if parameter is None:
+        if given:
+            raise ValueError(f"loss={spec!r}: {name} takes no parameter")
+        return Loss(name)
+    value: Any = parameter.default
+    if given:
+        value = given[0] if len(given) == 1 else None
+    if not isinstance(value, Real) or not parameter.low < float(value) < parameter.high:
+        raise ValueError(
+            f"loss={spec!r}: {parameter.name} must be one number {parameter.range}"
+        )
+    return Loss(name, float(value))
+
+
+def losses_of(targets: str) -> list[str]:
+    """The losses meant for "labels", "values" or "inputs"."""
+    return [name for name, entry in LOSSES.items() if targets in entry.targets]
+
+
+def describe(name: str) -> str:
+    """The line of a loss in docstrings."""
+    entry, given = LOSSES[name], LOSSES[name].parameter
+    line = f"'{name}': {entry.doc}"
+    if given is not None:
+        line += f'; ``("{name}", {given.name})``, by default {given.default}'
+    return line
 
 
 def not_given(y_true: NDArray[Any], y_out: NDArray[Any]) -> Any:

@@ -17,7 +17,7 @@ from mlp.network.features import BatchNorm, Dropout
 from mlp.network.file_format import FEATURE_CODECS, encode_network
 from mlp.network.folding import fold_dtype, fold_into
 from mlp.network.layout import FlatParameters
-from mlp.network.spec import CONFIGURABLE, NetworkSpec, with_parameter
+from mlp.network.spec import CONFIGURABLE, NetworkSpec
 from mlp.network.summary import Summary, summarize
 
 __all__ = ["Network"]
@@ -45,13 +45,12 @@ class Network(FlatParameters):
     output_activation : str, tuple or sequence, default="identity"
         Any activation, or 'softmax'; a sequence with one per node [S P65.6], such as
         ``["tanh", "relu"]``, for losses that are computed from the outputs.
-    loss : str, callable or None, default="squared_error"
-        A name in `mlp.network.losses.LOSSES`, or a function ``(y_true, y_out) -> (values,
-        gradient)`` on arrays of shape (n, n_outputs), which returns each sample's loss,
-        shape (n,), and its gradient in y_out, called once per batch [S P65.11]; None for
-        a network that only predicts.
-    huber_delta, quantile : float
-        The parameters of the losses 'huber' and 'quantile'.
+    loss : str, tuple, callable or None, default="squared_error"
+        A name in `mlp.network.losses.LOSSES`, a name with its parameter such as
+        ``("huber", 0.5)``, or a function ``(y_true, y_out) -> (values, gradient)`` on
+        arrays of shape (n, n_outputs), which returns each sample's loss, shape (n,), and
+        its gradient in y_out, called once per batch [S P65.11]; None for a network that
+        only predicts.
     groups : sequence of int, optional
         With softmax outputs: the numbers of outputs of several tasks, in order; a group of
         one is a logistic output.
@@ -124,8 +123,6 @@ class Network(FlatParameters):
         output_activation: Any = "identity",
         *,
         loss: Any = "squared_error",
-        huber_delta: float = 1.0,
-        quantile: float = 0.5,
         groups: Sequence[int] | None = None,
         group_weight: ArrayLike | None = None,
         batch_norm: bool | str | BatchNorm | None = None,
@@ -141,7 +138,7 @@ class Network(FlatParameters):
             tuple(layer_sizes),
             activation,
             output_activation,
-            with_parameter(loss, huber_delta, quantile),
+            loss,
             groups,
             group_weight,
             batch_norm=batch_norm,

@@ -53,7 +53,7 @@ def plan(
         spec.fit_intercept,
     )
     made.set_loss(
-        **spec.loss.core(spec.output_name, network.n_outputs),
+        **spec.loss.core(network.n_outputs),
         group_weight=spec.group_weight,
     )
     norm, dropout = spec.batch_norm, spec.dropout

@@ -26,9 +26,9 @@ from mlp.network.features import (
     resolve_batch_norm,
     resolve_dropout,
 )
-from mlp.network.losses import LOSSES, Loss, resolve_loss
+from mlp.network.losses import resolve_loss
 
-__all__ = ["CONFIGURABLE", "NetworkSpec", "frozen_layers", "with_parameter"]
+__all__ = ["CONFIGURABLE", "NetworkSpec", "frozen_layers"]
 
 #: fields that may change between two fits of a network: `Network.configure`
 CONFIGURABLE = ("dropout", "corruption", "frozen", "group_weight")
@@ -112,7 +112,7 @@ class NetworkSpec:
         resolve("activations", tuple(layer_activations(self.activations, sizes[1:-1])))
         output = output_activations(self.output_activation, sizes[-1])
         resolve("output_activation", output)
-        resolve("loss", _resolved_loss(self.loss, self.output_name))
+        resolve("loss", resolve_loss(self.loss, self.output_name))
         groups = (sizes[-1],) if self.groups is None else tuple(self.groups)
         if sum(groups) != sizes[-1] or min(groups) < 1:
             raise ValueError(
@@ -337,8 +337,7 @@ class NetworkSpec:
         if name == "skip_scales":
             return any(value)
         if name == "loss":
-            parameters = tuple(value.argument().values())
-            return (value.name, *parameters) if parameters else value.specification
+            return value.spec
         if name in ("activations", "output_activation"):
             return _notation(value)
         return value
@@ -368,22 +367,6 @@ def _notation(value: Any) -> Any:
 
 def _compared(value: Any) -> Any:
     return replace(value, scale_init=1.0) if isinstance(value, BatchNorm) else value
-
-
-def _resolved_loss(loss: Any, output_name: str | tuple[str, ...]) -> Loss:
-    if isinstance(loss, Loss):
-        return resolve_loss(loss.specification, output_name, **loss.argument())
-    if isinstance(loss, tuple) and len(loss) == 2 and loss[0] in LOSSES:
-        name = LOSSES[loss[0]].parameter
-        return resolve_loss(loss[0], output_name, **({name: loss[1]} if name else {}))
-    return resolve_loss(loss, output_name)
-
-
-def with_parameter(loss: Any, huber_delta: float, quantile: float) -> Any:
-    """A loss with its parameter beside it, where it has one."""
-    values = {"huber": huber_delta, "quantile": quantile}
-    named = isinstance(loss, str) and loss in values
-    return (loss, values[loss]) if named else loss
 
 
 def frozen_layers(freeze: int | Sequence[bool], n_layers: int) -> tuple[bool, ...]:

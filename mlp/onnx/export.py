@@ -268,7 +268,7 @@ def _probabilities(g: Graph, out: str, estimator: Any) -> str:
     name = estimator.out_activation_
     if name == "softmax" or (name == "logistic" and not several):
         return out
-    if estimator._fitted_loss() == "logistic":
+    if estimator.network_.spec.loss.entry.signed:
         p = g("Sigmoid", out)
     else:
         low = float(estimator._low())

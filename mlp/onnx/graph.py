@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs: a builder, the activations, the layers.
+"""Networks as ONNX graphs: a builder and the layers; `mlp.network.activations` has f(z).
 
 The graphs use only operators of the standard domain, opset 13 (onnx 1.8, 2020), that
 onnxruntime supports in float32 and float64.  It does not support Erf, Elu, LeakyRelu and
@@ -6,7 +6,7 @@ Softplus in float64; these are composed of other operators, in the same way for 
 precisions except for Erf.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import sqrt
 from typing import Any
 
@@ -129,6 +129,44 @@ class Graph:
         shape = ["n_samples", *columns]
         self.outputs.append(self._described(name, dtype or self.dtype, shape))
 
+    # -- functions that the standard domain lacks, or onnxruntime in float64 --
+
+    def by_sign(self, z: str, below: Any, above: Any) -> str:
+        """`below` where z < 0, else `above`."""
+        return self("Where", self("Less", z, 0.0), below, above)
+
+    def softplus(self, z: str) -> str:
+        """max(z, 0) + ln(1 + e^{−|z|}), which cannot overflow."""
+        tail = self("Log", self("Add", self("Exp", self("Neg", self("Abs", z))), 1.0))
+        return self("Add", self("Max", z, 0.0), tail)
+
+    def erf(self, z: str) -> str:
+        """erf(z)."""
+        if self.dtype == np.float32:
+            return self("Erf", z)
+        tail = self._erfc(z)
+        return self.by_sign(z, self("Sub", tail, 1.0), self("Sub", 1.0, tail))
+
+    def normal_cdf(self, z: str) -> str:
+        """Φ(z) by erfc: 1 + erf cancels where z is large and negative."""
+        tail = self("Mul", self._erfc(self("Mul", z, 1 / sqrt(2))), 0.5)
+        return self.by_sign(z, tail, self("Sub", 1.0, tail))
+
+    def _erfc(self, x: str) -> str:
+        """erfc(|x|): e^{−x²} times a polynomial in u = 2/(1 + |x|/2) − 1."""
+
+        def scaled(u: Any) -> Any:  # u is never −1
+            return erfcx(4 / (u + 1) - 2)
+
+        degree = ERFC_DEGREE[self.dtype.name]
+        powers = chebyshev.cheb2poly(chebyshev.chebinterpolate(scaled, degree))
+        size = self("Abs", x)
+        u = self("Sub", self("Div", 2.0, self("Add", self("Mul", size, 0.5), 1.0)), 1.0)
+        value = self.constant(float(powers[-1]))
+        for c in powers[-2::-1]:
+            value = self("Add", self("Mul", value, u), float(c))
+        return self("Mul", value, self("Exp", self("Neg", self("Mul", x, x))))
+
     def _described(self, name: str, dtype: Any, shape: list[Any]) -> Any:
         helper = self.onnx.helper
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -167,77 +205,10 @@ class Graph:
 # -- activations --
 
 
-def _erfc(g: Graph, x: str) -> str:
-    """Return erfc(|x|), as e^{−x²} times a polynomial in u = 2/(1 + |x|/2) − 1."""
-
-    def scaled(u: Any) -> Any:  # u is never −1
-        return erfcx(4 / (u + 1) - 2)
-
-    degree = ERFC_DEGREE[g.dtype.name]
-    powers = chebyshev.cheb2poly(chebyshev.chebinterpolate(scaled, degree))
-    size = g("Abs", x)
-    u = g("Sub", g("Div", 2.0, g("Add", g("Mul", size, 0.5), 1.0)), 1.0)
-    value = g.constant(float(powers[-1]))
-    for c in powers[-2::-1]:
-        value = g("Add", g("Mul", value, u), float(c))
-    return g("Mul", value, g("Exp", g("Neg", g("Mul", x, x))))
-
-
-def _erf(g: Graph, z: str, a: float, b: float) -> str:
-    if g.dtype == np.float32:
-        return g("Erf", z)
-    rest = _erfc(g, z)
-    return _by_sign(g, z, g("Sub", rest, 1.0), g("Sub", 1.0, rest))
-
-
-def _gelu(g: Graph, z: str, a: float, b: float) -> str:
-    """Return z Φ(z), with Φ from erfc, since 1 + erf cancels for large negative z."""
-    tail = g("Mul", _erfc(g, g("Mul", z, 1 / sqrt(2))), 0.5)
-    return g("Mul", z, _by_sign(g, z, tail, g("Sub", 1.0, tail)))
-
-
-def _by_sign(g: Graph, z: str, below: Any, above: Any) -> str:
-    return g("Where", g("Less", z, 0.0), below, above)
-
-
-def _softplus(g: Graph, z: str) -> str:
-    """Return max(z, 0) + ln(1 + e^{−|z|}), which cannot overflow."""
-    tail = g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0))
-    return g("Add", g("Max", z, 0.0), tail)
-
-
-def _elu(g: Graph, z: str, a: float, b: float) -> str:
-    grown = g("Sub", g("Exp", g("Min", z, 0.0)), 1.0)
-    return g("Mul", _by_sign(g, z, g("Mul", grown, a), z), b)
-
-
-#: kernel -> function of (graph, z, a, b), a and b the activation's parameters
-ELEMENTWISE: dict[str, Callable[[Graph, str, float, float], str]] = {
-    "identity": lambda g, z, a, b: z,
-    "logistic": lambda g, z, a, b: g("Sigmoid", z),
-    "tanh": lambda g, z, a, b: g("Tanh", z),
-    "relu": lambda g, z, a, b: g("Relu", z),
-    "leaky_relu": lambda g, z, a, b: _by_sign(g, z, g("Mul", z, a), z),
-    "scaled_tanh": lambda g, z, a, b: g("Mul", g("Tanh", g("Mul", z, b)), a),
-    "elu": _elu,
-    "softplus": lambda g, z, a, b: _softplus(g, z),
-    "erf": _erf,
-    "gaussian": lambda g, z, a, b: g("Exp", g("Mul", g("Mul", z, z), -0.5)),
-    "gelu": _gelu,
-    # not Sigmoid: onnxruntime's is never below 1.5e-8 in float32
-    "silu": lambda g, z, a, b: g("Div", z, g("Add", g("Exp", g("Neg", z)), 1.0)),
-    "mish": lambda g, z, a, b: g("Mul", z, g("Tanh", _softplus(g, z))),
-    "exp": lambda g, z, a, b: g("Exp", z),
-    "sign": lambda g, z, a, b: _by_sign(g, z, -1.0, 1.0),
-    "step": lambda g, z, a, b: _by_sign(g, z, 0.0, 1.0),
-}
-
-
 def _activate(g: Graph, z: str, f: LayerActivation) -> str:
     """Return f(z); if nodes differ [S P65.6], compute every kind and select."""
     if isinstance(f, Activation):
-        _, _, a, b = f.kernel
-        return ELEMENTWISE[f.entry.kernel](g, z, a, b)
+        return f.onnx(g, z)
     first, *others = dict.fromkeys(f)
     y = _activate(g, z, first)
     for kind in others:
