@@ -21,6 +21,7 @@ extensions = [
     "breaks",
     "mathml",
     "names",
+    "tables",
 ]
 exclude_patterns = ["_build", "_ext"]
 default_role = "py:obj"  # a link if the name exists, else code

@@ -6,6 +6,7 @@ import numpy as np
 import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from oracle.cases import OUTPUTS
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
@@ -19,7 +20,8 @@ from small_data import (
 
 import mlp
 from mlp import MLPClassifier, MLPRegressor, Network
-from mlp.network.losses import LOSSES, check_callable
+from mlp._core import LOSS_CODES
+from mlp.network.losses import LOSSES, check_callable, describe, losses_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -303,6 +305,48 @@ def test_the_same_loss_spelled_otherwise_may_be_trained_on():
         ValueError, match=r"loss=\('huber', 2\) can't take the place of"
     ):
         model.set_params(loss=("huber", 2)).fit(X, Y)
+
+
+# ---- every loss of the table ------------------------------------------------------------
+
+MEANT = [
+    (estimator, loss)
+    for estimator, targets in [
+        (MLPClassifier, "labels"),
+        (MLPRegressor, "values"),
+        (mlp.MLPAutoencoder, "inputs"),
+    ]
+    for loss in losses_of(targets)
+]
+
+
+def test_core_and_reference_have_the_losses_of_the_table():
+    assert {*LOSS_CODES} == {*LOSSES, "callable"}
+    reference = {re.sub("^log_loss_.*", "log_loss", name) for name in oracle.LOSSES}
+    assert reference == {*LOSSES}
+    paired = {loss[0] if isinstance(loss, tuple) else loss for _, loss in OUTPUTS}
+    assert {*LOSSES} <= paired
+
+
+@pytest.mark.parametrize(("Estimator", "loss"), MEANT)
+def test_every_loss_falls_in_training_by_the_estimator_it_is_meant_for(Estimator, loss):
+    inputs = X - X.min()
+    data = (inputs / inputs.max(),) if Estimator is mlp.MLPAutoencoder else (X, Y)
+    model = Estimator(8, "tanh", loss=loss, max_iter=30, random_state=0)
+    curve = model.set_params(learning_rate_init=0.01).fit(*data).loss_curve_
+    assert curve[-1] < curve[0]
+
+
+@pytest.mark.parametrize(("Estimator", "loss"), MEANT)
+def test_an_estimators_docstring_has_the_losses_meant_for_it(Estimator, loss):
+    text = Estimator.__doc__.partition("\n    Or a callable")[0]
+    line = " ".join(describe(loss).split())
+    assert line in " ".join(text.split())
+
+
+def test_every_loss_meant_for_something_is_described():
+    assert {loss for _, loss in MEANT} == {*LOSSES}
+    assert all(entry.doc for entry in LOSSES.values())
 
 
 # ---- smoothing and weights of classes ---------------------------------------------------

@@ -113,6 +113,7 @@ LOSS_CASES = [
     ("poisson",),
     ("quantile", 0.2),
 ]
+LOSS_CASES += [(name,) for name in oracle.LOSSES if name not in [n for n, *_ in LOSS_CASES]]
 
 
 def loss_case(rng, name, missing, groups=None):

@@ -74,6 +74,7 @@ def _elu(g: Any, z: str, alpha: float, scale: float) -> str:
     return str(g("Mul", g.by_sign(z, g("Mul", grown, alpha), z), scale))
 
 
+#: name -> Entry; `fixed` gives the parameters of a special case of another kernel
 ACTIVATIONS: dict[str, Entry] = {
     "identity": Entry(
         "identity",
@@ -100,7 +101,7 @@ ACTIVATIONS: dict[str, Entry] = {
     ),
     "scaled_tanh": Entry(
         "scaled_tanh",
-        "a tanh(b z) [S 65.10]",
+        "a tanh(b z)",
         r"a\,\tanh(bz)",
         r"ab\,(1-(f/a)^2)",
         "[S 65.10]",
@@ -233,7 +234,7 @@ ACTIVATIONS: dict[str, Entry] = {
         "exp(z_q) / Σ_k exp(z_k), for the output layer only",
         r"e^{z_q-\max z}\,/\sum_k e^{z_k-\max z}",
         r"\operatorname{diag}(\hat\gamma)-\hat\gamma\hat\gamma^\top",
-        "output only [S 65.69]",
+        "the Jacobian; output only [S 65.69]",
         hidden=False,
     ),
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from oracle.functions import ACTIVATIONS, softmax
+from oracle.functions import ACTIVATIONS, LOSSES, softmax
 from oracle.network import loss as loss_of
 from oracle.network import make_net, parameters, with_parameters
 from oracle.sensitivities import numeric_gradient
@@ -78,6 +78,14 @@ OUTPUTS = [
     ("softplus", "poisson"),
     ("identity", ("quantile", 0.3)),
     ("identity", custom_loss),
+]
+# a new loss of the table: with outputs by themselves, and with outputs that are coupled
+NAMED = {loss[0] if isinstance(loss, tuple) else loss for _, loss in OUTPUTS}
+OUTPUTS += [
+    (output, loss)
+    for loss in LOSSES
+    if loss not in NAMED and not loss.startswith("log_loss_")
+    for output in ("identity", "softmax")
 ]
 
 
