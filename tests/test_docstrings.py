@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
 import mlp
+from mlp.network import activations
 
 validate = pytest.importorskip("numpydoc.validate").validate
 
@@ -101,6 +102,13 @@ def test_every_exported_class_shows_an_example(name):
     value = getattr(mlp, name)
     if inspect.isclass(value):
         assert ">>> " in value.__doc__
+
+
+@pytest.mark.parametrize("name", activations.hidden_activations())
+@pytest.mark.parametrize("Estimator", ["MLPClassifier", "MLPAutoencoder"])
+def test_docstrings_list_every_hidden_activation(Estimator, name):
+    text = " ".join(getattr(mlp, Estimator).__doc__.split())
+    assert " ".join(activations.describe(name).split()) in text
 
 
 @pytest.mark.parametrize("name", ["mlp", *modules()])
