@@ -302,7 +302,7 @@ def test_the_same_loss_spelled_otherwise_may_be_trained_on():
     model = MLPRegressor(5, loss="huber", warm_start=True, **SHORT).fit(X, Y)
     model.set_params(loss=["huber", 1]).fit(X, Y)
     with pytest.raises(
-        ValueError, match=r"loss=\('huber', 2\) can't take the place of"
+        ValueError, match=r"loss=\('huber', 2\) differs from the fitted network's"
     ):
         model.set_params(loss=("huber", 2)).fit(X, Y)
 
