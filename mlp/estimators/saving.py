@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mlp.files import io
 from mlp.files.encoding import Codec, Decoder, Encoder
+from mlp.network.losses import LOSSES
 from mlp.training.saving import CODECS as TRAINING_CODECS
 from mlp.training.stopping import EarlyStopping
 
@@ -123,6 +124,12 @@ def _of_version_1(parameters: dict[str, Any]) -> dict[str, Any]:
         early = EarlyStopping(new.pop("scoring"), new.pop("restore_best"))
         if new["early_stopping"] and early != EarlyStopping():
             new["early_stopping"] = early
+    for name, loss in (("huber_delta", "huber"), ("quantile", "quantile")):
+        value = new.pop(name, None)
+        if value is not None and new["loss"] == loss:
+            parameter = LOSSES[loss].parameter
+            is_default = parameter is not None and value == parameter.default
+            new["loss"] = loss if is_default else (loss, value)
     return new
 
 
@@ -135,7 +142,6 @@ def _decode(decoder: Decoder, content: Any) -> Any:
     parameters = _of_version_1({k: decoder(v) for k, v in parameters.items()})
     fitted = {k: decoder(v) for k, v in fitted.items()}
     fitted.pop("_built_with", None)  # in files of version 1
-    parameters = _of_version_1(parameters)
     unknown = set(parameters) - set(inspect.signature(kind).parameters)
     if unknown:
         raise ValueError(f"{name} has no {', '.join(sorted(unknown))}")
