@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from mlp import MLPClassifier
+from mlp import Dropout, MLPClassifier
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -117,10 +117,12 @@ def settings(options, hidden, activation, seed):
         "random_state": seed,
     }
     if options.dropout:
-        parameters["input_dropout"] = options.dropout[0]
-        parameters["dropout"] = options.dropout[1:]
-        parameters["dropout_scaling"] = options.scaling
-        parameters["dropout_decay"] = options.dropout_decay
+        parameters["dropout"] = Dropout(
+            options.dropout[1:],
+            input=options.dropout[0],
+            scaling=options.scaling,
+            decay=options.dropout_decay,
+        )
     return parameters
 
 

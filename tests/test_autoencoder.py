@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mlp import EarlyStopping, MLPAutoencoder, MLPClassifier
+from mlp import Dropout, EarlyStopping, MLPAutoencoder, MLPClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -106,7 +106,7 @@ VARIANTS = [
     {"tied": True, "activation": ["tanh", "identity"]},
     {"standardize": True},
     {"batch_norm": "all+input"},
-    {"dropout": [0.1, 0.3], "dropout_scaling": "test"},
+    {"dropout": Dropout([0.1, 0.3], scaling="test")},
     {"connectivity": lambda k, n_in, n_out: np.tri(n_in, n_out, 2, dtype=bool)},
     {"loss": "log_loss", "denoising": 0.3},
     {"dtype": "float32"},
@@ -396,8 +396,8 @@ def test_early_stopping_watches_the_score():
     given = MLPAutoencoder(6, early_stopping=True, **settings(max_iter=40))
     given.fit(X[:200], X_val=X[200:])
     assert_allclose(given.score(X[200:]), given.best_validation_score_)
-    early = EarlyStopping(lambda est, X, y: est.score(X), restore_best=False)
-    looked = MLPAutoencoder(6, **settings(), early_stopping=early)
+    stopping = EarlyStopping(scoring=lambda est, X, y: est.score(X), restore_best=False)
+    looked = MLPAutoencoder(6, **settings(), early_stopping=stopping)
     looked.fit(X[:200], X_val=X[200:])
     assert looked.validation_scores_[-1] == looked.score(X[200:])
 
@@ -426,9 +426,10 @@ def test_weights_of_samples():
             {"early_stopping": EarlyStopping("r2")},
             "scoring of EarlyStopping must be 'loss'",
         ),
+        ({"dropout": Dropout(0.1, input=0.1)}, "dropout=Dropout.*denoising"),
         ({"activation": ["relu"] * 3}, "activation=.* names 3 layers"),
         ({"dropout": [0.1]}, r"dropout=\[0.1\] names 1 layers"),
-        ({"tied": True, "dropout": 0.2}, "dropout_mask='batch'.*tied=True"),
+        ({"tied": True, "dropout": 0.2}, "mask='batch'.*tied=True.*mask='sample'"),
         ({"tied": True, "connectivity": lambda k, a, b: np.eye(a, b) > 0}, "tied=True"),
         ({"tied": True, "freeze": [False, False, True, False]}, "freeze=.*tied=True"),
         ({"standardize": True, "output_activation": "tanh"}, "standardize=True"),

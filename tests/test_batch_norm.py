@@ -151,8 +151,8 @@ def test_diagonal_gradient_is_not_the_central_difference(kind):
 
 @pytest.mark.parametrize("gradient", ["exact", "diagonal"])
 def test_scales_that_start_at_zero_give_lower_layers_no_gradient(gradient):
-    model = MLPRegressor(6, "tanh", batch_norm="hidden", batch_norm_scale_init=0.0)
-    model.set_params(batch_norm_gradient=gradient, max_iter=1, solver="sgd")
+    norm = BatchNorm("hidden", scale_init=0.0, gradient=gradient)
+    model = MLPRegressor(6, "tanh", batch_norm=norm, max_iter=1, solver="sgd")
     model.set_params(alpha=0, momentum=0, init="normal", random_state=0).fit(X, Y)
     start = clone(model).set_params(learning_rate_init=1e-300).fit(X, Y)
     assert_array_equal(model.coefs_[0], start.coefs_[0])
@@ -208,7 +208,7 @@ def test_any_batch_size_trains(Estimator, batch_size):
 
 
 def test_normalised_inputs_need_no_scaling_by_the_user():
-    model = MLPRegressor(6, batch_norm="hidden+input", batch_norm_epsilon=1e-12)
+    model = MLPRegressor(6, batch_norm=BatchNorm("hidden+input", epsilon=1e-12))
     model.set_params(max_iter=5, batch_size=20, random_state=0, solver="sgd")
     plain, mixed = clone(model).fit(X, Y), clone(model).fit(MIXED, Y)
     # μ = 1000 beside a deviation of ½ costs three digits or four, 15 steps some more

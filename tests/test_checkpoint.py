@@ -21,6 +21,7 @@ from small_data import both, either_dtype, make_data
 
 import mlp
 from mlp import (
+    Dropout,
     EarlyStopping,
     MLPAutoencoder,
     MLPClassifier,
@@ -133,11 +134,14 @@ RUNS = {
         "max_iter": 40,
     },
     "the last, not the best": {"early_stopping": EarlyStopping(restore_best=False)},
-    "held out, in order": {"early_stopping": EarlyStopping("loss"), "shuffle": False},
-    "dropout": {"dropout": 0.3, "input_dropout": 0.1},
-    "dropout that decays all": {"dropout": 0.3, "dropout_decay": "all", "l2": 0.01},
+    "held out, in order": {
+        "early_stopping": EarlyStopping(scoring="loss"),
+        "shuffle": False,
+    },
+    "dropout": {"dropout": Dropout(0.3, input=0.1)},
+    "dropout that decays all": {"dropout": Dropout(0.3, decay="all"), "l2": 0.01},
     "exact zeros": {"l1": 0.01, "l1_method": "proximal"},
-    "dropout of samples": {"dropout": 0.3, "dropout_mask": "sample"},
+    "dropout of samples": {"dropout": Dropout(0.3, mask="sample")},
     "batch norm": {"batch_norm": "all+input", "early_stopping": True},
     "standardized": {"standardize": True, "residual": True, "clip_norm": 0.1},
     "functions": {"augment": noisy, "learning_rate": halved},
@@ -649,7 +653,7 @@ ALIKE = {
         halved if rate > 0.01 else wilder)),
     "a dict's contents": ("class_weight", lambda rate: Options({0: 1, 1: 1 + rate})),
     "a scorer": ("early_stopping", lambda rate: EarlyStopping(
-        make_scorer(fbeta_score, beta=1 + rate))),
+        scoring=make_scorer(fbeta_score, beta=1 + rate))),
     "a frozen model": ("base", lambda rate: FrozenEstimator(
         MLPClassifier((6, 6), alpha=rate, max_iter=2, random_state=0).fit(X, Y))),
 }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import BatchNorm, Dropout, MLPClassifier, MLPRegressor, Network
 from mlp.network.connectivity import Edges, assign, resolve_connectivity
 
 SIZES = (13, 37, 21, 3)
@@ -170,11 +170,11 @@ OPTIONS = {
     "penalties": {"l1": 1e-3, "l2": 1e-2, "l2_bias": True, "alpha": 0.1},
     "clipping": {"clip_norm": 0.1, "clip_value": 0.01},
     "batch norm": {"batch_norm": "all+input"},
-    "diagonal": {"batch_norm": "all", "batch_norm_gradient": "diagonal"},
-    "dropout": {"dropout": 0.4, "input_dropout": 0.2},
+    "diagonal": {"batch_norm": BatchNorm("all", gradient="diagonal")},
+    "dropout": {"dropout": Dropout(0.4, input=0.2)},
     "dropout clipped": {"dropout": 0.4, "clip_norm": 0.1, "alpha": 0.1, "l1": 1e-3},
     "dropout batch norm": {"dropout": 0.4, "batch_norm": "hidden"},
-    "dropout by sample": {"dropout": 0.4, "dropout_mask": "sample"},
+    "dropout by sample": {"dropout": Dropout(0.4, mask="sample")},
     "standardize": {"standardize": True},
 }
 

@@ -12,6 +12,7 @@ from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 
 import mlp
+from mlp import Dropout, EarlyStopping, StepDecay
 
 CLASSES = {
     "classifier": (theirs.MLPClassifier, mlp.MLPClassifier),
@@ -296,9 +297,11 @@ def test_exponential_outputs_become_poisson():
     [
         {"batch_norm": "all+input"},
         {"standardize": True},
-        {"dropout": (0.2, 0.5), "dropout_scaling": "test"},
+        {"dropout": Dropout((0.2, 0.5), scaling="test")},
         {"solver": "adamw"},
         {"learning_rate": "cosine"},
+        {"learning_rate": StepDecay(every=3)},
+        {"early_stopping": EarlyStopping(scoring="loss")},
         {"beta_1": (0.9, 0.8)},
         {"l1": 1e-3},
         {"loss": "squared_error"},
@@ -382,7 +385,7 @@ def test_to_sklearn_when_parameters_changed_after_the_fit_then_names_the_fitted_
     X, y = problem("several values")
     model = quietly(mlp.MLPRegressor((4, 3), "tanh", loss="huber").fit, X, y)
     model.set_params(loss="squared_error", activation="relu", hidden_layer_sizes=9)
-    with pytest.warns(UserWarning, match="loss='huber'"):
+    with pytest.warns(UserWarning, match=r"loss=\('huber', 1.0\)"):
         converted = model.to_sklearn()
     assert converted.activation == "tanh"
     assert converted.hidden_layer_sizes == (4, 3)

@@ -8,6 +8,7 @@ import re
 import warnings
 
 import pytest
+from sklearn import neural_network
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
@@ -109,6 +110,30 @@ def test_every_exported_class_shows_an_example(name):
 def test_docstrings_list_every_hidden_activation(Estimator, name):
     text = " ".join(getattr(mlp, Estimator).__doc__.split())
     assert " ".join(activations.describe(name).split()) in text
+
+
+ESTIMATORS = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "MLPAutoencoder",
+    "MultiTaskClassifier",
+    "SiameseClassifier",
+]
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_docstrings_list_every_parameter_in_one_group(Estimator):
+    cls = getattr(mlp, Estimator)
+    rest = cls.__doc__.partition("Parameters by what they are about:\n\n")[2]
+    listed = re.findall(r"`(\w+)`", rest.partition("Parameters\n---")[0])
+    assert sorted(listed) == sorted(inspect.signature(cls).parameters)
+
+
+def test_the_classifier_has_those_of_scikit_learn_and_at_most_25_more():
+    theirs = set(inspect.signature(neural_network.MLPClassifier).parameters)
+    ours = set(inspect.signature(mlp.MLPClassifier).parameters)
+    assert len(theirs) == 23
+    assert theirs <= ours and len(ours - theirs) <= 25
 
 
 @pytest.mark.parametrize("name", ["mlp", *modules()])

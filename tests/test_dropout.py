@@ -122,7 +122,7 @@ def test_reported_loss_when_units_are_dropped_has_the_penalties_of_all_weights(
     assert loss == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:dropout_decay=")
+@pytest.mark.filterwarnings("ignore:dropout=")
 @pytest.mark.parametrize("batch_size", [1, 20])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
 @both
@@ -132,28 +132,28 @@ def test_dropout_of_zero_when_all_weights_decay_is_no_dropout(
     X, y = make_data()
     model = Estimator((8, 6), solver=solver, batch_size=batch_size, max_iter=3)
     model.set_params(l2=0.01, random_state=0)
-    zero = clone(model).set_params(dropout=[0.0, 0], dropout_decay="all").fit(X, y)
+    zero = clone(model).set_params(dropout=Dropout([0.0, 0], decay="all")).fit(X, y)
     assert_same_bits(zero, model.fit(X, y))
 
 
-@pytest.mark.filterwarnings("ignore:dropout_decay=")
+@pytest.mark.filterwarnings("ignore:decay of dropout=")
 @pytest.mark.parametrize("batch_size", [1, 20])
 def test_masks_per_sample_when_all_weights_decay_are_as_when_only_kept_do(batch_size):
     X, y = make_data()
     model = MLPRegressor((8, 6), solver="sgd", batch_size=batch_size, max_iter=3)
-    model.set_params(l2=0.01, random_state=0, dropout=0.5, dropout_mask="sample")
-    every = clone(model).set_params(dropout_decay="all").fit(X, y)
+    model.set_params(l2=0.01, random_state=0, dropout=Dropout(0.5, mask="sample"))
+    every = clone(model).set_params(dropout__decay="all").fit(X, y)
     assert_same_bits(every, model.fit(X, y))
 
 
 @pytest.mark.parametrize("decay", ["kept", "all"])
 def test_dropout_decay_when_changed_holds_from_the_next_fit_on(decay):
     X, y = make_data()
-    options = {"solver": "sgd", "batch_size": 20, "l2": 0.1, "dropout": 0.5}
+    options = {"solver": "sgd", "batch_size": 20, "l2": 0.1, "dropout": Dropout(0.5)}
     model = MLPRegressor((8, 6), max_iter=1, random_state=0, warm_start=True, **options)
-    model.set_params(dropout_decay="kept").fit(X, y)
-    model.set_params(dropout_decay=decay, learning_rate_init=0.05)
-    other = pickle.loads(pickle.dumps(model)).set_params(dropout_decay="kept")
+    model.set_params(dropout__decay="kept").fit(X, y)
+    model.set_params(dropout__decay=decay, learning_rate_init=0.05)
+    other = pickle.loads(pickle.dumps(model)).set_params(dropout__decay="kept")
     same = np.array_equal(model.fit(X, y).coefs_[0], other.fit(X, y).coefs_[0])
     assert same == (decay == "kept")
 
@@ -273,7 +273,7 @@ def test_mean_over_masks_is_the_prediction(scaling, mask):
 @both
 def test_scaling_for_the_test_predicts_with_one_minus_p_times_the_weights(Estimator):
     X, y = make_data()
-    rates = {"input_dropout": 0.2, "dropout": [0.5, 0.4], "dropout_scaling": "test"}
+    rates = {"dropout": Dropout([0.5, 0.4], input=0.2, scaling="test")}
     model = Estimator((8, 6), "tanh", max_iter=5, random_state=0, **rates).fit(X, y)
     plain = Network(model.network_.layer_sizes, "tanh", model.out_activation_)
     for k, keep in enumerate((0.8, 0.5, 0.6)):
@@ -314,8 +314,8 @@ def test_both_scalings_train_the_same_outputs():
 def test_sparse_inputs_are_trained_on_as_dense(Estimator, mask, dtype):
     X, y = make_data(dtype=dtype)
     X[X < 0] = 0
-    model = Estimator((8, 6), dropout=0.5, dropout_mask=mask, max_iter=5)
-    model.set_params(random_state=0, input_dropout=0.2 if mask == "batch" else 0.0)
+    dropout = Dropout(0.5, input=0.2 if mask == "batch" else 0.0, mask=mask)
+    model = Estimator((8, 6), dropout=dropout, max_iter=5, random_state=0)
     dense = clone(model).fit(X, y)
     sparse = model.fit(scipy.sparse.csr_array(X), y)
     # 5 steps of Adam, whose first ones divide a rounding by another
@@ -330,10 +330,9 @@ def test_sparse_inputs_are_trained_on_as_dense(Estimator, mask, dtype):
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw"])
 def test_number_of_threads_does_not_change_a_bit(solver, decay, scaling, mask):
     X, y = make_data(n_samples=300, n_features=64)
-    options = {"dropout": [0.5, 0.2], "input_dropout": 0.1, "clip_norm": 0.5}
+    dropout = Dropout([0.5, 0.2], input=0.1, mask=mask, scaling=scaling, decay=decay)
     model = MLPClassifier((200, 200), solver=solver, max_iter=2, random_state=0)
-    model.set_params(dropout_mask=mask, dropout_scaling=scaling, l1=1e-5, **options)
-    model.set_params(dropout_decay=decay)
+    model.set_params(dropout=dropout, clip_norm=0.5, l1=1e-5)
     one, *more = (clone(model).set_params(n_threads=n).fit(X, y) for n in (1, 2, 4))
     for other in more:
         assert_same_bits(one, other)
@@ -344,7 +343,7 @@ def test_number_of_threads_does_not_change_a_bit(solver, decay, scaling, mask):
 @either_scaling
 def test_dropout_goes_on_from_a_pickle_as_from_the_original(Estimator, scaling):
     X, y = make_data()
-    model = Estimator((8, 6), dropout=0.5, dropout_scaling=scaling, random_state=0)
+    model = Estimator((8, 6), dropout=Dropout(0.5, scaling=scaling), random_state=0)
     model.partial_fit(
         X, y, **({"classes": [0, 1]} if Estimator is MLPClassifier else {})
     )
@@ -363,7 +362,7 @@ def test_each_epoch_draws_masks_of_its_own():
 def test_dropout_of_zero_is_no_dropout():
     X, y = make_data()
     model = MLPRegressor((8, 6), max_iter=5, random_state=0)
-    zero = clone(model).set_params(dropout=[0.0, 0], dropout_scaling="test").fit(X, y)
+    zero = clone(model).set_params(dropout=Dropout([0.0, 0], scaling="test")).fit(X, y)
     assert_same_bits(zero, model.fit(X, y))
 
 
@@ -371,13 +370,11 @@ def test_dropout_of_zero_is_no_dropout():
     "options, message",
     [
         ({"dropout": 0.5, "solver": "lbfgs"}, "dropout.*solver='lbfgs'"),
-        ({"input_dropout": 0.5, "solver": "gd"}, "dropout.*solver='gd'"),
+        ({"solver": "gd", "dropout": Dropout(0.0, input=0.5)}, "dropout.*solver='gd'"),
         ({"dropout": [0.5]}, r"dropout=\[0.5\].*hidden_layer_sizes"),
         ({"dropout": [0.5, 1.0]}, r"dropout=\[0.5, 1.0\].*\[0, 1\)"),
         ({"dropout": 1.0}, "'dropout'"),
-        ({"dropout_mask": "row"}, "'dropout_mask'"),
-        ({"dropout_scaling": "both"}, "'dropout_scaling'"),
-        ({"dropout_decay": "none"}, "'dropout_decay'"),
+        ({"dropout": Dropout([0.5])}, r"dropout=\[0.5\].*hidden_layer_sizes"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options, message):
@@ -387,8 +384,8 @@ def test_what_makes_no_sense_is_refused_by_name(options, message):
 
 def test_masks_per_sample_of_sparse_inputs_are_refused_by_name():
     X, y = make_data()
-    model = MLPRegressor(input_dropout=0.2, dropout_mask="sample")
+    model = MLPRegressor(dropout=Dropout(0.0, input=0.2, mask="sample"))
     with pytest.raises(
-        ValueError, match=r"input_dropout.*dropout_mask='sample'.*sparse"
+        ValueError, match=r"dropout=Dropout\(0.0, input=0.2, mask='sample'\).*sparse"
     ):
         model.fit(scipy.sparse.csr_array(X), y)

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 from small_data import assert_same_bits, both, either_dtype, make_data
 
-from mlp import EarlyStopping, MLPAutoencoder, MLPClassifier, MLPRegressor
+from mlp import Dropout, EarlyStopping, MLPAutoencoder, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -23,8 +23,8 @@ VALIDATION = {"X_val": X_VAL, "y_val": Y_VAL}
 STATES = {
     "plain": {},
     "batch norm": {"batch_norm": "all+input"},
-    "dropout": {"dropout": 0.3, "input_dropout": 0.1},
-    "dropout of the listing": {"dropout": 0.3, "dropout_scaling": "test"},
+    "dropout": {"dropout": Dropout(0.3, input=0.1)},
+    "dropout of the listing": {"dropout": Dropout(0.3, scaling="test")},
     "all": {
         "batch_norm": "hidden+input",
         "dropout": 0.3,

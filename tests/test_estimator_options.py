@@ -21,7 +21,7 @@ from small_data import (
     parameters,
 )
 
-from mlp import EarlyStopping, MLPClassifier, MLPRegressor, Network
+from mlp import BatchNorm, Dropout, EarlyStopping, MLPClassifier, MLPRegressor, Network
 from mlp.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -68,12 +68,12 @@ OPTIONS = {
     "penalties": {"alpha": 0.1, "l1": 1e-3, "l2": 1e-3, "l2_bias": True},
     "exact zeros": {"l1": 1e-2, "l1_method": "proximal"},
     "clipping": {"clip_norm": 0.5, "clip_value": 0.1},
-    "dropout": {"dropout": [0.2, 0.5], "input_dropout": 0.1},
-    "dropout of the listing": {"dropout": 0.5, "dropout_scaling": "test"},
-    "dropout that decays all": {"dropout": 0.5, "dropout_decay": "all", "l2": 0.01},
-    "dropout by sample": {"dropout": 0.3, "dropout_mask": "sample"},
+    "dropout": {"dropout": Dropout([0.2, 0.5], input=0.1)},
+    "dropout of the listing": {"dropout": Dropout(0.5, scaling="test")},
+    "dropout that decays all": {"dropout": Dropout(0.5, decay="all"), "l2": 0.01},
+    "dropout by sample": {"dropout": Dropout(0.3, mask="sample")},
     "batch norm": {"batch_norm": "hidden"},
-    "batch norm of all": {"batch_norm": "all", "batch_norm_gradient": "diagonal"},
+    "batch norm of all": {"batch_norm": BatchNorm("all", gradient="diagonal")},
     "residual": {"residual": True},
     "standardize": {"standardize": True},
     "augment": {"augment": flipped},
@@ -234,17 +234,17 @@ CHOICES = {
     "l2_bias": [False, True],
     "clip_norm": [None, 0.5],
     "clip_value": [None, 0.1],
-    "dropout": [0.0, [0.2, 0.5]],
-    "input_dropout": [0.0, 0.3],
-    "dropout_mask": ["batch", "sample"],
-    "dropout_scaling": ["train", "test"],
-    "dropout_decay": ["kept", "all"],
+    "dropout__rate": [0.0, [0.2, 0.5]],
+    "dropout__input": [0.0, 0.3],
+    "dropout__mask": ["batch", "sample"],
+    "dropout__scaling": ["train", "test"],
+    "dropout__decay": ["kept", "all"],
     "batch_norm": [None, "hidden", "all", "hidden+input", "all+input"],
-    "batch_norm_gradient": ["exact", "diagonal"],
+    "gradient": ["exact", "diagonal"],
     "residual": [False, True],
     "standardize": [False, True],
     "augment": [None, flipped],
-    "early_stopping": [False, True, EarlyStopping("loss")],
+    "early_stopping": [False, True, EarlyStopping(scoring="loss")],
     "dtype": ["float32", "float64"],
     "batch_size": [7, 20, "auto"],
 }
@@ -256,8 +256,11 @@ combinations = st.fixed_dictionaries(
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(combinations, st.booleans())
 def test_any_combination_trains_pickles_and_goes_on(options, classify):
-    if options["batch_norm"]:  # has offsets of its own
-        options["fit_intercept"] = True
+    gradient = options.pop("gradient")
+    if options["batch_norm"]:
+        options["batch_norm"] = BatchNorm(options["batch_norm"], gradient=gradient)
+        options["fit_intercept"] = True  # batch norm has offsets of its own
+    options["dropout"] = Dropout()
     model = model_of(MLPClassifier if classify else MLPRegressor, **options)
     model.fit(X, Y, np.linspace(0.5, 1.5, 60))
     copy = pickle.loads(pickle.dumps(model))
@@ -335,7 +338,7 @@ def test_standardisation_is_measured_by_the_first_fit_only(Estimator):
 @either_dtype
 @pytest.mark.parametrize(
     "options",
-    [{}, {"dropout": 0.5, "input_dropout": 0.5}, {"batch_norm": "hidden+input"}],
+    [{}, {"dropout": Dropout(0.5, input=0.5)}, {"batch_norm": "hidden+input"}],
     ids=str,
 )
 def test_augmentation_sees_every_batch_as_it_is(options, dtype):
@@ -354,7 +357,7 @@ def test_augmentation_sees_every_batch_as_it_is(options, dtype):
     assert_array_equal(np.concatenate(seen), X)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.5, "input_dropout": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"dropout": Dropout(0.5, input=0.5)}])
 def test_augmented_batches_are_trained_on(options):
     model = MLPRegressor(8, batch_size=20, max_iter=3, random_state=0, **options)
     expected = clone(model).fit(np.sin(X), Y)

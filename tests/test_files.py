@@ -24,8 +24,17 @@ from sklearn.datasets import make_multilabel_classification
 from small_data import both, either_dtype, make_data
 
 import mlp
-from mlp import EarlyStopping, MLPClassifier, MLPRegressor, Network, SiameseClassifier
-from mlp.estimators.saving import ESTIMATORS
+from mlp import (
+    BatchNorm,
+    CosineDecay,
+    Dropout,
+    EarlyStopping,
+    MLPClassifier,
+    MLPRegressor,
+    Network,
+    SiameseClassifier,
+)
+from mlp.estimators.saving import ESTIMATORS, _of_version_1
 from mlp.files import container
 from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
 
@@ -51,8 +60,8 @@ MODELS = {
     "plain": {},
     "no hidden layer": {"hidden_layer_sizes": ()},
     "batch norm": {"batch_norm": "all+input"},
-    "residual": {"residual": True, "dropout": 0.3, "dropout_scaling": "test"},
-    "dropout that decays all": {"dropout": 0.3, "dropout_decay": "all"},
+    "residual": {"residual": True, "dropout": Dropout(0.3, scaling="test")},
+    "dropout that decays all": {"dropout": Dropout(0.3, decay="all")},
     "exact zeros": {"l1": 0.01, "l1_method": "proximal"},
     "standardized": {"standardize": True},
     "a pair of betas": {"beta_1": (0.8, 0.9), "clip_norm": 1.0},
@@ -70,7 +79,8 @@ MODELS = {
         "shuffle": np.True_,
     },
     "a type": {"dtype": np.float32, "random_state": np.random.RandomState(3)},
-    "early stopping": {"early_stopping": EarlyStopping("loss")},
+    "early stopping": {"early_stopping": EarlyStopping(scoring="loss")},
+    "a schedule": {"learning_rate": CosineDecay(epochs=5)},
     "full batch": {"solver": "lbfgs"},
     "connectivity": {"connectivity": [None, [[0, 2], [1], [3], [], [4, 0]], None]},
     "frozen": {"freeze": 1},
@@ -577,6 +587,7 @@ TRUSTED = {
     "mlp.network.losses.Loss",
     "mlp.network.network.Network",
     "mlp.network.spec.NetworkSpec",
+    "mlp.training.schedules.CosineDecay",
     "mlp.training.schedules.Schedule",
     "mlp.training.stopping.EarlyStopping",
     "mlp.training.stopping.Progress",
@@ -616,8 +627,7 @@ REFERENCES = {
         (3, 3),
         activation=[["tanh", "relu", ("elu", 0.5, 1.5)], ["gelu"] * 3],
         batch_norm="hidden+input",
-        dropout=0.2,
-        dropout_scaling="test",
+        dropout=Dropout(0.2, scaling="test"),
         residual=True,
         early_stopping=True,
         learning_rate="cosine",
@@ -663,8 +673,37 @@ def test_the_parameters_of_losses_in_earlier_files_stand_with_their_names():
     assert model.loss == model.network.spec.loss.spec == ("quantile", 0.9)
     given = np.load(DATA / "v1-quantile.mlp.npz")
     model.fit(given["X"], given["y"])  # a warm start compares them with the network's
-    with pytest.raises(ValueError, match="loss='quantile' differs from the fitted"):
+    with pytest.raises(
+        ValueError, match="loss='quantile' differs from the fitted network's"
+    ):
         model.set_params(loss="quantile").fit(given["X"], given["y"])
+
+
+def test_parameters_of_earlier_files_are_arguments_of_what_they_belong_to():
+    model = mlp.load(DATA / "v1-classifier.mlp")
+    assert model.dropout == Dropout(0.2, scaling="test")
+    assert model.batch_norm == "hidden+input" and model.early_stopping is True
+    flat = {
+        "dropout": 0.0,
+        "input_dropout": 0.1,
+        "dropout_mask": "sample",
+        "dropout_scaling": "train",
+        "dropout_decay": "kept",
+        "batch_norm": "all",
+        "batch_norm_momentum": 0.5,
+        "batch_norm_epsilon": 1e-5,
+        "early_stopping": True,
+        "scoring": "loss",
+        "restore_best": False,
+    }
+    assert _of_version_1(flat) == {
+        "dropout": Dropout(0.0, input=0.1, mask="sample"),
+        "batch_norm": BatchNorm("all", momentum=0.5),
+        "early_stopping": EarlyStopping(scoring="loss", restore_best=False),
+    }
+    off = {"batch_norm": None, "early_stopping": False, "dropout": 0.5}
+    rest = {"batch_norm_momentum": 0.5, "restore_best": False, "dropout_mask": "batch"}
+    assert _of_version_1(off | rest) == off
 
 
 def test_there_are_files_of_every_version():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from twins import masks_of, plan_of, twin_of, vector
 
-from mlp import Network
+from mlp import BatchNorm, Network
 
 many = settings(max_examples=100, derandomize=True, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -145,7 +145,7 @@ def test_two_classes_by_softmax_are_one_logistic_output(sizes, seed):
 def test_batch_norm_ignores_scale_and_shift_of_what_enters_it(
     sizes, seed, scale, shift
 ):
-    options = {"batch_norm": "hidden+input", "batch_norm_epsilon": 1e-300}
+    options = {"batch_norm": BatchNorm("hidden+input", epsilon=1e-300)}
     network, X, rng = drawn(sizes, seed, **options)
     T = rng.normal(size=(11, sizes[-1]))
     before = network.loss(X, T)

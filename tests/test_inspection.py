@@ -8,15 +8,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import numeric_gradient, rng_of
 from sklearn.exceptions import NotFittedError
 
-from mlp import MLPClassifier, MLPRegressor, MultiTaskClassifier
+from mlp import Dropout, MLPClassifier, MLPRegressor, MultiTaskClassifier
 
 FEW = {"hidden_layer_sizes": (6, 6), "activation": "tanh", "max_iter": 3}
 OPTIONS = [
     {},
     {"batch_norm": "hidden+input"},
     {"standardize": True},
-    {"dropout": 0.5, "input_dropout": 0.2, "dropout_scaling": "test"},
-    {"residual": True, "dropout": 0.3, "dropout_scaling": "test", "standardize": True},
+    {"dropout": Dropout(0.5, input=0.2, scaling="test")},
+    {"residual": True, "dropout": Dropout(0.3, scaling="test"), "standardize": True},
 ]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X = rng_of(1).normal(size=(40, 4)) * [1, 2, 0.5, 3] + [0, 5, 0, 0]

@@ -9,7 +9,14 @@ from small_data import both, make_data
 from twins import on_every_isa, plan_of, rounded, run_of, twin_of, vector
 
 import mlp
-from mlp import MLPAutoencoder, MLPClassifier, MLPRegressor, Network, SiameseClassifier
+from mlp import (
+    Dropout,
+    MLPAutoencoder,
+    MLPClassifier,
+    MLPRegressor,
+    Network,
+    SiameseClassifier,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -39,7 +46,7 @@ def test_offsets_stay_0_with_every_solver(Estimator, solver, batch_size, init):
 def test_single_samples_leave_offsets_alone_beside_dropout(Estimator, dropout):
     model = Estimator(8, solver="sgd", momentum=0, batch_size=1, max_iter=3)
     model.set_params(
-        fit_intercept=False, dropout=dropout, dropout_mask="batch", l2=1e-3
+        fit_intercept=False, dropout=Dropout(dropout, mask="batch"), l2=1e-3
     )
     assert no_offsets(model.fit(X, Y))
 

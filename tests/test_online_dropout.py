@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlp import MLPClassifier, MLPRegressor
+from mlp import Dropout, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -24,10 +24,11 @@ def data(sparse=False):
     )
 
 
-def settings(**options):
+def settings(rates=(0.5, 0.3), scaling="train", decay="kept", **options):
     return {
         "solver": "sgd", "batch_size": 1, "max_iter": 3, "tol": 0, "random_state": 1,
-        "learning_rate_init": 0.01, "dropout": (0.5, 0.3), "input_dropout": 0.2,
+        "learning_rate_init": 0.01,
+        "dropout": Dropout(rates, input=0.2, scaling=scaling, decay=decay),
     } | options  # fmt: skip
 
 
@@ -37,9 +38,9 @@ def settings(**options):
     [
         {"alpha": 0.0},
         {"alpha": 0.1, "l2": 0.01},
-        {"l2": 0.1, "dropout_scaling": "test"},
-        {"alpha": 0.1, "l2": 0.01, "dropout_decay": "all"},
-        {"l2": 0.1, "dropout_scaling": "test", "dropout_decay": "all"},
+        {"l2": 0.1, "scaling": "test"},
+        {"alpha": 0.1, "l2": 0.01, "decay": "all"},
+        {"l2": 0.1, "scaling": "test", "decay": "all"},
     ],
     ids=str,
 )
@@ -66,7 +67,7 @@ def test_it_is_the_gathered_network(activation, penalty, sparse, weighted):
 def test_float32_and_narrow_and_wide_layers(decay):
     X, y, _ = data()
     for sizes in ((3,), (50, 70, 40), (16, 16)):
-        setting = settings(dropout=0.5, dtype="float32", l2=0.01, dropout_decay=decay)
+        setting = settings(0.5, decay=decay, dtype="float32", l2=0.01)
         here = MLPClassifier(sizes, momentum=0.0, **setting).fit(X, y)
         gathered = MLPClassifier(sizes, **setting, **GATHERED).fit(X, y)
         assert_allclose(
@@ -77,14 +78,14 @@ def test_float32_and_narrow_and_wide_layers(decay):
 def test_samples_of_no_weight_change_nothing():
     X, y, weight = data()
     weight[::2] = 0
-    est = MLPClassifier((10,), momentum=0.0, **settings(dropout=0.4)).fit(X, y, weight)
-    again = MLPClassifier((10,), **settings(dropout=0.4), **GATHERED).fit(X, y, weight)
+    est = MLPClassifier((10,), momentum=0.0, **settings(0.4)).fit(X, y, weight)
+    again = MLPClassifier((10,), **settings(0.4), **GATHERED).fit(X, y, weight)
     assert_allclose(est.network_.params, again.network_.params, rtol=1e-10, atol=1e-12)
 
 
 def test_the_same_bits_again():
     X, y, _ = data()
-    fits = [MLPClassifier((37,), momentum=0.0, **settings(dropout=0.5)).fit(X, y)
+    fits = [MLPClassifier((37,), momentum=0.0, **settings(0.5)).fit(X, y)
             for _ in range(2)]  # fmt: skip
     assert_array_equal(fits[0].network_.params, fits[1].network_.params)
 
@@ -92,8 +93,7 @@ def test_the_same_bits_again():
 def test_scale_of_all_weights_is_folded_before_it_vanishes():
     # 600 steps that halve the weights, nearly: s would pass 1e-150
     X, y, _ = data()
-    setting = settings(dropout=0.5, l2=4.5, learning_rate_init=0.05, max_iter=10)
-    setting |= {"dropout_decay": "all"}
+    setting = settings(0.5, decay="all", l2=4.5, learning_rate_init=0.05, max_iter=10)
     here = MLPRegressor((10,), momentum=0.0, **setting).fit(X, y)
     gathered = MLPRegressor((10,), **setting, **GATHERED).fit(X, y)
     assert_allclose(

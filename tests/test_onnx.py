@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 
-from mlp import MLPClassifier, MLPRegressor, Network, to_onnx
+from mlp import Dropout, MLPClassifier, MLPRegressor, Network, to_onnx
 from mlp.network.activations import ACTIVATIONS
 from mlp.onnx.graph import OPSET, Graph
 from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
@@ -169,9 +169,7 @@ def test_residual_connections_with_dropout_scaled_in_predictions():
             (12, 12, 12),
             "tanh",
             residual=True,
-            dropout=(0.2, 0.3, 0.5),
-            input_dropout=0.1,
-            dropout_scaling="test",
+            dropout=Dropout((0.2, 0.3, 0.5), input=0.1, scaling="test"),
             standardize=True,
             batch_norm="all+input",
             max_iter=3,
@@ -281,8 +279,8 @@ def test_poisson_regression():
     [
         {"batch_norm": "all+input"},
         {"standardize": True},
-        {"dropout": 0.4, "input_dropout": 0.2, "dropout_scaling": "test"},
-        {"dropout": 0.4, "dropout_mask": "sample"},
+        {"dropout": Dropout(0.4, input=0.2, scaling="test")},
+        {"dropout": Dropout(0.4, mask="sample")},
         {"residual": True, "batch_norm": "hidden"},
     ],
     ids=lambda options: " ".join(options),

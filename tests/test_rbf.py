@@ -6,7 +6,7 @@ from oracle.functions import rbf, rbf_backward
 from sklearn.datasets import make_moons
 from twins import run_of
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import Dropout, MLPClassifier, MLPRegressor, Network
 
 
 def rbf_network(rng, n_hidden=7, **options):
@@ -122,7 +122,10 @@ def test_same_bits_for_any_number_of_threads():
         ({"activation": ["relu", "rbf"], "hidden_layer_sizes": (5, 5)}, "first hidden"),
         ({"activation": "rbf", "hidden_layer_sizes": (5, 5)}, "first hidden"),
         ({"activation": "rbf", "standardize": True}, "standardize"),
-        ({"activation": "rbf", "input_dropout": 0.1}, "input_dropout"),
+        (
+            {"activation": "rbf", "dropout": Dropout(0.0, input=0.1)},
+            "dropout of the inputs",
+        ),
         ({"activation": "rbf", "batch_norm": "all+input"}, "batch_norm"),
         ({"activation": "rbf", "solver": "cg"}, "cg"),
         ({"output_activation": "rbf"}, "output_activation"),

@@ -21,7 +21,7 @@ from small_data import (
     parameters,
 )
 
-from mlp import MLPClassifier, MLPRegressor, Network
+from mlp import BatchNorm, MLPClassifier, MLPRegressor, Network
 from mlp.training.full_batch import Risk, minimize
 from mlp.training.minibatch import Penalties
 from mlp.training.schedules import Schedule
@@ -332,7 +332,11 @@ def offset_after(y, batch_size, epochs, rate):
     return b
 
 
-ONE_OVER_K = {"learning_rate": "inverse_time", "power_t": 1.0, "learning_rate_init": 1.0}
+ONE_OVER_K = {
+    "learning_rate": "inverse_time",
+    "power_t": 1.0,
+    "learning_rate_init": 1.0,
+}
 TARGETS = np.random.default_rng(8).normal(size=12)
 
 
@@ -453,9 +457,11 @@ def test_penalties_are_reported_with_the_loss(solver):
 def test_scales_of_batch_norm_are_never_penalised(solver, dropout):
     if dropout and solver == "lbfgs":
         pytest.skip("refused")
-    model = MLPRegressor(4, solver=solver, batch_norm="hidden", l2=10.0, l2_bias=True)
+    model = MLPRegressor(
+        4, solver=solver, batch_norm=BatchNorm(), l2=10.0, l2_bias=True
+    )
     model.set_params(dropout=dropout, max_iter=1, batch_size=60, random_state=0)
-    model.set_params(momentum=0, init="zeros", batch_norm_scale_init=3.0, max_fun=1)
+    model.set_params(momentum=0, init="zeros", batch_norm__scale_init=3.0, max_fun=1)
     # all activations and weights are 0: nothing moves the scales but a penalty
     model.fit(0 * X, 0 * Y)
     assert_array_equal(model.network_.scales[0], 3.0)

@@ -8,6 +8,7 @@ import pytest
 from scipy.sparse import coo_array, csr_array
 
 from mlp import (
+    Dropout,
     MLPAutoencoder,
     MLPClassifier,
     MLPRegressor,
@@ -22,7 +23,7 @@ SPARSE_FRAME = pd.get_dummies(pd.Series(list("abc") * 4), sparse=True, dtype=flo
 DENSE_FRAME = SPARSE_FRAME.sparse.to_dense()
 TWO = np.array([0, 1] * 6)
 SPARSE_REFUSALS = {
-    "input_dropout": {"input_dropout": 0.2, "dropout_mask": "sample"},
+    "dropout": {"dropout": Dropout(0.0, input=0.2, mask="sample")},
     "augment": {"augment": lambda X, rng: X},
 }
 
@@ -53,7 +54,7 @@ def test_frame_of_sparse_columns_when_training_needs_dense_batches_then_is_refus
 
 
 def test_frame_of_sparse_columns_when_only_validated_on_then_is_taken():
-    model = MLPClassifier(2, **SPARSE_REFUSALS["input_dropout"], max_iter=1)
+    model = MLPClassifier(2, **SPARSE_REFUSALS["dropout"], max_iter=1)
     model.fit(DENSE_FRAME, TWO, X_val=SPARSE_FRAME, y_val=TWO)
     assert len(model.validation_loss_curve_) == 1
 
@@ -62,7 +63,7 @@ def test_frame_of_sparse_columns_when_only_validated_on_then_is_taken():
     ("options", "settle", "what"),
     [
         ({}, lambda plan: plan.set_callbacks(None, lambda X: X), "augment"),
-        ({}, lambda plan: plan.set_dropout((0.2, 0.0), True), "input_dropout"),
+        ({}, lambda plan: plan.set_dropout((0.2, 0.0), True), "dropout of inputs"),
         ({"batch_norm": "hidden+input"}, lambda plan: None, "batch_norm"),
     ],
 )

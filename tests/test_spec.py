@@ -222,7 +222,7 @@ CHANGES = {
     "connectivity": (lambda k, a, b: np.ones((a, b), bool), "connectivity differs"),
     "fit_intercept": (False, "fit_intercept=False differs .* True"),
     "output_activation": ("tanh", "output_activation='tanh' differs .* 'identity'"),
-    "dropout_scaling": ("test", "dropout_scaling='test' differs"),
+    "dropout": (Dropout(0.1, scaling="test"), "dropout=Dropout.*'test'.* differs"),
 }
 
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from small_data import both, make_data
 
-from mlp import MLPClassifier, Network, SiameseClassifier
+from mlp import Dropout, MLPClassifier, Network, SiameseClassifier
 from mlp.network.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -30,8 +30,7 @@ def test_the_table_of_a_network_with_every_option():
         (6, 6),
         [("leaky_relu", 0.1), ["tanh", "relu", "relu"] * 2],
         batch_norm="hidden",
-        dropout=(0.5, 0.25),
-        input_dropout=0.1,
+        dropout=Dropout((0.5, 0.25), input=0.1),
         residual=True,
         standardize=True,
         max_iter=1,
@@ -84,7 +83,7 @@ def test_layers_that_have_not_all_weights_or_not_their_own():
 
 def test_a_mask_for_each_sample_is_named():
     X, y = make_data()
-    model = MLPClassifier((6,), dropout=0.5, dropout_mask="sample", max_iter=1)
+    model = MLPClassifier((6,), dropout=Dropout(0.5, mask="sample"), max_iter=1)
     assert "dropout 0.5 per sample" in model.fit(X, y).summary()
 
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from autoencoder_cases import assert_tied, data, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlp import MLPAutoencoder, Network, _core
+from mlp import Dropout, MLPAutoencoder, Network, _core
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
 from mlp.training.schedules import Schedule
 
@@ -45,8 +45,7 @@ def test_tied_weights_with_early_stopping_batch_norm_and_dropout():
         tied=True,
         early_stopping=True,
         batch_norm="hidden",
-        dropout=0.2,
-        dropout_mask="sample",
+        dropout=Dropout(0.2, mask="sample"),
         **settings(),
     ).fit(data())
     assert_tied(model)

@@ -106,7 +106,7 @@ def test_what_cannot_be_taken_over(base):
     [
         {"batch_norm": "all+input"},
         {"standardize": True},
-        {"dropout": 0.3, "dropout_scaling": "test"},
+        {"dropout": Dropout(0.3, scaling="test")},
         {"batch_norm": "hidden", "standardize": True},
     ],
     ids=str,
@@ -150,7 +150,9 @@ def test_layers_with_a_way_around_them_are_not_those_without():
         Network((9, 12, 12, 12, 3), residual=around) for around in (False, True)
     )
     assert copy_layers(plain, residual) == copy_layers(residual, plain) == 1
-    assert copy_layers(plain, plain.copy()) == copy_layers(residual, residual.copy()) == 3
+    assert (
+        copy_layers(plain, plain.copy()) == copy_layers(residual, residual.copy()) == 3
+    )
 
 
 # -- what stands still --
@@ -185,8 +187,8 @@ OPTIONS = {
     "clipping": {"clip_norm": 0.1},
     "batch norm": {"batch_norm": "all"},
     "dropout": {"dropout": 0.3},
-    "dropout of inputs": {"dropout": 0.3, "input_dropout": 0.2, "clip_norm": 0.2},
-    "dropout by sample": {"dropout": 0.3, "dropout_mask": "sample"},
+    "dropout of inputs": {"dropout": Dropout(0.3, input=0.2), "clip_norm": 0.2},
+    "dropout by sample": {"dropout": Dropout(0.3, mask="sample")},
     "augment": {"augment": lambda X, rng: X + 0.1 * rng.standard_normal(X.shape)},
     "early stopping": {"early_stopping": EarlyStopping(restore_best=False)},
 }
@@ -342,7 +344,7 @@ def test_random_features_can_be_frozen_too():
         {"standardize": True},
         {"batch_norm": "hidden"},
         {"batch_norm": "all+input"},
-        {"dropout": 0.3, "input_dropout": 0.2, "dropout_scaling": "test"},
+        {"dropout": Dropout(0.3, input=0.2, scaling="test")},
         {"standardize": True, "residual": True},
     ],
     ids=str,

@@ -28,16 +28,10 @@ CASES = {
     "l2_bias": (True, {"l2": 0.1}, "l2 above 0"),
     "weight_decay": (5.0, {"solver": "adamw"}, "solver='adamw'"),
     "dropout": (0.5, {"hidden_layer_sizes": 4}, "hidden layers"),
-    "dropout_mask": ("sample", {"dropout": 0.5}, "a dropout rate"),
-    "dropout_scaling": ("test", {"dropout": 0.5}, "a dropout rate"),
     "sampling": ("replacement", {"solver": "sgd"}, "solver="),
-    "dropout_decay": ("all", {"dropout": 0.5}, "a dropout rate"),
     "batch_norm": ("hidden", {"hidden_layer_sizes": 4}, "hidden layers"),
-    "batch_norm_momentum": (0.5, {"batch_norm": "hidden"}, "batch_norm"),
-    "batch_norm_epsilon": (0.1, {"batch_norm": "hidden"}, "batch_norm"),
-    "batch_norm_scale_init": (0.0, {"batch_norm": "hidden"}, "batch_norm"),
-    "batch_norm_gradient": ("diagonal", {"batch_norm": "hidden"}, "batch_norm"),
-    "early_stopping": (mlp.EarlyStopping("loss"), {}, "solver="),
+    "early_stopping": (mlp.EarlyStopping(restore_best=False), {}, "solver="),
+    "learning_rate": (mlp.StepDecay(every=5), {}, "solver="),
     "head_layer_sizes": ((4,), {"head": "relation"}, "head='relation'"),
     "head_activation": ("tanh", {"head": "relation"}, "head='relation'"),
     "max_terms": (2, {"n_terms": "cv"}, "n_terms='cv'"),
@@ -49,6 +43,7 @@ WITHOUT = {
     "batch_norm": {"hidden_layer_sizes": ()},
     "sampling": {"solver": "lbfgs"},
     "early_stopping": {"solver": "lbfgs"},
+    "learning_rate": {"solver": "lbfgs"},
 }
 PAIRS = [
     (Estimator, name)
@@ -59,8 +54,10 @@ PAIRS = [
     and (Estimator, name) not in ((mlp.MLPAutoencoder, "dropout"),
                                   (mlp.MLPAutoencoder, "batch_norm"),
                                   (mlp.SiameseClassifier, "sampling"),
-                                  (mlp.SiameseClassifier, "early_stopping"))
+                                  (mlp.SiameseClassifier, "early_stopping"),
+                                  (mlp.SiameseClassifier, "learning_rate"))
 ]  # fmt: skip
+NAMES = {name for name, *_ in NEEDS}
 each = pytest.mark.parametrize(("Estimator", "name"), PAIRS)
 
 
@@ -79,13 +76,21 @@ def made(Estimator, **options):
 
 
 def test_every_parameter_of_the_table_when_listed_then_has_a_case():
-    assert set(CASES) == set(NEEDS)
+    assert set(CASES) == NAMES
 
 
 def test_parameters_of_the_table_when_listed_then_are_not_those_of_scikit_learn():
-    ours = set(NEEDS) - {"early_stopping"}  # the object is ours, not True and False
+    with_objects_of_ours = {"early_stopping", "learning_rate"}
     for cls in (neural_network.MLPClassifier, neural_network.MLPRegressor):
-        assert not ours & set(signature(cls).parameters)
+        assert NAMES & set(signature(cls).parameters) == with_objects_of_ours
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize(
+    "options", [{"early_stopping": True}, {"learning_rate": "adaptive"}], ids=str
+)
+def test_scikit_learns_own_values_when_in_vain_then_do_not_warn(options, solver):
+    assert not told(made(mlp.MLPClassifier, solver=solver, **options), (X, Y))
 
 
 @each
@@ -116,8 +121,22 @@ def test_parameter_without_effect_when_partially_fitted_then_warns():
     assert "weight_decay=5.0 has no effect" in str(warning.message)
 
 
-@pytest.mark.parametrize("options", [{"dropout_mask": "sample"}, {"alpha": 0.0}])
-def test_decay_of_dropped_units_when_nothing_is_dropped_or_decays_then_warns(options):
-    model = made(mlp.MLPRegressor, dropout=0.5, dropout_decay="all", **options)
+@pytest.mark.parametrize(
+    "options",
+    [{"mask": "sample"}, {"scaling": "test"}, {"decay": "all"}, {"input": 0.0}],
+    ids=str,
+)
+def test_arguments_of_dropout_when_nothing_is_dropped_then_warn_once(options):
+    model = made(mlp.MLPRegressor, dropout=mlp.Dropout(0.0, **options))
     [warning] = told(model, DATA[mlp.MLPRegressor])
-    assert "dropout_decay='all'" in str(warning.message)
+    assert str(warning.message).startswith(f"dropout={model.dropout!r} has no effect")
+    assert "a rate above 0" in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dropout__mask": "sample"}, {"alpha": 0.0}], ids=str
+)
+def test_decay_of_dropped_units_when_nothing_is_dropped_or_decays_then_warns(options):
+    model = made(mlp.MLPRegressor, dropout=mlp.Dropout(decay="all"))
+    [warning] = told(model.set_params(**options), DATA[mlp.MLPRegressor])
+    assert str(warning.message).startswith("decay of dropout=Dropout(0.5, ")

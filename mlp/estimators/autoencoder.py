@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
-from mlp.estimators.parameters import RATE, hidden_sizes
+from mlp.estimators.parameters import RATE, dropout_of, hidden_sizes
 from mlp.estimators.training_data import Targets, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
@@ -114,7 +114,7 @@ class MLPAutoencoder(
         "output_activation": [str, tuple, list],
     }
     #: what the others have and makes no sense here
-    residual, input_dropout = False, 0.0
+    residual = False
 
     def __init__(
         self,
@@ -155,14 +155,7 @@ class MLPAutoencoder(
         clip_norm: float | None = None,
         clip_value: float | None = None,
         dropout: Any = 0.0,
-        dropout_mask: str = "batch",
-        dropout_scaling: str = "train",
-        dropout_decay: str = "kept",
-        batch_norm: str | None = None,
-        batch_norm_momentum: float = 0.95,
-        batch_norm_epsilon: float = 1e-5,
-        batch_norm_scale_init: float = 1.0,
-        batch_norm_gradient: str = "exact",
+        batch_norm: Any = None,
         connectivity: Any = None,
         base: Any = None,
         freeze: Any = 0,
@@ -369,15 +362,15 @@ class MLPAutoencoder(
                 f"loss={self.loss!r} is not for the inputs of a network; there are "
                 f"{', '.join(losses_of('inputs'))}, or give a callable"
             )
-        for name in ("activation", "dropout"):
-            given = getattr(self, name)
+        rates: Any = getattr(self.dropout, "rate", self.dropout)
+        given: Any
+        for name, given in (("activation", self.activation), ("dropout", rates)):
             listed = np.iterable(given) and not is_single(given)
             if listed and len(given) != n_layers:
                 raise ValueError(
                     f"{name}={given!r} names {len(given)} layers, the encoder's "
                     f"hidden_layer_sizes={sizes!r} has {n_layers}"
                 )
-        super()._check_combination(incremental)
         scoring = getattr(self.early_stopping, "scoring", None)
         if isinstance(scoring, str) and scoring != "loss":
             raise ValueError(
@@ -389,10 +382,16 @@ class MLPAutoencoder(
                 f"denoising={self.denoising!r} is random from batch to batch; "
                 f"solver={self.solver!r} needs the same risk at every evaluation"
             )
-        if self.tied and np.any(self.dropout) and self.dropout_mask == "batch":
+        dropout = dropout_of(self)
+        if dropout is not None and dropout.input:
             raise ValueError(
-                "dropout with dropout_mask='batch' trains a smaller network, whose weights "
-                "tied=True can't follow; set dropout_mask='sample'"
+                f"dropout={self.dropout!r} would change the targets, which are the inputs; "
+                "set denoising instead of the rate of the inputs"
+            )
+        if self.tied and dropout is not None and dropout.mask == "batch":
+            raise ValueError(
+                "dropout with mask='batch' trains a smaller network, whose weights "
+                f"tied=True can't follow; give Dropout({rates!r}, mask='sample')"
             )
 
     def _initialize(self, targets: Targets) -> None:

@@ -31,7 +31,6 @@ from mlp.estimators.training_data import Targets
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import Activation
 from mlp.network.connectivity import assign
-from mlp.network.features import BatchNorm
 from mlp.network.initializers import draw
 from mlp.network.losses import Loss, check_callable
 from mlp.network.network import Network
@@ -61,7 +60,6 @@ PARAMETERS = {
     "layer_sizes": "hidden_layer_sizes",
     "activations": "activation",
     "skip_scales": "residual",
-    "dropout": "dropout_scaling",
 }
 
 
@@ -468,9 +466,11 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         """Radial basis functions start at samples, as wide as the samples are spread."""
         targets.check_any_known()
         X, n_centres = targets.X, network.layer_sizes[1]
-        if self.standardize or self.input_dropout:
+        dropout = network.spec.dropout
+        if self.standardize or (dropout is not None and dropout.input):
             raise ValueError(
-                "activation='rbf' measures distances: not with standardize or input_dropout"
+                "activation='rbf' measures distances: not with standardize or dropout of "
+                "the inputs"
             )
         if targets.sparse:
             check_sparse(network)
@@ -488,20 +488,13 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
     def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
         """The network that the parameters describe, for these samples; of this dtype if
         the parameters don't name one."""
-        norm = self.batch_norm and BatchNorm(
-            self.batch_norm,
-            self.batch_norm_momentum,
-            self.batch_norm_epsilon,
-            self.batch_norm_scale_init,
-            self.batch_norm_gradient,
-        )
         return NetworkSpec(
             (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
             self._all_layers(self.activation),
             targets.output_activation,
             self.loss,
             targets.groups,
-            batch_norm=norm,
+            batch_norm=self.batch_norm,
             dropout=dropout_of(self),
             skip_scales=self.residual,
             edges=self.connectivity,
@@ -571,10 +564,11 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         """Refuse sparse X where training works on dense batches."""
         if self.augment is not None:
             raise ValueError("augment wants dense batches, but X is sparse")
-        if self.input_dropout and self.dropout_mask == "sample":
+        dropout = self.network_.spec.dropout
+        if dropout is not None and dropout.input and dropout.mask == "sample":
             raise ValueError(
-                "input_dropout with dropout_mask='sample' wants dense inputs, but X is "
-                "sparse"
+                f"dropout={self.dropout!r} drops inputs of single samples, which needs "
+                "dense inputs, but X is sparse"
             )
 
     def _check_loss(self, targets: Targets) -> None:

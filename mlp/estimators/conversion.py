@@ -3,7 +3,7 @@
 import warnings
 from copy import deepcopy
 from inspect import signature
-from reprlib import repr as shortened
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from mlp.network.activations import Activation
 from mlp.network.network import Network
 from mlp.training.minibatch import Optimizer
 from mlp.training.schedules import SGD_SCHEDULES, Schedule
-from mlp.training.stopping import Progress
+from mlp.training.stopping import EarlyStopping, Progress
 
 if TYPE_CHECKING:
     from mlp import MLPClassifier, MLPRegressor
@@ -303,12 +303,18 @@ def _without_counterpart(
     if schedule not in SCHEDULES:
         lost.append("learning_rate")
         params["learning_rate"] = "constant"
+    if isinstance(estimator.early_stopping, EarlyStopping):
+        params["early_stopping"] = True
+        if estimator.early_stopping != EarlyStopping():
+            lost.append("early_stopping")
     for name in ("beta_1", "beta_2"):
         of_weights, of_offsets = pair_of_betas(estimator, name)
         params[name] = of_weights
         if of_weights != of_offsets:
             lost.append(name)
-    return [f"{name}={shortened(said[name])}" for name in lost]
+    shortened = Repr()
+    shortened.maxother = 100  # arguments of features are shown
+    return [f"{name}={shortened.repr(said[name])}" for name in lost]
 
 
 def _binarizer(estimator: Any) -> LabelBinarizer:

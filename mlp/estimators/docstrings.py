@@ -18,6 +18,30 @@ Class = TypeVar("Class", bound=type)
 #: of the lines of the lists
 WIDTH = 88
 
+#: what parameters are about -> their names
+GROUPS = {
+    "network": (
+        "hidden_layer_sizes", "activation", "output_activation", "n_embedding",
+        "embedding_activation", "head", "head_layer_sizes", "head_activation", "tied",
+        "batch_norm", "residual", "connectivity", "fit_intercept", "dtype",
+    ),
+    "loss": ("loss", "class_weight", "task_weight", "missing_label", "label_smoothing"),
+    "initial parameters": ("init", "base", "freeze", "random_state", "warm_start"),
+    "solver": (
+        "solver", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon",
+        "clip_norm", "clip_value", "max_fun",
+    ),
+    "step size": ("learning_rate", "learning_rate_init", "power_t"),
+    "batches": ("batch_size", "shuffle", "sampling", "standardize", "augment"),
+    "regularisation": (
+        "alpha", "l2", "l2_bias", "l1", "l1_method", "weight_decay", "dropout", "denoising",
+    ),
+    "end of training": (
+        "max_iter", "tol", "n_iter_no_change", "early_stopping", "validation_fraction",
+    ),
+    "work": ("n_threads", "verbose"),
+}  # fmt: skip
+
 PARAMETERS = """
 hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
     Units of each hidden layer; ``()`` for none.
@@ -111,32 +135,14 @@ clip_norm : float or None, default=None
     Largest norm of a step's gradient; longer ones are shortened to it.
 clip_value : float or None, default=None
     Largest entry of a step's gradient, after `clip_norm`.
-dropout : float or sequence of float, default=0.0
-    Probability that a hidden unit sleeps in a batch; one for all layers or one a layer
-    [S 65.120–65.124].
-input_dropout : float, default=0.0
-    The same of the inputs.
-dropout_mask : {'batch', 'sample'}, default="batch"
-    'batch': one mask for all samples of a batch, trained as the smaller network of the
-    units awake, whose sleeping parameters stand still; 'sample': a mask for each sample.
-dropout_scaling : {'train', 'test'}, default="train"
-    'train': what is kept is divided by 1−p, and ``coefs_`` are the weights that predict;
-    'test': as the listing, predictions multiply the weights by 1−p.
-dropout_decay : {'kept', 'all'}, default="kept"
-    Which weights the L2 penalties (and the decay of 'adamw') shrink in a step of a mask
-    per batch: those between kept units, or all of them, as the listing prints
-    [S 65.124].  A mask per sample has no units that a batch drops: all weights decay.
-batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
-    Which pre-activations are normalised over the batch, and whether the inputs are
-    [S 65.168–65.188]; folded into weights and offsets for predictions.
-batch_norm_momentum : float, default=0.95
-    λ of the running statistics [S 65.176].
-batch_norm_epsilon : float, default=1e-5
-    Added to the variances.
-batch_norm_scale_init : float, default=1.0
-    Where the scales a start; 0 reproduces the listing [S 65.187].
-batch_norm_gradient : {'exact', 'diagonal'}, default="exact"
-    'diagonal' propagates what the listing does [S 65.229], which is not the gradient.
+dropout : float, sequence of float or Dropout, default=0.0
+    Probability that a hidden unit is dropped in training, one for all hidden layers or one
+    per layer [S 65.120–65.124]; a `Dropout` has further arguments, among them the rate of
+    the inputs and whether a mask is drawn per batch or per sample.
+batch_norm : None, bool, str or BatchNorm, default=None
+    Pre-activations that are normalised over the batch [S 65.168–65.188]: True or 'hidden',
+    'all', and 'hidden+input' or 'all+input', which normalise the inputs too; a `BatchNorm`
+    has further arguments.  Predictions have it folded into weights and offsets.
 residual : bool, default=False
     Add each hidden layer's input to its output where two in a row have equal widths.
 connectivity : sequence, callable or None, default=None
@@ -213,9 +219,9 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring: those of the parameters
-    that its constructor has and it does not describe itself, in the constructor's order,
-    and of all attributes."""
+    """Put the shared descriptions into the class's docstring: the parameters by groups,
+    descriptions of those that its constructor has and it does not describe itself, in the
+    constructor's order, and of all attributes."""
     order = {name: at for at, name in enumerate(signature(cls).parameters)}
 
     def place(entry: str) -> int:
@@ -242,8 +248,19 @@ def document(cls: Class) -> Class:
     before, title, rest = text.partition("Parameters\n----------\n")
     described, following, after = rest.partition("\n\nAttributes\n")
     described = "\n".join(sorted(_entries(described), key=place))
-    cls.__doc__ = before + title + described + following + after
+    cls.__doc__ = before + _groups(order) + title + described + following + after
     return cls
+
+
+def _groups(names: Iterable[str]) -> str:
+    """The parameters by what they are about."""
+    lines = []
+    for group, members in GROUPS.items():
+        present = [name for name in members if name in set(names)]
+        if present:
+            line = f"- {group}: " + ", ".join(f"`{name}`" for name in present)
+            lines.append(fill(line, WIDTH, subsequent_indent="  "))
+    return "Parameters by what they are about:\n\n" + "\n".join(lines) + "\n\n"
 
 
 def _items(lines: Iterable[str]) -> str:

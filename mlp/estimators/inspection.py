@@ -97,7 +97,8 @@ class Inspection:
             As for `fit`; labels are not smoothed.
         wrt : {"inputs", "params"}, default="inputs"
             In the features, or in ``network_.params``, which is refused with batch norm,
-            ``standardize`` and ``dropout_scaling='test'``; ask ``network_.folded()`` then.
+            ``standardize`` and dropout with ``scaling='test'``; ask ``network_.folded()``
+            then.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from inspect import signature
 from itertools import pairwise
@@ -11,7 +12,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from mlp.network.features import Dropout, resolve_dropout
+from mlp.network.features import (
+    BatchNorm,
+    Dropout,
+    resolve_batch_norm,
+    resolve_dropout,
+)
 from mlp.network.network import Network
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
@@ -76,19 +82,13 @@ CONSTRAINTS: dict[str, Any] = {
     "weight_decay": [NOT_NEGATIVE],
     "clip_norm": [POSITIVE, None],
     "clip_value": [POSITIVE, None],
-    "dropout": [RATE, "array-like"],
-    "input_dropout": [RATE],
-    "dropout_mask": [StrOptions({"batch", "sample"})],
-    "dropout_scaling": [StrOptions({"train", "test"})],
-    "dropout_decay": [StrOptions({"kept", "all"})],
+    "dropout": [RATE, "array-like", Dropout],
     "batch_norm": [
         StrOptions({"hidden", "all", "hidden+input", "all+input"}),
+        "boolean",
+        BatchNorm,
         None,
     ],
-    "batch_norm_momentum": [RATE],
-    "batch_norm_epsilon": [POSITIVE],
-    "batch_norm_scale_init": [Real],
-    "batch_norm_gradient": [StrOptions({"exact", "diagonal"})],
     "residual": ["boolean"],
     "connectivity": [None, "array-like", callable],
     "base": [None, Network, HasMethods("fit")],
@@ -129,18 +129,13 @@ def hidden_sizes(estimator: Any) -> list[int]:
 
 def dropout_of(estimator: Any) -> Dropout | None:
     """Dropout with a rate for each hidden layer of the network, or None without."""
-    rates: Any = estimator.dropout
-    if type(rates) is float and rates == estimator.input_dropout == 0:
+    given: Any = estimator.dropout
+    if type(given) is float and given == 0:
         return None
-    if np.iterable(rates):
-        rates = estimator._all_layers(list(rates))
-    given = Dropout(
-        rates,
-        estimator.input_dropout,
-        estimator.dropout_mask,
-        estimator.dropout_scaling,
-        estimator.dropout_decay,
-    )
+    if not isinstance(given, Dropout):
+        given = Dropout(given)
+    if np.iterable(given.rate):
+        given = replace(given, rate=estimator._all_layers(list(given.rate)))
     return resolve_dropout(given, len(hidden_sizes(estimator)))
 
 
@@ -199,31 +194,36 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
 
 
 def _drops(estimator: Any) -> bool:
-    return dropout_of(estimator) is not None
+    given = estimator.dropout
+    nothing = not isinstance(given, Dropout) and not np.any(given)
+    return nothing or dropout_of(estimator) is not None
 
 
-def _penalises_dropped(estimator: Any) -> bool:
-    e = estimator
+def _decays_dropped(estimator: Any) -> bool:
+    e, dropout = estimator, dropout_of(estimator)
+    if dropout is None or dropout.decay == "kept":
+        return True
     penalised = e.alpha or e.l2 or e.l1 or (e.solver == "adamw" and e.weight_decay)
-    return bool(penalised) and _drops(e) and e.dropout_mask == "batch"
+    return bool(penalised) and dropout.mask == "batch"
 
 
 def _normalises(estimator: Any) -> bool:
-    return estimator.batch_norm is not None
+    norm = resolve_batch_norm(estimator.batch_norm)
+    return norm is None or norm.where != "hidden" or bool(hidden_sizes(estimator))
 
 
-def _normalises_something(estimator: Any) -> bool:
-    return bool(hidden_sizes(estimator)) or estimator.batch_norm != "hidden"
-
-
-def _drops_hidden_units(estimator: Any) -> bool:
-    return bool(hidden_sizes(estimator)) or not np.any(estimator.dropout)
+def _goes_by_epochs(estimator: Any) -> bool:
+    return estimator.solver in STOCHASTIC_SOLVERS
 
 
 def _stops_early(estimator: Any) -> bool:
-    # True and False are scikit-learn's, which ignores them with other solvers
-    given, solver = estimator.early_stopping, estimator.solver
-    return solver in STOCHASTIC_SOLVERS or not isinstance(given, EarlyStopping)
+    has_arguments = isinstance(estimator.early_stopping, EarlyStopping)
+    return not has_arguments or _goes_by_epochs(estimator)
+
+
+def _changes_the_rate(estimator: Any) -> bool:
+    has_arguments = isinstance(estimator.learning_rate, Decay)
+    return not has_arguments or _goes_by_epochs(estimator)
 
 
 def _has_relation(estimator: Any) -> bool:
@@ -234,39 +234,31 @@ def _chooses_terms(estimator: Any) -> bool:
     return bool(estimator.n_terms == "cv")
 
 
-DROPOUT = "a dropout rate above 0"
-BATCH_NORM = "batch_norm"
-HIDDEN_LAYERS = "hidden layers"
 STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
 
-#: parameter that scikit-learn does not have -> (whether the others give it an effect, what
-#: it needs for one); those that always have one, or are refused without, are left out
-NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "l1_method": (lambda e: e.l1 > 0, "l1 above 0"),
-    "l2_bias": (lambda e: e.l2 > 0, "l2 above 0"),
-    "weight_decay": (
+#: parameters that are ours, or objects of ours: (name, its argument or "", whether the
+#: other parameters give it an effect, what it needs for one); those that always have one,
+#: or are refused without, are left out
+NEEDS: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
+    ("l1_method", "", lambda e: e.l1 > 0, "l1 above 0"),
+    ("l2_bias", "", lambda e: e.l2 > 0, "l2 above 0"),
+    (
+        "weight_decay",
+        "",
         lambda e: e.solver == "adamw",
         "solver='adamw'; l2 penalises the weights with every solver",
     ),
-    "dropout": (_drops_hidden_units, HIDDEN_LAYERS),
-    "dropout_mask": (_drops, DROPOUT),
-    "dropout_scaling": (_drops, DROPOUT),
-    "dropout_decay": (
-        _penalises_dropped,
-        f"{DROPOUT}, dropout_mask='batch' and a penalty (alpha, l2, l1)",
-    ),
-    "sampling": (lambda e: e.solver in STOCHASTIC_SOLVERS, STOCHASTIC),
-    "batch_norm": (_normalises_something, HIDDEN_LAYERS),
-    "batch_norm_momentum": (_normalises, BATCH_NORM),
-    "batch_norm_epsilon": (_normalises, BATCH_NORM),
-    "batch_norm_scale_init": (_normalises, BATCH_NORM),
-    "batch_norm_gradient": (_normalises, BATCH_NORM),
-    "early_stopping": (_stops_early, STOCHASTIC),
-    "head_layer_sizes": (_has_relation, "head='relation'"),
-    "head_activation": (_has_relation, "head='relation'"),
-    "max_terms": (_chooses_terms, "n_terms='cv'"),
-    "cv": (_chooses_terms, "n_terms='cv'"),
-}
+    ("dropout", "", _drops, "a rate above 0 and hidden layers"),
+    ("dropout", "decay", _decays_dropped, "mask='batch' and a penalty (alpha, l2, l1)"),
+    ("sampling", "", _goes_by_epochs, STOCHASTIC),
+    ("batch_norm", "", _normalises, "hidden layers"),
+    ("early_stopping", "", _stops_early, STOCHASTIC),
+    ("learning_rate", "", _changes_the_rate, STOCHASTIC),
+    ("head_layer_sizes", "", _has_relation, "head='relation'"),
+    ("head_activation", "", _has_relation, "head='relation'"),
+    ("max_terms", "", _chooses_terms, "n_terms='cv'"),
+    ("cv", "", _chooses_terms, "n_terms='cv'"),
+)
 
 
 @cache
@@ -280,13 +272,14 @@ def warn_without_effect(estimator: Any) -> None:
     The warning points at the line that calls `fit`.
     """
     defaults, given = _defaults(estimator.__class__), vars(estimator)
-    for name, (has_effect, needed) in NEEDS.items():
+    for name, argument, has_effect, needed in NEEDS:
         if name not in given or name not in defaults:
             continue
         value, default = given[name], defaults[name]
         if value is default or np.array_equal(value, default) or has_effect(estimator):
             continue
         warnings.warn(
-            f"{name}={value!r} has no effect: it needs {needed}",
+            f"{argument and argument + ' of '}{name}={value!r} has no effect: it needs "
+            f"{needed}",
             stacklevel=caller_level(),
         )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mlp.files import io
 from mlp.files.encoding import Codec, Decoder, Encoder
+from mlp.network.features import BatchNorm, Dropout
 from mlp.network.losses import LOSSES
 from mlp.training.saving import CODECS as TRAINING_CODECS
 from mlp.training.stopping import EarlyStopping
@@ -117,6 +118,31 @@ def _encode_inner(encoder: Encoder, estimator: Any, where: str) -> list[Any]:
     return _encoded(encoder, estimator, state_of(estimator), f"{where}__")
 
 
+#: parameter, class, names that the arguments had as parameters of estimators
+FEATURES_OF_VERSION_1: Any = (
+    (
+        "dropout",
+        Dropout,
+        {
+            "input_dropout": "input",
+            "dropout_mask": "mask",
+            "dropout_scaling": "scaling",
+            "dropout_decay": "decay",
+        },
+    ),
+    (
+        "batch_norm",
+        BatchNorm,
+        {
+            "batch_norm_momentum": "momentum",
+            "batch_norm_epsilon": "epsilon",
+            "batch_norm_scale_init": "scale_init",
+            "batch_norm_gradient": "gradient",
+        },
+    ),
+)
+
+
 def _of_version_1(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters of files that have those of features by themselves."""
     new = dict(parameters)
@@ -124,6 +150,11 @@ def _of_version_1(parameters: dict[str, Any]) -> dict[str, Any]:
         early = EarlyStopping(new.pop("scoring"), new.pop("restore_best"))
         if new["early_stopping"] and early != EarlyStopping():
             new["early_stopping"] = early
+    for name, kind, arguments in FEATURES_OF_VERSION_1:
+        given = {a: new.pop(old) for old, a in arguments.items() if old in new}
+        if given and new[name] is not None:
+            feature = kind(new[name], **given)
+            new[name] = new[name] if feature == kind(new[name]) else feature
     for name, loss in (("huber_delta", "huber"), ("quantile", "quantile")):
         value = new.pop(name, None)
         if value is not None and new["loss"] == loss:

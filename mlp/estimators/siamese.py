@@ -28,7 +28,6 @@ from mlp.estimators.parameters import (
 from mlp.estimators.standardize import check_sparse, measure, standardized
 from mlp.estimators.training_data import check_weights
 from mlp.estimators.validation import validate_data
-from mlp.network.features import BatchNorm
 from mlp.network.initializers import draw
 from mlp.network.network import Network
 from mlp.network.siamese import HEADS, SiameseNetwork, head_spec
@@ -94,9 +93,10 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
     clip_norm : float or None, default=None
         Largest norm of a step's gradient in each of the networks; longer ones are
         shortened to it.
-    batch_norm : {None, 'hidden', 'all', 'hidden+input', 'all+input'}, default=None
-        Which pre-activations of the twin are normalised over both samples of all pairs of
-        the batch, and whether the inputs are [S 65.168–65.188].
+    batch_norm : None, bool, str or BatchNorm, default=None
+        Pre-activations of the twin that are normalised over both samples of all pairs of
+        the batch [S 65.168–65.188]: True or 'hidden', 'all', 'hidden+input' or
+        'all+input'; a `BatchNorm` has further arguments.
     standardize : bool, default=False
         Train on inputs of mean 0 and deviation 1; folded into the first weights for
         predictions.  Sparse inputs are only scaled.
@@ -207,9 +207,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
         weight_decay: float = 0.01,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        batch_norm: str | None = None,
-        batch_norm_momentum: float = 0.95,
-        batch_norm_epsilon: float = 1e-5,
+        batch_norm: Any = None,
         standardize: bool = False,
         fit_intercept: bool = True,
         init: Any = "sklearn",
@@ -482,10 +480,7 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
             self.activation,
             self.embedding_activation,
-            batch_norm=self.batch_norm
-            and BatchNorm(
-                self.batch_norm, self.batch_norm_momentum, self.batch_norm_epsilon
-            ),
+            batch_norm=self.batch_norm,
             fit_intercept=self.fit_intercept,
             dtype=dtype if self.dtype is None else self.dtype,
         )

@@ -454,8 +454,8 @@ def _check_plain(network: "Network") -> None:
     if not network.is_plain():
         raise ValueError(
             "derivatives in the parameters need parameters that predict as they are, "
-            "without batch norm, standardisation or dropout_scaling='test'; take those of "
-            "network.folded()"
+            "without batch norm, standardisation or dropout's scaling='test'; take those "
+            "of network.folded()"
         )
 
 

@@ -444,8 +444,8 @@ cdef class Plan(Description):
         if self.augment_function is not None:
             raise ValueError("augment needs dense batches, but X is sparse")
         if self.c.noise.drop_per_sample and self.c.noise.drop > 0:
-            raise ValueError("input_dropout with dropout_mask='sample' needs dense inputs, "
-                             "but X is sparse")
+            raise ValueError("dropout of inputs with mask='sample' needs dense inputs, but X "
+                             "is sparse")
         if self.c.net.has_norm:
             raise ValueError("batch_norm would centre the inputs, but X is sparse")
         return 0
