@@ -301,7 +301,6 @@ def test_exponential_outputs_become_poisson():
         {"solver": "adamw"},
         {"learning_rate": "cosine"},
         {"learning_rate": StepDecay(every=3)},
-        {"early_stopping": EarlyStopping(scoring="loss")},
         {"beta_1": (0.9, 0.8)},
         {"l1": 1e-3},
         {"loss": "squared_error"},
@@ -321,6 +320,19 @@ def test_what_theirs_lacks_is_named_and_predictions_stay(options):
         assert f"{name}={value!r}" in str(warning.message)
     assert_same_predictions(target, ours, X)
     quietly(target.partial_fit, X, y)  # its parameters are legal
+
+
+@pytest.mark.parametrize("early", [True, EarlyStopping(), EarlyStopping("loss")], ids=str)
+def test_early_stopping_becomes_true_and_its_arguments_are_named(early):
+    X, y = problem("binary")
+    ours = quietly(make("binary", 1, early_stopping=early).fit, X, y)
+    if early == EarlyStopping("loss"):
+        with pytest.warns(UserWarning, match=r"early_stopping=EarlyStopping\('loss'\)"):
+            target = ours.to_sklearn()
+    else:
+        target = ours.to_sklearn()
+    assert target.early_stopping is True
+    quietly(target.fit, X, y)  # its parameters are legal
 
 
 @pytest.mark.parametrize(

@@ -702,7 +702,8 @@ def test_parameters_of_earlier_files_are_arguments_of_what_they_belong_to():
         "early_stopping": EarlyStopping(scoring="loss", restore_best=False),
     }
     off = {"batch_norm": None, "early_stopping": False, "dropout": 0.5}
-    rest = {"batch_norm_momentum": 0.5, "restore_best": False, "dropout_mask": "batch"}
+    rest = {"batch_norm_momentum": 0.5, "dropout_mask": "batch"}
+    rest |= {"scoring": None, "restore_best": False}
     assert _of_version_1(off | rest) == off
 
 

@@ -1,4 +1,4 @@
-"""What parameters may be, each alone and together."""
+"""Checks of parameters, each alone and together, and warnings of those without effect."""
 
 import warnings
 from collections.abc import Callable

@@ -274,7 +274,7 @@ class Activation:
 
     @property
     def kernel(self) -> tuple[int, bool, float, float]:
-        """What the core wants: code, whether f′ needs z, two parameters."""
+        """Arguments for the core: code, whether f′ needs z, two parameters."""
         code, keeps_z = ACTIVATION_CODES[self.entry.kernel]
         a, b = self.entry.fixed or (*self.parameters, 0.0, 0.0)[:2]
         return code, keeps_z, a, b
