@@ -404,7 +404,7 @@ softmax = {"output_activation": "softmax", "loss": "log_loss"}
         (lambda: Network([3, 1]).loss(X32, np.ones(3)), "y has .3.*X has 2"),
         (lambda: Network([3, 1]).loss(X32, np.ones((2, 2))), r"y must.*\(2, 2\)"),
         (lambda: Network([3, 1]).loss(X32, [1, 2], [1.0]), r"sample_weight.*\(1,\)"),
-        (lambda: Network([3, 1]).loss(X32, [1, 2], [0, 0]), "weights"),
+        (lambda: Network([3, 1]).loss(X32, [1, 2], [0, 0]), "sample_weight"),
         (lambda: Network([3, 1]).loss(X32[:0], []), "sample_weight"),
         (lambda: Network([3, 2], **softmax).loss(X32, [0, 2]), "labels.*0 to 1"),
         (lambda: Network([3, 2], **softmax).loss(X32, [0, 0.5]), "labels"),
