@@ -317,7 +317,7 @@ def test_the_cores_door_refuses_what_does_not_fit(head):
     plan.allocate(4)
     with pytest.raises(ValueError, match="no targets"):
         plan.epoch(network.data(X, index), 4)
-    with pytest.raises(ValueError, match="dense or sparse"):
+    with pytest.raises(ValueError, match="allocated for dense rows"):
         plan.epoch(network.data(scipy.sparse.csr_array(X), index, t), 4)
     with pytest.raises(ValueError, match="index must name rows of 20 samples"):
         network.data(X, index + 15, t)

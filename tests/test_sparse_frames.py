@@ -83,7 +83,7 @@ def test_core_when_samples_are_not_of_the_workspace_then_refuses(sparse, rows):
     plan = network.plan()
     plan.allocate(rows, 1, not sparse)
     given = csr_array(np.eye(3)) if sparse else np.eye(3)
-    with pytest.raises(ValueError, match="allocated for other rows"):
+    with pytest.raises(ValueError, match="workspace was allocated for"):
         plan.epoch(network.data(given, np.ones(3)), rows)
 
 

@@ -124,7 +124,7 @@ def test_steps_when_batch_norm_then_bits_of_epoch(batch_norm):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_steps_when_dropout_then_bits_of_epoch(solver, mask):
     compare(
-        lambda: network_of(dropout=(0.2, 0.5, 0.3), mask=mask),
+        lambda: network_of(dropout=(0.5, 0.3), mask=mask),
         {**SOLVERS[solver], "clip_norm": 0.5},
     )
 

@@ -55,8 +55,8 @@ def _choose_isa():
         return AVAILABLE_ISAS[0]
     if wanted not in AVAILABLE_ISAS:
         raise ImportError(
-            f"MLP_ISA must be one of {', '.join(AVAILABLE_ISAS)} with this build and "
-            f"processor, got {wanted!r}"
+            f"MLP_ISA={wanted!r} is not available: this build and processor offer "
+            f"{', '.join(AVAILABLE_ISAS)}"
         )
     return wanted
 

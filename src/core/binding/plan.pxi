@@ -413,7 +413,7 @@ cdef class Plan(Description):
         if data.c.labels != NULL:
             self._check_labels(data.largest_labels)
         if data.sparse and self.c.net.layers[0].f.code == ACT_RBF:
-            raise ValueError("activation='rbf' computes distances, which sparse X does not "
+            raise ValueError("activation='rbf' measures distances, which sparse X does not "
                              "support: give an array")
         return 0
 

@@ -51,13 +51,4 @@ INLINE real kept_scale(const plan_t *p, size_t layer)
     return p->noise.drop_inverted ? (real)(1 / (1 - drop_rate(p, layer))) : 1;
 }
 
-/* kept ← 1 or 0 for each of n units, by the mask of a whole batch */
-static void draw_mask(const plan_t *p, size_t batch, size_t layer, real *kept, size_t n)
-{
-    const double drop = drop_rate(p, layer);
-    const uint64_t key = mask_key(p->noise.seed, batch, layer);
-    for (size_t j = 0; j < n; j++)
-        kept[j] = drop == 0 || is_kept(key, j, drop) ? 1 : 0;
-}
-
 #endif

@@ -265,6 +265,15 @@ static double dropped_step(dropped_t *o, const real *x, double rate, double weig
     return loss * q->loss.value_scale + penalty;
 }
 
+/* kept ← 1 or 0 for each of n units of a layer */
+static void draw_mask(const plan_t *p, size_t batch, size_t layer, real *kept, size_t n)
+{
+    const double drop = drop_rate(p, layer);
+    const uint64_t key = mask_key(p->noise.seed, batch, layer);
+    for (size_t j = 0; j < n; j++)
+        kept[j] = drop == 0 || is_kept(key, j, drop) ? 1 : 0;
+}
+
 /* The sample at i of the order, by one thread. */
 static void dropped_sample(dropped_t *o, epoch_t *e, size_t i, double rate, double weight)
 {

@@ -173,10 +173,11 @@ INLINE sample_t nth_sample(const view_t *h, size_t i)
 static void plain_enter(view_t *h, size_t i)
 {
     state_t *o = h->o;
+    h->next = nth_sample(h, i);
     if (i == 0) {
         copy_weights(h, 0);
         if (!o->delays)
-            strips_forward(&o->v[0], h->own[0], nth_sample(h, 0), &h->list, h->z_next);
+            strips_forward(&o->v[0], h->own[0], h->next, &h->list, h->z_next);
     } else if (o->delays) {
         h->run.n = rows_of(&h->e->samples, run_start(i), DELAY, h->run.x);
     }
@@ -221,15 +222,17 @@ static void plain_sample(view_t *h, size_t i, double rate, double weight)
     const range_t own = h->own[0];
     const size_t t = i - run_start(i), n = own.to - own.from;
     const int more = i + 1 < h->e->samples.n;
-    const sample_t x = nth_sample(h, i), next = more ? nth_sample(h, i + 1) : x;
+    const sample_t x = h->next;
     real *u = o->delayed.u + t * o->delayed.ld + own.from;
+    if (more)
+        h->next = nth_sample(h, i + 1);
     if (o->delays && t == 0)
         change_runs(h, i, 0);
     if (!(weight > 0)) {
         if (o->delays)
             memset(u, 0, n * sizeof(real));
         else if (more)
-            strips_forward(&o->v[0], own, next, &h->list, h->z_next);
+            strips_forward(&o->v[0], own, h->next, &h->list, h->z_next);
         return;
     }
     const double decay = 1 - rate * (p->objective.alpha / weight + 2 * p->objective.l2);
@@ -254,7 +257,7 @@ static void plain_sample(view_t *h, size_t i, double rate, double weight)
     if (o->delays)
         scaled_row(u, (real)-k, delta + own.from, n);
     else
-        first_layer(&o->v[0], own, &(outer_t){x, (real)k, delta, 0}, more ? &next : NULL,
+        first_layer(&o->v[0], own, &(outer_t){x, (real)k, delta, 0}, more ? &h->next : NULL,
                     &h->list, h->z_next);
     h->s = s;
     if (fabs(s) < SMALLEST_SCALE)

@@ -60,6 +60,7 @@ typedef struct {
     state_t *o;
     row_list_t list;
     real *z, *z_next;     /* the first layer's                                           */
+    sample_t next;        /* the next sample, if there is one                            */
     run_t run;            /* the delayed run's samples                                   */
     real *pack;
     double s;

@@ -67,15 +67,18 @@ static void thin_connections(const thinned_t *t, size_t l, const sparse_t *full)
 static size_t draw_layer(const plan_t *p, size_t batch, size_t layer, size_t n)
 {
     const thinned_t *t = p->noise.thinned;
+    const double drop = drop_rate(p, layer);
+    const uint64_t key = mask_key(p->noise.seed, batch, layer);
     real *mask = t->kept[layer];
-    size_t kept = 0;
-    draw_mask(p, batch, layer, mask, n);
+    size_t n_kept = 0;
     for (size_t j = 0; j < n; j++) {
-        t->place[layer][j] = mask[j] != 0 ? (int32_t)kept : -1;
-        if (mask[j] != 0)
-            t->unit[layer][kept++] = (int32_t)j;
+        const int kept = drop == 0 || is_kept(key, j, drop);
+        mask[j] = (real)kept;
+        t->place[layer][j] = kept ? (int32_t)n_kept : -1;
+        if (kept)
+            t->unit[layer][n_kept++] = (int32_t)j;
     }
-    return kept;
+    return n_kept;
 }
 
 /* Where the compact parameters lie. */
