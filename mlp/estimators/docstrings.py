@@ -93,7 +93,7 @@ tol : float, default=1e-4
     the square of a tol below 1e-4).
 verbose : bool or int, default=False
     Whether to print the loss of every epoch; with 2, also loss and score on the
-    validation samples, learning rate, norm of the gradient and samples a second.
+    validation samples, learning rate, norm of the gradient and samples per second.
 warm_start : bool, default=False
     Whether `fit` goes on from the parameters of the previous call.
 momentum : float, default=0.9
@@ -154,10 +154,10 @@ base : estimator, Network or None, default=None
     A fitted estimator or a network whose leading layers are taken over, as many as agree
     in width and activation with this one's [S ex. 65.11].
 freeze : int or sequence of bool, default=0
-    Leading layers of weights that stand still, or a truth value for each.  Leading ones
-    are applied to the samples once, as in prediction; with `augment`, or where a residual
-    connection leads out of them, in every step as in training.  Fine-tune them afterwards
-    by ``set_params(freeze=0, warm_start=True)``.
+    Number of leading layers of weights that training leaves alone, or a truth value for
+    each layer.  Leading ones are applied to the samples once, as in prediction; with
+    `augment`, or where a residual connection leads out of them, in every step as in
+    training.  Fine-tune them afterwards by ``set_params(freeze=0, warm_start=True)``.
 standardize : bool, default=False
     Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
     into the first weights and the output for predictions.  Sparse inputs are only scaled.
