@@ -2,7 +2,6 @@
 
 import operator
 from dataclasses import replace
-from itertools import pairwise
 from math import isfinite
 from typing import Any, ClassVar, Self
 
@@ -14,29 +13,25 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from mlp.estimators.building import BuildsNetwork
 from mlp.estimators.checkpoint import EstimatorCheckpoint
 from mlp.estimators.fitting import EstimatorFit
 from mlp.estimators.parameters import (
     CONSTRAINTS,
     STOCHASTIC_SOLVERS,
     check_combination,
-    dropout_of,
-    hidden_sizes,
     pair_of_betas,
     warn_without_effect,
 )
 from mlp.estimators.saving import SaveMixin
-from mlp.estimators.standardize import check_sparse, measure, moments, standardized
-from mlp.estimators.training_data import Targets
+from mlp.estimators.standardize import check_sparse, standardized
+from mlp.estimators.training_data import Targets, check_loss
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import Activation
 from mlp.network.connectivity import assign
-from mlp.network.initializers import draw
-from mlp.network.losses import Loss, check_callable
+from mlp.network.losses import Loss
 from mlp.network.network import Network
-from mlp.network.spec import CONFIGURABLE, NetworkSpec
 from mlp.network.summary import Summary
-from mlp.network.transfer import copy_layers
 from mlp.threads import resolve_threads
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
 from mlp.training.schedules import Schedule, schedule_of
@@ -55,12 +50,6 @@ LISTS = (
     "validation_loss_curve_",
     "gradient_norms_",
 )
-#: fields of a network's specification whose parameters have other names
-PARAMETERS = {
-    "layer_sizes": "hidden_layer_sizes",
-    "activations": "activation",
-    "skip_scales": "residual",
-}
 
 
 def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
@@ -70,7 +59,7 @@ def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
+class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     """Training and state of the estimators; subclasses say what y is.
 
     A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
@@ -296,7 +285,7 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         self._adopt_parameters()
         if targets.X.shape[0] > 0:  # else a batch in which no target is known
             if callable(getattr(self, "loss", None)):
-                self._check_loss(targets)
+                check_loss(self.network_, self.loss, targets)
             EstimatorFit(
                 self, targets, held_out, incremental=incremental, checkpoint=saved
             ).run()
@@ -407,32 +396,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
             values=network.output_scale is None,
         )
 
-    def _initialize(self, targets: Targets) -> None:
-        """A new network, drawn as scikit-learn draws it for the same random_state."""
-        network = Network.of(self._specification(targets, targets.X.dtype))
-        network.spec.check_trainable()
-        name = self.activation if isinstance(self.activation, str) else ""
-        rng = self._random_generator
-        for k, (n_in, n_out) in enumerate(pairwise(network.layer_sizes)):
-            W, edges = network.coefs[k], network.spec.edges[k]
-            weights, offsets = draw(self.init, rng, n_in, n_out, name, edges)
-            (W if edges is None else W.data)[:] = weights
-            network.intercepts[k][:] = offsets if self.fit_intercept else 0.0
-        if network.has_rbf:
-            self._place_centres(network, targets)
-        self.network_ = network
-        if self.base is not None:
-            copy_layers(network, self._base_network())
-        network.tie()
-        if self.standardize:
-            targets.check_any_known()
-            measure(network, targets, self._scales_targets())
-        self._use(self.network_)
-        self.n_layers_ = len(network.layer_sizes)
-        self.n_outputs_ = targets.n_outputs
-        self.out_activation_ = network.output_name
-        self._begin_records()
-
     def _begin_records(self) -> None:
         """Nothing trained yet: no losses, no scores, no solver's memory."""
         self.t_ = self.n_iter_ = 0
@@ -447,113 +410,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
         self._progress = Progress(self.tol)
         for name in ("_optimizer", "gradient_norms_"):
             self.__dict__.pop(name, None)
-
-    def _base_network(self) -> Network:
-        """The network of `base`."""
-        base: Any = getattr(self.base, "estimator", self.base)  # FrozenEstimator
-        network = base
-        if "network_" in getattr(base, "__dict__", {}):
-            network = base.network  # what was assigned by hand is in it
-        network = getattr(network, "twin", network)  # of a SiameseClassifier
-        if not isinstance(network, Network):
-            raise ValueError(
-                f"base={self.base!r} must be a fitted estimator or a Network; clone() "
-                "makes unfitted copies of estimators: there give base.network_"
-            )
-        return network
-
-    def _place_centres(self, network: Network, targets: Targets) -> None:
-        """Radial basis functions start at samples, as wide as the samples are spread."""
-        targets.check_any_known()
-        X, n_centres = targets.X, network.layer_sizes[1]
-        dropout = network.spec.dropout
-        if self.standardize or (dropout is not None and dropout.input):
-            raise ValueError(
-                "activation='rbf' measures distances: not with standardize or dropout of "
-                "the inputs"
-            )
-        if targets.sparse:
-            check_sparse(network)
-        weights = targets.sample_weight
-        share = None if weights is None else weights / weights.sum(dtype=np.float64)
-        there = len(X) if weights is None else int(np.count_nonzero(weights))
-        chosen = self._random_generator.choice(
-            len(X), n_centres, replace=there < n_centres, p=share
-        )
-        network.coefs[0][:] = X[chosen].T
-        _, deviation = moments(X, weights)
-        spread = float((deviation**2).sum())
-        network.intercepts[0][:] = spread if spread > 0 else 1.0
-
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
-        """The network that the parameters describe, for these samples; of this dtype if
-        the parameters don't name one."""
-        return NetworkSpec(
-            (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
-            self._all_layers(self.activation),
-            targets.output_activation,
-            self.loss,
-            targets.groups,
-            batch_norm=self.batch_norm,
-            dropout=dropout_of(self),
-            skip_scales=self.residual,
-            edges=self.connectivity,
-            fit_intercept=self.fit_intercept,
-            frozen=self.freeze,
-            dtype=dtype if self.dtype is None else self.dtype,
-        )
-
-    def _configure_network(self, targets: Targets) -> None:
-        """Let the fitted network continue as the parameters describe it.
-
-        Raises
-        ------
-        ValueError
-            If they describe another network.
-        """
-        network = self.network_
-        if targets.n_outputs != network.n_outputs:
-            raise ValueError(
-                f"y has {targets.n_outputs} outputs, the fitted network has "
-                f"{network.n_outputs} outputs"
-            )
-        spec = self._specification(targets, network.dtype)
-        self._check_unchanged(network.spec, spec)
-        if self.standardize != (network.input_scale is not None):
-            raise self._differs("standardize", not self.standardize)
-        changes = {
-            name: value
-            for name in CONFIGURABLE
-            if (value := getattr(spec, name)) != getattr(network.spec, name)
-        }
-        if changes:
-            network.configure(**changes)
-        network.tie()
-
-    def _check_unchanged(
-        self, fitted: NetworkSpec, asked: NetworkSpec, names: Any = PARAMETERS
-    ) -> None:
-        """Refuse another specification than the fitted network's, by its parameter.
-
-        Parameters
-        ----------
-        fitted, asked : NetworkSpec
-        names : dict
-            Names of parameters that differ from those of the specification's fields.
-        """
-        for name in fitted.differences(asked):
-            if name == "edges":
-                raise ValueError(
-                    "connectivity differs from that of the fitted network; refit with "
-                    "warm_start=False (a callable must give the same at every call)"
-                )
-            raise self._differs(names.get(name, name), fitted.notation(name))
-
-    def _differs(self, name: str, before: Any) -> ValueError:
-        return ValueError(
-            f"{name}={getattr(self, name)!r} differs from the fitted network's "
-            f"{before!r}; refit with warm_start=False"
-        )
 
     def _check_inputs(self, targets: Targets) -> None:
         """Refuse sparse inputs where the network works on every value of a sample."""
@@ -570,26 +426,6 @@ class BaseMLP(SaveMixin, CallbackSupportMixin, BaseEstimator):
                 f"dropout={self.dropout!r} drops inputs of single samples, which needs "
                 "dense inputs, but X is sparse"
             )
-
-    def _check_loss(self, targets: Targets) -> None:
-        """The user's gradient, against differences at a few samples."""
-        first = np.arange(min(8, targets.X.shape[0]))
-        if targets.values is not None:  # and at some with missing values
-            incomplete = np.flatnonzero(np.isnan(targets.values).any(axis=1))
-            first = np.union1d(first, incomplete[:8])
-        few = targets.take(first)
-        y_out = self.network_.forward(few.X)
-        y_true = few.values
-        if few.autoencode:
-            y_true = few.X.toarray() if few.sparse else few.X
-        elif y_true is None:
-            y_true = np.zeros_like(y_out)
-            labels = few.labels[:, 0]
-            if y_out.shape[1] == 1:
-                y_true[:, 0] = labels
-            else:
-                y_true[np.arange(len(labels)), labels] = 1
-        check_callable(self.loss, y_true, y_out)
 
     def _scales_targets(self) -> bool:
         return False

@@ -1,7 +1,5 @@
 """`SiameseClassifier`: whether two samples are of the same kind [S P65.22–65.24]."""
 
-from itertools import pairwise
-from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from mlp.estimators.base import BaseMLP, set_parameters
+from mlp.estimators.building import BuildsSiameseNetwork
 from mlp.estimators.docstrings import document
 from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
 from mlp.estimators.parameters import (
@@ -25,13 +24,10 @@ from mlp.estimators.parameters import (
     hidden_sizes,
     pair_of_betas,
 )
-from mlp.estimators.standardize import check_sparse, measure, standardized
+from mlp.estimators.standardize import check_sparse, standardized
 from mlp.estimators.training_data import check_weights
 from mlp.estimators.validation import validate_data
-from mlp.network.initializers import draw
-from mlp.network.network import Network
-from mlp.network.siamese import HEADS, SiameseNetwork, head_spec
-from mlp.network.spec import NetworkSpec
+from mlp.network.siamese import HEADS
 from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
 from mlp.training.pairs import PairOptimizer, PairRun
@@ -41,19 +37,9 @@ __all__ = ["SiameseClassifier"]
 
 Array = NDArray[Any]
 
-#: names of the twin's and of the head's parameters, by fields of their specifications
-PARAMETERS_OF = (
-    {
-        "layer_sizes": "hidden_layer_sizes",
-        "activations": "activation",
-        "output_activation": "embedding_activation",
-    },
-    {"layer_sizes": "head_layer_sizes", "activations": "head_activation"},
-)
-
 
 @document
-class SiameseClassifier(ClassifierMixin, BaseMLP):
+class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
     """Tells whether two samples are of the same kind: a Siamese network [S P65.22–65.24].
 
     One network, the twin, turns each of the two samples into an embedding; a head judges
@@ -432,14 +418,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             if refused:
                 raise ValueError(message)
 
-    def _head_sizes(self) -> list[int]:
-        sizes = self.head_layer_sizes
-        sizes = list(sizes) if np.iterable(sizes) else [sizes]
-        whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in sizes]
-        if not all(whole) or any(n <= 0 for n in sizes):
-            raise ValueError(f"head_layer_sizes must be integers > 0, got {sizes}")
-        return [int(n) for n in sizes] if self.head == "relation" else []
-
     def _validate_targets(
         self,
         X: Any,
@@ -472,57 +450,6 @@ class SiameseClassifier(ClassifierMixin, BaseMLP):
             sample_weight=weights,
             strata=y,
         )
-
-    def _specifications(self, targets: Any, dtype: Any) -> list[NetworkSpec]:
-        """The networks that the parameters describe: the twin, and the head if there is
-        one."""
-        twin = NetworkSpec(
-            (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
-            self.activation,
-            self.embedding_activation,
-            batch_norm=self.batch_norm,
-            fit_intercept=self.fit_intercept,
-            dtype=dtype if self.dtype is None else self.dtype,
-        )
-        head = head_spec(twin, self.head, self._head_sizes(), self.head_activation)
-        return [twin] if head is None else [twin, head]
-
-    def _initialize(self, targets: Any) -> None:
-        """New networks: the twin drawn first, then the head."""
-        spec, *_ = self._specifications(targets, targets.X.dtype)
-        network = SiameseNetwork(
-            Network.of(spec), self.head, self._head_sizes(), self.head_activation
-        )
-        for part, activation in zip(
-            network.networks, (self.activation, self.head_activation), strict=False
-        ):
-            part.spec.check_trainable()
-            name = activation if isinstance(activation, str) else ""
-            for W, b, (n_in, n_out) in zip(
-                part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
-            ):
-                W[:], drawn = draw(self.init, self._random_generator, n_in, n_out, name)
-                b[:] = drawn if part.spec.fit_intercept else 0.0
-        self.network_ = network
-        if self.standardize:
-            measure(network.twin, targets.samples(), False)
-        network.refold()
-        self._use(self.network_)
-        self._begin_records()
-
-    def _configure_network(self, targets: Any) -> None:
-        """Check that the fitted networks are those that the parameters describe."""
-        network = self.network_
-        if self.head != network.kind:
-            raise self._differs("head", network.kind)
-        if self.n_embedding != network.twin.n_outputs:
-            raise self._differs("n_embedding", network.twin.n_outputs)
-        asked = self._specifications(targets, network.dtype)
-        fitted = [part.spec for part in network.networks]
-        for names, before, now in zip(PARAMETERS_OF, fitted, asked, strict=False):
-            self._check_unchanged(before, now, names)
-        if self.standardize != (network.input_scale is not None):
-            raise self._differs("standardize", not self.standardize)
 
     def _check_sparse_training(self) -> None:
         """Pairs are neither augmented nor dropped from: sparse ones are trained on."""

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import _check_sample_weight
 
 from mlp import _core
+from mlp.network.losses import check_callable
 from mlp.network.samples import as_rows
 
-__all__ = ["Targets", "check_weights"]
+__all__ = ["Targets", "check_loss", "check_weights"]
 
 Array = NDArray[Any]
 
@@ -155,3 +156,30 @@ def check_weights(sample_weight: Any, X: Any) -> Array | None:
     if not np.sum(weights) > 0:
         raise ValueError("sample_weight must add up to a positive number")
     return np.ascontiguousarray(weights)
+
+
+def check_loss(network: Any, loss: Any, targets: Targets) -> None:
+    """Compare the gradient of a user's loss with differences, at a few samples.
+
+    Raises
+    ------
+    ValueError
+        If they differ, or the loss returns something else than values and a gradient.
+    """
+    first = np.arange(min(8, targets.X.shape[0]))
+    if targets.values is not None:  # and at some with missing values
+        incomplete = np.flatnonzero(np.isnan(targets.values).any(axis=1))
+        first = np.union1d(first, incomplete[:8])
+    few = targets.take(first)
+    y_out = network.forward(few.X)
+    y_true = few.values
+    if few.autoencode:
+        y_true = few.X.toarray() if few.sparse else few.X
+    elif y_true is None:
+        y_true = np.zeros_like(y_out)
+        labels = few.labels[:, 0]
+        if y_out.shape[1] == 1:
+            y_true[:, 0] = labels
+        else:
+            y_true[np.arange(len(labels)), labels] = 1
+    check_callable(loss, y_true, y_out)

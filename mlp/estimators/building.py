@@ -1,0 +1,245 @@
+"""An estimator's network: made for its parameters and samples, or checked against them."""
+
+from itertools import pairwise
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.random import RandomState
+
+from mlp.estimators.parameters import dropout_of, hidden_sizes
+from mlp.estimators.standardize import check_sparse, measure, moments
+from mlp.estimators.training_data import Targets
+from mlp.network.initializers import draw
+from mlp.network.network import Network
+from mlp.network.siamese import SiameseNetwork, head_spec
+from mlp.network.spec import CONFIGURABLE, NetworkSpec
+from mlp.network.transfer import copy_layers
+
+__all__ = ["BuildsNetwork", "BuildsSiameseNetwork"]
+
+#: fields of a network's specification whose parameters have other names
+PARAMETERS = {
+    "layer_sizes": "hidden_layer_sizes",
+    "activations": "activation",
+    "skip_scales": "residual",
+}
+
+#: names of the twin's and of the head's parameters, by fields of their specifications
+PARAMETERS_OF = (
+    {
+        "layer_sizes": "hidden_layer_sizes",
+        "activations": "activation",
+        "output_activation": "embedding_activation",
+    },
+    {"layer_sizes": "head_layer_sizes", "activations": "head_activation"},
+)
+
+
+class BuildsNetwork:
+    """Mixin of `BaseMLP` for all that turns parameters into a network."""
+
+    network_: Network
+    _random_generator: RandomState
+
+    if TYPE_CHECKING:  # the parameters, and the methods of `BaseMLP`
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def _initialize(self, targets: Targets) -> None:
+        """A new network, drawn as scikit-learn draws it for the same random_state."""
+        network = Network.of(self._specification(targets, targets.X.dtype))
+        network.spec.check_trainable()
+        name = self.activation if isinstance(self.activation, str) else ""
+        rng = self._random_generator
+        for k, (n_in, n_out) in enumerate(pairwise(network.layer_sizes)):
+            W, edges = network.coefs[k], network.spec.edges[k]
+            weights, offsets = draw(self.init, rng, n_in, n_out, name, edges)
+            (W if edges is None else W.data)[:] = weights
+            network.intercepts[k][:] = offsets if self.fit_intercept else 0.0
+        if network.has_rbf:
+            self._place_centres(network, targets)
+        self.network_ = network
+        if self.base is not None:
+            copy_layers(network, self._base_network())
+        network.tie()
+        if self.standardize:
+            targets.check_any_known()
+            measure(network, targets, self._scales_targets())
+        self._use(self.network_)
+        self.n_layers_ = len(network.layer_sizes)
+        self.n_outputs_ = targets.n_outputs
+        self.out_activation_ = network.output_name
+        self._begin_records()
+
+    def _base_network(self) -> Network:
+        """The network of `base`."""
+        base: Any = getattr(self.base, "estimator", self.base)  # FrozenEstimator
+        network = base
+        if "network_" in getattr(base, "__dict__", {}):
+            network = base.network  # what was assigned by hand is in it
+        network = getattr(network, "twin", network)  # of a SiameseClassifier
+        if not isinstance(network, Network):
+            raise ValueError(
+                f"base={self.base!r} must be a fitted estimator or a Network; clone() "
+                "makes unfitted copies of estimators: there give base.network_"
+            )
+        return network
+
+    def _place_centres(self, network: Network, targets: Targets) -> None:
+        """Radial basis functions start at samples, as wide as the samples are spread."""
+        targets.check_any_known()
+        X, n_centres = targets.X, network.layer_sizes[1]
+        dropout = network.spec.dropout
+        if self.standardize or (dropout is not None and dropout.input):
+            raise ValueError(
+                "activation='rbf' measures distances: not with standardize or dropout of "
+                "the inputs"
+            )
+        if targets.sparse:
+            check_sparse(network)
+        weights = targets.sample_weight
+        share = None if weights is None else weights / weights.sum(dtype=np.float64)
+        there = len(X) if weights is None else int(np.count_nonzero(weights))
+        chosen = self._random_generator.choice(
+            len(X), n_centres, replace=there < n_centres, p=share
+        )
+        network.coefs[0][:] = X[chosen].T
+        _, deviation = moments(X, weights)
+        spread = float((deviation**2).sum())
+        network.intercepts[0][:] = spread if spread > 0 else 1.0
+
+    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+        """The network that the parameters describe, for these samples; of this dtype if
+        the parameters don't name one."""
+        return NetworkSpec(
+            (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
+            self._all_layers(self.activation),
+            targets.output_activation,
+            self.loss,
+            targets.groups,
+            batch_norm=self.batch_norm,
+            dropout=dropout_of(self),
+            skip_scales=self.residual,
+            edges=self.connectivity,
+            fit_intercept=self.fit_intercept,
+            frozen=self.freeze,
+            dtype=dtype if self.dtype is None else self.dtype,
+        )
+
+    def _configure_network(self, targets: Targets) -> None:
+        """Let the fitted network continue as the parameters describe it.
+
+        Raises
+        ------
+        ValueError
+            If they describe another network.
+        """
+        network = self.network_
+        if targets.n_outputs != network.n_outputs:
+            raise ValueError(
+                f"y has {targets.n_outputs} outputs, the fitted network has "
+                f"{network.n_outputs} outputs"
+            )
+        spec = self._specification(targets, network.dtype)
+        self._check_unchanged(network.spec, spec)
+        if self.standardize != (network.input_scale is not None):
+            raise self._differs("standardize", not self.standardize)
+        changes = {
+            name: value
+            for name in CONFIGURABLE
+            if (value := getattr(spec, name)) != getattr(network.spec, name)
+        }
+        if changes:
+            network.configure(**changes)
+        network.tie()
+
+    def _check_unchanged(
+        self, fitted: NetworkSpec, asked: NetworkSpec, names: Any = PARAMETERS
+    ) -> None:
+        """Refuse another specification than the fitted network's, by its parameter.
+
+        Parameters
+        ----------
+        fitted, asked : NetworkSpec
+        names : dict
+            Names of parameters that differ from those of the specification's fields.
+        """
+        for name in fitted.differences(asked):
+            if name == "edges":
+                raise ValueError(
+                    "connectivity differs from that of the fitted network; refit with "
+                    "warm_start=False (a callable must give the same at every call)"
+                )
+            raise self._differs(names.get(name, name), fitted.notation(name))
+
+    def _differs(self, name: str, before: Any) -> ValueError:
+        return ValueError(
+            f"{name}={getattr(self, name)!r} differs from the fitted network's "
+            f"{before!r}; refit with warm_start=False"
+        )
+
+
+class BuildsSiameseNetwork(BuildsNetwork):
+    """Mixin of `SiameseClassifier` for all that turns parameters into its networks."""
+
+    network_: Any
+
+    def _head_sizes(self) -> list[int]:
+        sizes = self.head_layer_sizes
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in sizes]
+        if not all(whole) or any(n <= 0 for n in sizes):
+            raise ValueError(f"head_layer_sizes must be integers > 0, got {sizes}")
+        return [int(n) for n in sizes] if self.head == "relation" else []
+
+    def _specifications(self, targets: Any, dtype: Any) -> list[NetworkSpec]:
+        """The networks that the parameters describe: the twin, and the head if there is
+        one."""
+        twin = NetworkSpec(
+            (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
+            self.activation,
+            self.embedding_activation,
+            batch_norm=self.batch_norm,
+            fit_intercept=self.fit_intercept,
+            dtype=dtype if self.dtype is None else self.dtype,
+        )
+        head = head_spec(twin, self.head, self._head_sizes(), self.head_activation)
+        return [twin] if head is None else [twin, head]
+
+    def _initialize(self, targets: Any) -> None:
+        """New networks: the twin drawn first, then the head."""
+        spec, *_ = self._specifications(targets, targets.X.dtype)
+        network = SiameseNetwork(
+            Network.of(spec), self.head, self._head_sizes(), self.head_activation
+        )
+        for part, activation in zip(
+            network.networks, (self.activation, self.head_activation), strict=False
+        ):
+            part.spec.check_trainable()
+            name = activation if isinstance(activation, str) else ""
+            for W, b, (n_in, n_out) in zip(
+                part.coefs, part.intercepts, pairwise(part.layer_sizes), strict=True
+            ):
+                W[:], drawn = draw(self.init, self._random_generator, n_in, n_out, name)
+                b[:] = drawn if part.spec.fit_intercept else 0.0
+        self.network_ = network
+        if self.standardize:
+            measure(network.twin, targets.samples(), False)
+        network.refold()
+        self._use(self.network_)
+        self._begin_records()
+
+    def _configure_network(self, targets: Any) -> None:
+        """Check that the fitted networks are those that the parameters describe."""
+        network = self.network_
+        if self.head != network.kind:
+            raise self._differs("head", network.kind)
+        if self.n_embedding != network.twin.n_outputs:
+            raise self._differs("n_embedding", network.twin.n_outputs)
+        asked = self._specifications(targets, network.dtype)
+        fitted = [part.spec for part in network.networks]
+        for names, before, now in zip(PARAMETERS_OF, fitted, asked, strict=False):
+            self._check_unchanged(before, now, names)
+        if self.standardize != (network.input_scale is not None):
+            raise self._differs("standardize", not self.standardize)
