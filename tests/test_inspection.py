@@ -187,7 +187,7 @@ def test_targets_are_checked_as_for_a_fit():
         model.loss_gradients(X, np.where(y == "a", "d", y))
     with pytest.raises(ValueError, match="2 columns"):
         fitted("one output")[0].loss_gradients(X, X[:, :2])
-    with pytest.raises(ValueError, match=r"ask network\.folded\(\)"):
+    with pytest.raises(ValueError, match=r"take those of network\.folded\(\)"):
         fitted("classes", standardize=True)[0].hessian_diagonal(X, y)
 
 
