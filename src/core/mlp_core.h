@@ -164,8 +164,8 @@ typedef struct {
 
 /* ---- what is minimised ------------------------------------------------------------------ */
 
-/* What a loss in Python works on: `rows` samples of outputs y (rows ld apart) and targets t
- * (ldt apart); it writes ∂Q/∂y to `gradient` (as y) and each row's loss to `losses`. */
+/* The rows of a loss: outputs y (rows ld apart), targets t (ldt apart); receives ∂Q/∂y (as y) and
+ * each row's loss. */
 typedef struct {
     size_t rows, ld, ldt;
     const void *y, *t;

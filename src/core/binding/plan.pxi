@@ -238,7 +238,6 @@ cdef class Plan(Description):
         cdef double total = 0, begun
         b.end = b.begin
         while b.end < end:
-            b.accumulate = b.end > b.begin or b.accumulate
             b.begin, b.end = b.end, min(end, b.end + step)
             choose_threads(&self.trial, &self.c.work.n_threads)
             begun = team_seconds()

@@ -208,8 +208,8 @@ static void through_output(const block_t *b, size_t row, real *u)
     const plan_t *p = b->p;
     const size_t top = p->net.n_layers - 1;
     if (p->net.layers[top].f.code == ACT_SOFTMAX)
-        output_backward(&p->objective.loss, &p->net.layers[top].f, values(b, Q_Y, top, row), NULL, u,
-                        p->net.n_outputs);
+        output_backward(&p->objective.loss, &p->net.layers[top].f, values(b, Q_Y, top, row),
+                        NULL, u, p->net.n_outputs);
     else
         multiply_row(u, values(b, Q_D1, top, row), p->net.n_outputs);
 }
@@ -366,7 +366,8 @@ static int loss_slopes(const block_t *b, size_t rows)
     for (size_t i = 0; i < rows; i++) {
         const real *s = saved_at(b, top, i);
         if (p->objective.loss.callback)
-            output_backward(&p->objective.loss, f, y + i * b->ld, s, delta + i * b->ld, p->net.n_outputs);
+            output_backward(&p->objective.loss, f, y + i * b->ld, s, delta + i * b->ld,
+                            p->net.n_outputs);
         else
             loss_row(&p->objective.loss, f, y + i * b->ld, s, b->t + i * b->ldt,
                      delta + i * b->ld);

@@ -282,8 +282,8 @@ static void second_derivative_term(const block_t *b, size_t l, size_t row, real 
 }
 
 /* H ← f′ E f′ + diag(term), n × n, all rows ld apart */
-static void hessian_through_activation(real *h, const real *e, const real *d1, const real *term, size_t n,
-                          size_t ld)
+static void hessian_through_activation(real *h, const real *e, const real *d1, const real *term,
+                                       size_t n, size_t ld)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < n; j++)

@@ -5,23 +5,22 @@
 #include "machine/simd.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && MLP_VBYTES > 0
-/* Half-blocks of 8, 4, 2, 1 rows change places. */
+/* log2(LANES) rounds of perfect shuffles: row r is interleaved with row r + LANES/2.  Exchanging
+ * half-blocks instead makes the NT product 6 to 90 % slower (AVX2). */
 INLINE void transpose(vec r[LANES])
 {
-#pragma GCC unroll 4
-    for (size_t h = LANES / 2; h; h /= 2) {
-        ivec low, high;
-        for (size_t j = 0; j < LANES; j++) {
-            low[j] = (ireal)(j & h ? LANES + j - h : j);
-            high[j] = (ireal)(j & h ? LANES + j : j + h);
+    ivec low, high;
+    for (size_t i = 0; i < LANES; i++) {
+        low[i] = (ireal)(i / 2 + (i % 2) * LANES);
+        high[i] = (ireal)(i / 2 + LANES / 2 + (i % 2) * LANES);
+    }
+    _Pragma("GCC unroll 4") for (size_t step = 1; step < LANES; step *= 2) {
+        vec t[LANES];
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < LANES / 2; i++) {
+            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 2], low);
+            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 2], high);
         }
-#pragma GCC unroll 16
-        for (size_t i = 0; i < LANES; i++)
-            if (!(i & h)) {
-                const vec a = r[i], b = r[i + h];
-                r[i] = __builtin_shuffle(a, b, low);
-                r[i + h] = __builtin_shuffle(a, b, high);
-            }
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < LANES; i++) r[i] = t[i];
     }
 }
 #else

@@ -111,7 +111,8 @@ INLINE vec v_log(vec x)
     const vec f = i_real((bits & fraction) + sqrt_half) - v_set1(1);
     const vec s = f / (f + v_set1(2));
     const vec z = s * s, h = v_set1((real)0.5) * f * f;
-    const vec rest = s * (h + z * POLYNOMIAL(c, z)) + n * v_set1(R(-2.12194440e-4f, 1.9082149292705877e-10));
+    const vec rest =
+        s * (h + z * POLYNOMIAL(c, z)) + n * v_set1(R(-2.12194440e-4f, 1.9082149292705877e-10));
     vec y = n * v_set1(R(0.693359375f, 0.6931471803691238)) - ((h - rest) - f);
     const vec inf = v_set1((real)INFINITY);
     y = v_select(V_EQ(x, inf), inf, y);

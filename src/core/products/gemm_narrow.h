@@ -17,7 +17,8 @@
 #define NARROW_ROWS_NN 5
 #define NARROW_VECS_TN 6
 
-/* NN: c (m × width) from the rows at a and the columns of b, transposed: bt (width × k), ldt apart */
+/* NN: c (m × width) from the rows at a and the columns of b, transposed: bt (width × k), rows ldt
+ * apart */
 INLINE void narrow_nn(const size_t m, const size_t width, size_t k_len, const real *const *a,
                            const real *bt, size_t ldt, real *c, size_t ldc, int resume)
 {

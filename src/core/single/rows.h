@@ -62,7 +62,7 @@ INLINE real *strip_of(const strips_t *w, size_t column)
 typedef struct {
     size_t n;       /* rows listed; the arrays are AT_ONCE longer                         */
     uint32_t *row;  /* their indices                                                      */
-    real *now;      /* what each is multiplied by                                         */
+    real *now;      /* each row's factor                                                  */
     real *next;     /* in the first layer: the next sample's input                        */
 } row_list_t;
 
