@@ -18,7 +18,6 @@ from mlp.estimators.checkpoint import EstimatorCheckpoint
 from mlp.estimators.fitting import EstimatorFit
 from mlp.estimators.parameters import (
     CONSTRAINTS,
-    STOCHASTIC_SOLVERS,
     check_combination,
     pair_of_betas,
     warn_without_effect,
@@ -34,6 +33,7 @@ from mlp.network.network import Network
 from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 from mlp.training.schedules import Schedule, schedule_of
 from mlp.training.stopping import Progress
 
@@ -303,6 +303,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return Penalties(self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method)
 
     def _new_optimizer(self) -> Optimizer:
+        own = STOCHASTIC_SOLVERS[self.solver].parameters
         schedule = Schedule(
             schedule_of(self.learning_rate, self.solver),
             self.learning_rate_init,
@@ -312,12 +313,12 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return Optimizer(
             self.solver,
             schedule,
-            momentum=self.momentum if self.solver == "sgd" else 0.0,
+            momentum=self.momentum if "momentum" in own else 0.0,
             nesterov=self.nesterovs_momentum,
             beta_1=pair_of_betas(self, "beta_1"),
             beta_2=pair_of_betas(self, "beta_2"),
             epsilon=self.epsilon,
-            weight_decay=self.weight_decay if self.solver == "adamw" else 0.0,
+            weight_decay=self.weight_decay if "weight_decay" in own else 0.0,
             clip_norm=self.clip_norm or 0.0,
             clip_value=self.clip_value or 0.0,
         )

@@ -12,11 +12,11 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from mlp.estimators import saving
-from mlp.estimators.parameters import STOCHASTIC_SOLVERS
 from mlp.estimators.training_data import Targets
 from mlp.files.encoding import Codec, Encoder, dotted
 from mlp.training import checkpoint
 from mlp.training.checkpoint import ADVICE, encoded_bytes, fingerprint
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 
 __all__ = ["EstimatorCheckpoint"]
 

@@ -18,6 +18,7 @@ from mlp.estimators.parameters import hidden_sizes, pair_of_betas
 from mlp.network.activations import Activation
 from mlp.network.network import Network
 from mlp.training.minibatch import Optimizer
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 from mlp.training.schedules import SGD_SCHEDULES, Schedule
 from mlp.training.stopping import EarlyStopping, Progress
 
@@ -31,7 +32,11 @@ Array = NDArray[Any]
 HIDDEN = ("identity", "logistic", "tanh", "relu")
 SCHEDULES = ("constant", *SGD_SCHEDULES)
 #: the nearest that scikit-learn has
-SOLVERS = {"adamw": "adam", "cg": "lbfgs", "gd": "lbfgs"}
+NEAREST = {"cg": "lbfgs", "gd": "lbfgs"} | {
+    name: entry.nearest
+    for name, entry in STOCHASTIC_SOLVERS.items()
+    if entry.nearest != name
+}
 #: fitted attributes that mean the same there and here
 SHARED = ("n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "t_",
           "n_iter_", "loss_", "out_activation_", "classes_")  # fmt: skip
@@ -297,9 +302,9 @@ def _without_counterpart(
     solver, schedule = estimator.solver, estimator.learning_rate
     if "loss" in shared and said["loss"] not in ("squared_error", "poisson"):
         lost.append("loss")
-    if solver in SOLVERS:
+    if solver in NEAREST:
         lost.append("solver")
-        params["solver"] = SOLVERS[solver]
+        params["solver"] = NEAREST[solver]
     if schedule not in SCHEDULES:
         lost.append("learning_rate")
         params["learning_rate"] = "constant"

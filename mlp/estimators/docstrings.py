@@ -10,6 +10,7 @@ from textwrap import fill
 from typing import TypeVar
 
 from mlp.network import activations, losses
+from mlp.training import optimizers
 
 __all__ = ["document"]
 
@@ -52,10 +53,13 @@ activation : str, tuple or sequence, default="relu"
 
     A parameter comes with the name, as in ``("leaky_relu", 0.1)``.  A sequence names one
     activation per layer, a sequence of sequences one per node [S P65.6].
-solver : {'adam', 'adamw', 'sgd', 'lbfgs', 'cg', 'gd'}, default="adam"
-    'adam' [S 65.95–65.98] and 'sgd' [S 65.82] go by mini-batches; 'adamw' decays the
-    weights apart from the gradient.  'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
-    descent with exact line search [B]) use all samples at once.
+solver : str, default="adam"
+    Solver of the fit.  By mini-batches:
+
+    {solvers}
+
+    By all samples at once: 'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest descent
+    with exact line search [B]).
 alpha : float, default=0.0001
     L2 penalty (alpha/2)‖W‖² divided by the number (or weight) of the batch's samples.
 batch_size : int or 'auto', default="auto"
@@ -130,7 +134,7 @@ l2 : float, default=0.0
 l2_bias : bool, default=False
     Whether `l2` takes the offsets in.
 weight_decay : float, default=0.01
-    Decoupled decay of 'adamw'.
+    Decay of the weights apart from the gradient; only with the solvers that have it.
 clip_norm : float or None, default=None
     Largest norm of a step's gradient; longer ones are shortened to it.
 clip_value : float or None, default=None
@@ -239,6 +243,9 @@ def document(cls: Class) -> Class:
     text = text.replace(
         "    {activations}",
         _items(map(activations.describe, activations.hidden_activations())),
+    )
+    text = text.replace(
+        "    {solvers}", _items(map(optimizers.describe, optimizers.STOCHASTIC_SOLVERS))
     )
     text = re.sub(
         r" +{losses of (\w+)}",

@@ -15,7 +15,6 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from mlp.estimators.callbacks import CallbackNotifier
 from mlp.estimators.checkpoint import EstimatorCheckpoint
-from mlp.estimators.parameters import STOCHASTIC_SOLVERS
 from mlp.estimators.standardize import standardized
 from mlp.estimators.training_data import Targets
 from mlp.network.transfer import (
@@ -28,6 +27,7 @@ from mlp.progress import GradientNorms
 from mlp.threads import resolve_threads
 from mlp.training.fit import Fit, FullBatchFit, History, Validator
 from mlp.training.full_batch import CONVERGED, OUT_OF_STEPS, Risk
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 from mlp.training.report import EpochLines, caller_level
 from mlp.training.stopping import EarlyStopping, Stopping
 

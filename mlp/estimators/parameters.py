@@ -21,6 +21,7 @@ from mlp.network.features import (
 from mlp.network.network import Network
 from mlp.threads import resolve_threads
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 from mlp.training.report import caller_level
 from mlp.training.schedules import SCHEDULES, Decay
 from mlp.training.stopping import EarlyStopping
@@ -28,7 +29,6 @@ from mlp.training.stopping import EarlyStopping
 __all__ = [
     "CONSTRAINTS",
     "NEEDS",
-    "STOCHASTIC_SOLVERS",
     "check_combination",
     "dropout_of",
     "hidden_sizes",
@@ -36,7 +36,6 @@ __all__ = [
     "warn_without_effect",
 ]
 
-STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw")
 
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
@@ -199,11 +198,16 @@ def _drops(estimator: Any) -> bool:
     return nothing or dropout_of(estimator) is not None
 
 
+def _decays_weights(estimator: Any) -> bool:
+    entry = STOCHASTIC_SOLVERS.get(estimator.solver)
+    return entry is not None and entry.decays_weights
+
+
 def _decays_dropped(estimator: Any) -> bool:
     e, dropout = estimator, dropout_of(estimator)
     if dropout is None or dropout.decay == "kept":
         return True
-    penalised = e.alpha or e.l2 or e.l1 or (e.solver == "adamw" and e.weight_decay)
+    penalised = e.alpha or e.l2 or e.l1 or (_decays_weights(e) and e.weight_decay)
     return bool(penalised) and dropout.mask == "batch"
 
 
@@ -234,7 +238,7 @@ def _chooses_terms(estimator: Any) -> bool:
     return bool(estimator.n_terms == "cv")
 
 
-STOCHASTIC = "solver='sgd', 'adam' or 'adamw'"
+STOCHASTIC = f"solver={' or '.join(map(repr, STOCHASTIC_SOLVERS))}"
 
 #: parameters that are ours, or objects of ours: (name, its argument or "", whether the
 #: other parameters give it an effect, what it needs for one); those that always have one,
@@ -245,8 +249,12 @@ NEEDS: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     (
         "weight_decay",
         "",
-        lambda e: e.solver == "adamw",
-        "solver='adamw'; l2 penalises the weights with every solver",
+        _decays_weights,
+        "solver="
+        + " or ".join(
+            repr(k) for k, v in STOCHASTIC_SOLVERS.items() if v.decays_weights
+        )
+        + "; l2 penalises the weights with every solver",
     ),
     ("dropout", "", _drops, "a rate above 0 and hidden layers"),
     ("dropout", "decay", _decays_dropped, "mask='batch' and a penalty (alpha, l2, l1)"),

@@ -20,7 +20,6 @@ from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
 from mlp.estimators.parameters import (
     COUNT,
     REPLACEMENT_IN_ORDER,
-    STOCHASTIC_SOLVERS,
     hidden_sizes,
     pair_of_betas,
 )
@@ -30,6 +29,7 @@ from mlp.estimators.validation import validate_data
 from mlp.network.siamese import HEADS
 from mlp.network.summary import Summary
 from mlp.threads import resolve_threads
+from mlp.training.optimizers import STOCHASTIC_SOLVERS
 from mlp.training.pairs import PairOptimizer, PairRun
 from mlp.training.stopping import EarlyStopping
 
@@ -68,8 +68,11 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         Units of each hidden layer of the relation's network.
     head_activation : str, tuple or sequence, default="relu"
         Theirs.
-    solver : {'adam', 'adamw', 'sgd'}, default="adam"
-        All go by mini-batches, and step in both networks at once.
+    solver : str, default="adam"
+        Solver by mini-batches, which steps in both networks at once:
+
+        {solvers}
+
     batch_size : int or 'auto', default="auto"
         Pairs in a mini-batch; 'auto' is min(200, n_pairs).
     max_iter : int, default=200

@@ -104,7 +104,8 @@ class Optimizer:
 
     Attributes
     ----------
-    solver : {"sgd", "adam", "adamw"}
+    solver : str
+        A key of `mlp.training.optimizers.STOCHASTIC_SOLVERS`.
     schedule : Schedule
     steps : int
         Updates made so far.
