@@ -189,7 +189,7 @@ def test_batch_without_weight_is_no_step():
 def test_weights_that_add_up_to_less_than_zero_are_refused():
     theirs, ours = both("MLPRegressor")
     theirs.fit(X, target, -np.ones(60))
-    with pytest.raises(ValueError, match="sample_weight must add up to a positive"):
+    with pytest.raises(ValueError, match="sample_weight must have a positive sum"):
         ours.fit(X, target, -np.ones(60))
 
 
