@@ -124,7 +124,7 @@ def test_label_column_after_a_label_matrix_is_refused():
     both_labels = np.column_stack([binary, 1 - binary])
     theirs, ours = both("MLPClassifier", X, both_labels, warm_start=True)
     theirs.fit(X, binary)
-    with pytest.raises(ValueError, match="matrix of labels"):
+    with pytest.raises(ValueError, match="label matrix"):
         ours.fit(X, binary)
 
 

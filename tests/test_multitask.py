@@ -520,7 +520,7 @@ def test_later_calls_must_have_the_same_tasks_and_classes(fitted):
     model = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True)
     with pytest.raises(ValueError, match=r"y has the classes \[0 1 5\] in column 0"):
         model.fit(X, np.where(Y == 2, 5, Y))
-    with pytest.raises(ValueError, match="y has 2 columns, the fitted network 3 tasks"):
+    with pytest.raises(ValueError, match="y has 2 columns, the fitted network has 3 tasks"):
         model.fit(X, Y[:, :2])
     with pytest.raises(ValueError, match="y has 2 columns"):
         model.score(X, Y[:, :2])

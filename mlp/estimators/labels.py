@@ -10,17 +10,17 @@ from scipy.sparse import issparse
 
 __all__ = [
     "MISSING",
-    "UNHEARD_OF",
+    "UNKNOWN",
     "TaskLabels",
     "as_classes",
     "indicators",
-    "side_by_side",
+    "stack_columns",
 ]
 
 Array = NDArray[Any]
 
 #: codes of missing labels, and of labels that are not among the task's classes
-MISSING, UNHEARD_OF = -1, -2
+MISSING, UNKNOWN = -1, -2
 
 
 @dataclass
@@ -96,14 +96,14 @@ class TaskLabels:
         return as_classes(self._values(), self.name)
 
     def codes(self, classes: Array) -> Array:
-        """Index of each label's class, or `MISSING` or `UNHEARD_OF` (int32)."""
+        """Index of each label's class, or `MISSING` or `UNKNOWN` (int32)."""
         codes = np.full(len(self.labels), MISSING, np.int32)
         values = self._values()
         if _kind(values) != _kind(classes):
-            codes[self.known] = UNHEARD_OF
+            codes[self.known] = UNKNOWN
             return codes
         place = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
-        codes[self.known] = np.where(classes[place] == values, place, UNHEARD_OF)
+        codes[self.known] = np.where(classes[place] == values, place, UNKNOWN)
         return codes
 
     def _values(self) -> Array:
@@ -165,7 +165,7 @@ def indicators(y: Any) -> Array:
     return has.astype(int)
 
 
-def side_by_side(columns: Sequence[Array]) -> Array:
+def stack_columns(columns: Sequence[Array]) -> Array:
     """Stack columns into one array; it is of objects if they are of different kinds."""
     alike = len({column.dtype.kind for column in columns}) == 1
     dtype = np.result_type(*columns) if alike else np.dtype(object)
