@@ -401,8 +401,8 @@ class MLPAutoencoder(
             )
         if self.tied and dropout is not None and dropout.mask == "batch":
             raise ValueError(
-                "dropout with mask='batch' trains a smaller network, whose weights "
-                f"can't be tied; use Dropout({rates!r}, mask='sample') with tied=True"
+                "dropout with mask='batch' trains a smaller network, which tied=True does "
+                f"not support; use Dropout({rates!r}, mask='sample')"
             )
 
     def _initialize(self, targets: Targets) -> None:
