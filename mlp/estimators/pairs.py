@@ -140,7 +140,7 @@ def _check_two(estimator: Any, X: tuple[Any, ...], dtype: Any, reset: bool) -> P
     second = validate_data(estimator, X[1], reset=False, **options)
     if first.shape[0] != second.shape[0]:
         raise ValueError(
-            "X1 and X2 must have as many rows as there are pairs, got "
+            "X1 and X2 must have the same number of rows, got "
             f"{first.shape[0]} and {second.shape[0]}"
         )
     sparse = [hasattr(part, "tocsr") for part in (first, second)]
