@@ -16,7 +16,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import RATE, dropout_of, hidden_sizes
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.losses import losses_of, resolve_loss
@@ -341,7 +341,7 @@ class MLPAutoencoder(
             error = np.mean((dense - network.forward(part, n_threads)) ** 2, axis=1)
             yield rows, dense, error
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         return self._explained(held_out.X, held_out.sample_weight)
 
     @property
@@ -405,12 +405,12 @@ class MLPAutoencoder(
                 f"not support; use Dropout({rates!r}, mask='sample')"
             )
 
-    def _initialize(self, targets: Targets) -> None:
+    def _initialize(self, targets: TrainingData) -> None:
         super()._initialize(targets)
         sizes = self.network_.layer_sizes
         self.n_components_ = sizes[len(sizes) // 2]
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
         spec = super()._specification(targets, dtype)
         return replace(spec, tied=self.tied, corruption=self.denoising)
 
@@ -426,7 +426,7 @@ class MLPAutoencoder(
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         targets = self._samples(X, sample_weight, first)
         if first:
             targets.output_activation = output = self._output(targets.X)
@@ -437,7 +437,7 @@ class MLPAutoencoder(
         self._check_range(targets.X, output)
         return targets
 
-    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         try:
             targets = self._samples(X, sample_weight, first=False)
             needed = _needed_output(self._built_by("loss"))
@@ -447,7 +447,7 @@ class MLPAutoencoder(
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
 
-    def _samples(self, X: Any, sample_weight: Any, first: bool) -> Targets:
+    def _samples(self, X: Any, sample_weight: Any, first: bool) -> TrainingData:
         X = validate_data(
             self,
             X,
@@ -456,7 +456,7 @@ class MLPAutoencoder(
             reset=first,
         )
         X = as_rows(X, X.dtype)
-        return Targets(
+        return TrainingData(
             X,
             None,
             X.shape[1],

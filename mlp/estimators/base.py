@@ -25,7 +25,7 @@ from mlp.estimators.parameters import (
 )
 from mlp.estimators.saving import SaveMixin
 from mlp.estimators.standardize import check_sparse, standardized
-from mlp.estimators.training_data import Targets, check_loss
+from mlp.estimators.training_data import TrainingData, check_loss
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import Activation
 from mlp.network.connectivity import assign
@@ -95,7 +95,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         """Validate samples; may set attributes that describe y, such as ``classes_``."""
         raise NotImplementedError
 
@@ -325,7 +325,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     def _start_run(
         self,
         network: Network,
-        targets: Targets,
+        targets: TrainingData,
         optimizer: Any,
         penalties: Penalties,
         **options: Any,
@@ -341,7 +341,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             **options,
         )
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         """Return the score that early stopping monitors by default, given the trained part
         of the network."""
         raise NotImplementedError
@@ -357,7 +357,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             return None
         return X, y, sample_weight
 
-    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
         # as in partial_fit, labels and features must be those of the fit
@@ -387,7 +387,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             )
         return (np.float64, np.float32) if self.standardize else dtype.type
 
-    def _cast(self, samples: Targets) -> None:
+    def _cast(self, samples: TrainingData) -> None:
         """Convert samples to the network's dtype, except values to be standardised."""
         network = self.network_
         samples.cast(
@@ -411,7 +411,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         for name in ("_optimizer", "gradient_norms_"):
             self.__dict__.pop(name, None)
 
-    def _check_inputs(self, targets: Targets) -> None:
+    def _check_inputs(self, targets: TrainingData) -> None:
         """Refuse sparse inputs where the zeros of a sample count as values."""
         if targets.sparse:
             check_sparse(self.network_)

@@ -9,7 +9,7 @@ from numpy.random import RandomState
 
 from mlp.estimators.parameters import dropout_of, hidden_sizes
 from mlp.estimators.standardize import check_sparse, measure, moments
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.initializers import draw
 from mlp.network.network import Network
 from mlp.network.siamese import SiameseNetwork, head_spec
@@ -46,7 +46,7 @@ class BuildsNetwork:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _initialize(self, targets: Targets) -> None:
+    def _initialize(self, targets: TrainingData) -> None:
         """Make a new network, drawn as by scikit-learn with the same random_state."""
         network = Network.of(self._specification(targets, targets.X.dtype))
         network.spec.check_trainable()
@@ -86,7 +86,7 @@ class BuildsNetwork:
             )
         return network
 
-    def _place_centres(self, network: Network, targets: Targets) -> None:
+    def _place_centres(self, network: Network, targets: TrainingData) -> None:
         """Set centres of radial basis functions to random samples, and the widths to the
         samples' total variance."""
         targets.check_any_known()
@@ -110,7 +110,7 @@ class BuildsNetwork:
         spread = float((deviation**2).sum())
         network.intercepts[0][:] = spread if spread > 0 else 1.0
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
         """Return the specification of the parameters for these samples; `dtype` is the
         default for the parameter of that name."""
         return NetworkSpec(
@@ -128,7 +128,7 @@ class BuildsNetwork:
             dtype=dtype if self.dtype is None else self.dtype,
         )
 
-    def _configure_network(self, targets: Targets) -> None:
+    def _configure_network(self, targets: TrainingData) -> None:
         """Configure the fitted network for training as the parameters describe it.
 
         Raises

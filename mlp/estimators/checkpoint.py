@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlp.estimators import saving
 from mlp.estimators.parameters import STOCHASTIC_SOLVERS
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.files.encoding import Codec, Encoder, dotted
 from mlp.training import checkpoint
 from mlp.training.checkpoint import ADVICE, encoded_bytes, fingerprint
@@ -28,7 +28,7 @@ FREE = ("verbose", "n_threads")
 TEMPORARY = ("_random_generator", "_validates")
 #: attributes that `fit` takes from the data before it trains
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
-#: fields of `Targets` with the data as given; training uses the others
+#: fields of `TrainingData` with the data as given; training uses the others
 RAW = ("given", "y")
 
 
@@ -71,14 +71,16 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
         #: context manager in which the estimator is up to date; the fit sets it
         self.shown: Any = None
 
-    def begin(self, targets: Targets, held_out: Targets | None, network: Any) -> None:
+    def begin(
+        self, targets: TrainingData, held_out: TrainingData | None, network: Any
+    ) -> None:
         """Restore the estimator's state from the file, if there is one.
 
         Parameters
         ----------
-        targets : Targets
+        targets : TrainingData
             The samples that the estimator has been initialized for.
-        held_out : Targets or None
+        held_out : TrainingData or None
             The user's own validation samples.
         network : Network or SiameseNetwork
             The part of the estimator's network that is trained.
@@ -197,7 +199,7 @@ def _listed(found: Any) -> Any:
     return found.tolist() if isinstance(found, np.ndarray) else found
 
 
-def _fingerprint(targets: Targets, held_out: Targets | None) -> str:
+def _fingerprint(targets: TrainingData, held_out: TrainingData | None) -> str:
     """Return the number of samples and a checksum of the values that `fit` uses."""
     parts: list[Any] = []
     for samples in (targets, held_out):

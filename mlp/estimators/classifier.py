@@ -29,7 +29,7 @@ from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import indicators
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.losses import Loss, resolve_loss
@@ -322,7 +322,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             y = indicators(y)
         return float(super().score(X, y, sample_weight))
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         prediction = self._labels_of(out)
         return float(
@@ -347,7 +347,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         if incremental and _check_partial_fit_first_call(self, classes):
             self._multilabel = type_of_target(y).startswith("multilabel")
         X, y = validate_data(
@@ -431,16 +431,18 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return name in SIGNED_OUTPUTS or loss.entry.signed
 
     @staticmethod
-    def _set_values(targets: Targets, chosen: NDArray[Any], signed: bool) -> None:
+    def _set_values(targets: TrainingData, chosen: NDArray[Any], signed: bool) -> None:
         """Set the target values to 0 and 1, or −1 and 1 where outputs have both signs."""
         targets.values = np.ascontiguousarray(chosen.astype(targets.X.dtype))
         if signed:
             targets.values = 2 * targets.values - 1
             targets.middle = 0.0
 
-    def _multilabel_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
+    def _multilabel_targets(
+        self, X: Any, y: Any, weights: Any, loss: Loss
+    ) -> TrainingData:
         output = self._output("logistic", loss)
-        targets = Targets(
+        targets = TrainingData(
             X,
             y,
             y.shape[1],
@@ -451,12 +453,12 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         self._set_values(targets, y, self._is_signed(output, loss))
         return targets
 
-    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
+    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> TrainingData:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
         binary = n_classes <= 2 and self._built_by("output_activation") != "softmax"
         output = self._output("logistic" if binary else "softmax", loss)
-        targets = Targets(
+        targets = TrainingData(
             X,
             y,
             1 if binary else n_classes,

@@ -17,7 +17,7 @@ from mlp.estimators.callbacks import CallbackNotifier
 from mlp.estimators.checkpoint import EstimatorCheckpoint
 from mlp.estimators.parameters import STOCHASTIC_SOLVERS
 from mlp.estimators.standardize import standardized
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.transfer import (
     frozen_prefix,
     read_tail,
@@ -56,9 +56,9 @@ class EstimatorFit:
     ----------
     estimator : BaseMLP
         The estimator, with a network that is ready to be trained; it is changed in place.
-    targets : Targets
+    targets : TrainingData
         The samples.
-    held_out : Targets or None
+    held_out : TrainingData or None
         The user's own validation samples.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
@@ -68,8 +68,8 @@ class EstimatorFit:
     def __init__(
         self,
         estimator: Any,
-        targets: Targets,
-        held_out: Targets | None,
+        targets: TrainingData,
+        held_out: TrainingData | None,
         *,
         incremental: bool,
         checkpoint: EstimatorCheckpoint | None,
@@ -230,7 +230,7 @@ class EstimatorFit:
 
     # -- held-out samples --
 
-    def _split(self) -> tuple[Array | None, Targets | None]:
+    def _split(self) -> tuple[Array | None, TrainingData | None]:
         """Return the indices of the training samples (None: all), and held-out samples."""
         checkpoint, training, validation = self.checkpoint, None, None
         if checkpoint is not None and checkpoint.resumes:
@@ -290,7 +290,7 @@ class EstimatorFit:
                 f"{n_samples} samples: {error}"
             ) from error
 
-    def _validator(self, held_out: Targets, history: History) -> Validator:
+    def _validator(self, held_out: TrainingData, history: History) -> Validator:
         network = self.network
         network.refold()
         held_out.cast(network.prediction_dtype)
@@ -298,7 +298,7 @@ class EstimatorFit:
             network, held_out.data(), self.n_threads, self._score(held_out, history)
         )
 
-    def _score(self, held_out: Targets, history: History) -> Any:
+    def _score(self, held_out: TrainingData, history: History) -> Any:
         """Make a function that scores the network on held-out samples (None: the loss)."""
         estimator = self.estimator
         early = EarlyStopping.of(estimator.early_stopping)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.estimators.validation import validate_data
 from mlp.network.network import Network
 from mlp.network.samples import as_rows
@@ -37,7 +37,7 @@ class Inspection:
     network_: Network
     n_threads: int | None
     _adopt_parameters: Callable[[], None]
-    _validate_targets: Callable[..., Targets]
+    _validate_targets: Callable[..., TrainingData]
 
     # -- first order --
 
@@ -262,7 +262,7 @@ class Inspection:
         targets.check_any_known()
         return targets.data()
 
-    def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> Targets:
+    def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> TrainingData:
         """Validate samples as for another call of `partial_fit`."""
         check_is_fitted(self)
         self._adopt_parameters()

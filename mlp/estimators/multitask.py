@@ -22,7 +22,7 @@ from mlp.estimators.labels import (
     as_classes,
     stack_columns,
 )
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
 from mlp.network.spec import NetworkSpec
@@ -328,7 +328,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         tasks = total > 0
         return float((right[tasks] / total[tasks]).mean()) if tasks.any() else np.nan
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         return self._accuracy(
             held_out.labels, self._decide(out), held_out.sample_weight
@@ -354,7 +354,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         X = validate_data(
             self,
             X,
@@ -375,7 +375,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         self._refuse_unknown(tasks, codes)
         X = as_rows(X, X.dtype)
         widths = [len(c) if len(c) > 2 else 1 for c in self.classes_]
-        return Targets(
+        return TrainingData(
             X,
             stack_columns([task.labels for task in tasks]),
             sum(widths),
@@ -456,7 +456,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     # -- weights of the tasks --
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
         spec = super()._specification(targets, dtype)
         return replace(spec, group_weight=self._task_weights())
 

@@ -11,11 +11,11 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.random import sample_without_replacement
 
 from mlp import _core
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
 
-__all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
+__all__ = ["PairTrainingData", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
 
 Array = NDArray[Any]
 
@@ -53,8 +53,8 @@ class Pairs:
 
 
 @dataclass
-class PairTargets(Targets):
-    """`Targets` whose inputs are `Pairs`."""
+class PairTrainingData(TrainingData):
+    """`TrainingData` whose inputs are `Pairs`."""
 
     @property
     def sparse(self) -> bool:
@@ -72,14 +72,14 @@ class PairTargets(Targets):
         if inputs:
             self.X = Pairs(as_rows(self.X.rows, dtype), self.X.index)
 
-    def samples(self) -> Targets:
+    def samples(self) -> TrainingData:
         """Return the individual samples, each with the sum of its pairs' weights."""
         rows, weights = self.X.rows, self.sample_weight
         if weights is not None:
             weights = np.bincount(
                 self.X.index.ravel(), np.repeat(weights, 2), rows.shape[0]
             )
-        return Targets(
+        return TrainingData(
             rows, np.empty(rows.shape[0]), 0, "identity", sample_weight=weights
         )
 

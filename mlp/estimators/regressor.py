@@ -19,7 +19,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.losses import resolve_loss
 from mlp.network.samples import as_rows, refuse_dates
@@ -221,7 +221,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         y = check_array(y, input_name="y", **TARGETS)
         return known_r2(y, self.predict(X), sample_weight)
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         prediction = _squeezed(out)
         if not np.isfinite(prediction).all():
@@ -243,7 +243,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         refuse_dates(y, "y")
         names = getattr(y, "columns", None)
         X, y = validate_data(
@@ -271,7 +271,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         output = self._built_by("output_activation")
         if output is None:
             output = "exp" if poisson else "identity"
-        return Targets(
+        return TrainingData(
             X,
             y,
             values.shape[1],

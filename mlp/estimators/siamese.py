@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.building import BuildsSiameseNetwork
 from mlp.estimators.docstrings import document
-from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
+from mlp.estimators.pairs import PairTrainingData, check_pairs, two_labels
 from mlp.estimators.parameters import (
     COUNT,
     REPLACEMENT_IN_ORDER,
@@ -433,7 +433,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> PairTargets:
+    ) -> PairTrainingData:
         pairs = check_pairs(self, X, self._working_dtype(), reset=first)
         if y is None:
             raise ValueError("y must be the labels of the pairs, got None")
@@ -447,7 +447,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         head = self.head if fitting else self.network_.kind
         values = np.array(HEADS[head], dtype=pairs.dtype)[same]
         weights = check_weights(sample_weight, pairs)
-        return PairTargets(
+        return PairTrainingData(
             pairs,
             y,
             1,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.network import Network
 from mlp.network.samples import as_rows
 
@@ -101,7 +101,7 @@ def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array, int]:
     return mean, around + absent * mean**2, n_samples
 
 
-def measure(network: Network, targets: Targets, with_targets: bool) -> None:
+def measure(network: Network, targets: TrainingData, with_targets: bool) -> None:
     """Set the network's means and deviations; sparse inputs are only scaled."""
     X, weights = targets.X, targets.sample_weight
     mean, deviation = moments(X, weights)
@@ -141,7 +141,7 @@ def check_sparse(network: Network) -> None:
         )
 
 
-def standardized(network: Network, targets: Targets) -> Targets:
+def standardized(network: Network, targets: TrainingData) -> TrainingData:
     """Return the samples standardised in float64, then rounded to the network's dtype."""
     if network.input_scale is None and network.output_scale is None:
         return targets

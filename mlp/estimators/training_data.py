@@ -11,13 +11,13 @@ from mlp import _core
 from mlp.network.losses import check_callable
 from mlp.network.samples import as_rows
 
-__all__ = ["Targets", "check_loss", "check_weights"]
+__all__ = ["TrainingData", "check_loss", "check_weights"]
 
 Array = NDArray[Any]
 
 
 @dataclass
-class Targets:
+class TrainingData:
     """Inputs, targets and weights of samples, converted for a network.
 
     Attributes
@@ -99,7 +99,7 @@ class Targets:
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.astype(dtype, copy=False)
 
-    def take(self, samples: Array) -> "Targets":
+    def take(self, samples: Array) -> "TrainingData":
         """Return a subset of the samples without label smoothing, as for validation."""
 
         def rows(array: Any) -> Any:
@@ -117,7 +117,7 @@ class Targets:
             smoothing=0.0,
         )
 
-    def where_known(self, known: Array) -> "Targets":
+    def where_known(self, known: Array) -> "TrainingData":
         """Return the samples with at least one known target; there may be none.
 
         Parameters
@@ -167,7 +167,7 @@ def check_weights(sample_weight: Any, X: Any) -> Array | None:
     return np.ascontiguousarray(weights)
 
 
-def check_loss(network: Any, loss: Any, targets: Targets) -> None:
+def check_loss(network: Any, loss: Any, targets: TrainingData) -> None:
     """Compare the gradient of a user's loss with differences, at a few samples.
 
     Raises
