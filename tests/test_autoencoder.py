@@ -417,18 +417,18 @@ def test_weights_of_samples():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"hidden_layer_sizes": ()}, "must name one layer at least, the code"),
+        ({"hidden_layer_sizes": ()}, "must have at least one layer, the code"),
         ({"denoising": 1.0}, "'denoising' parameter"),
         ({"denoising": 0.1, "solver": "lbfgs"}, "denoising=0.1 is random"),
-        ({"loss": "quantile"}, "loss='quantile' is not for the inputs.*squared_error"),
-        ({"loss": ("quantile", 0.9)}, "loss=.*0.9.* is not for the inputs"),
+        ({"loss": "quantile"}, "loss='quantile' is not a loss of recon.*squared_error"),
+        ({"loss": ("quantile", 0.9)}, "loss=.*0.9.* is not a loss of reconstructed inputs"),
         (
             {"early_stopping": EarlyStopping("r2")},
             "scoring of EarlyStopping must be 'loss'",
         ),
         ({"dropout": Dropout(0.1, input=0.1)}, "dropout=Dropout.*denoising"),
-        ({"activation": ["relu"] * 3}, "activation=.* names 3 layers"),
-        ({"dropout": [0.1]}, r"dropout=\[0.1\] names 1 layers"),
+        ({"activation": ["relu"] * 3}, "activation=.* has 3 entries"),
+        ({"dropout": [0.1]}, r"dropout=\[0.1\] has 1 entries"),
         ({"tied": True, "dropout": 0.2}, "mask='batch'.*tied=True.*mask='sample'"),
         ({"tied": True, "connectivity": lambda k, a, b: np.eye(a, b) > 0}, "tied=True"),
         ({"tied": True, "freeze": [False, False, True, False]}, "freeze=.*tied=True"),
@@ -457,7 +457,7 @@ def test_samples_beyond_the_range_that_was_seen_at_first():
     model = MLPAutoencoder(4, **settings()).partial_fit(X)
     before = model.network_.params.copy()
     with pytest.raises(
-        ValueError, match=r"'auto', which took 'logistic' at first, needs"
+        ValueError, match=r"'auto', which chose 'logistic' in the first fit, needs"
     ):
         model.partial_fit(2 * X)
     assert_array_equal(model.network_.params, before)

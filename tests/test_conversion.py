@@ -389,7 +389,7 @@ def test_to_sklearn_when_the_loss_parameter_changed_after_the_fit_then_reads_the
     X, y = problem("multiclass")
     model = quietly(mlp.MLPClassifier(4, loss="logistic", max_iter=3).fit, X, y)
     model.set_params(loss="log_loss")
-    with pytest.raises(ValueError, match="loss='logistic' can't be said"):
+    with pytest.raises(ValueError, match="loss='logistic' cannot be expressed"):
         model.to_sklearn()
 
 

@@ -124,7 +124,7 @@ def test_label_column_after_a_label_matrix_is_refused():
     both_labels = np.column_stack([binary, 1 - binary])
     theirs, ours = both("MLPClassifier", X, both_labels, warm_start=True)
     theirs.fit(X, binary)
-    with pytest.raises(ValueError, match="matrix of labels"):
+    with pytest.raises(ValueError, match="label matrix"):
         ours.fit(X, binary)
 
 
@@ -189,7 +189,7 @@ def test_batch_without_weight_is_no_step():
 def test_weights_that_add_up_to_less_than_zero_are_refused():
     theirs, ours = both("MLPRegressor")
     theirs.fit(X, target, -np.ones(60))
-    with pytest.raises(ValueError, match="sample_weight must add up to a positive"):
+    with pytest.raises(ValueError, match="sample_weight must have a positive sum"):
         ours.fit(X, target, -np.ones(60))
 
 

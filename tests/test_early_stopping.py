@@ -363,7 +363,7 @@ def test_samples_held_out_must_weigh_something():
 def test_weights_for_samples_that_are_not_given_are_refused(Estimator):
     X = np.random.RandomState(0).randn(60, 3)
     with pytest.raises(
-        ValueError, match="sample_weight_val is for the samples of X_val"
+        ValueError, match="sample_weight_val are weights of X_val"
     ):
         Estimator(5).fit(X, np.arange(60) % 2, sample_weight_val=np.ones(3))
 

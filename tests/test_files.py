@@ -305,7 +305,7 @@ def test_functions_are_left_out_by_name_and_given_to_load(path):
 
 def test_load_takes_nothing_that_the_file_does_not_ask_for(path):
     small_fit().save(path)
-    with pytest.raises(ValueError, match="doesn't ask for augment"):
+    with pytest.raises(ValueError, match="needs no value for augment"):
         mlp.load(path, augment=noisy)
 
 

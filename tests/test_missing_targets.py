@@ -303,7 +303,7 @@ def test_what_is_unknown_at_first_cannot_be_standardized():
 
 
 def test_weights_must_fall_on_known_targets():
-    with pytest.raises(ValueError, match="positive number where y is known"):
+    with pytest.raises(ValueError, match="positive sum where y is known"):
         MLPRegressor(max_iter=1).fit(X, HOLES, sample_weight=1.0 * ~SOME)
 
 

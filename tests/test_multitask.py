@@ -445,13 +445,13 @@ MIXED[0][1], MIXED[1][1] = "many", 2
     [
         (Y[:, 0], r"shape \(n_samples, n_tasks\).*got shape \(60,\).*reshape"),
         (Y[:, :, None], r"got shape \(60, 3, 1\)"),
-        (Y[:, :0], "a column for each task, got none"),
+        (Y[:, :0], "one column per task, got no columns"),
         ([[1, 2], [3]], "n_tasks"),
         (Y[:-1], r"inconsistent.*\[60, 59\]"),
         (None, "requires y to be passed"),
         (np.where([1, 0, 1], Y, np.nan), "column 1 of y: every label is missing"),
         (NO_COUNT, r"column 1 of y \('count'\): every label is missing"),
-        (MIXED, "column 1 of y mixes strings and others, such as 'many' and"),
+        (MIXED, "column 1 of y mixes strings and other types, such as 'many' and"),
         (Y + 0.5, "column 0 of y: .*continuous, with values such as"),
         (np.where(Y == 2, np.inf, Y), "column 0 of y: .*values such as inf"),
         (sp.csr_array(Y), r"y is sparse.*toarray"),
@@ -520,7 +520,7 @@ def test_later_calls_must_have_the_same_tasks_and_classes(fitted):
     model = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True)
     with pytest.raises(ValueError, match=r"y has the classes \[0 1 5\] in column 0"):
         model.fit(X, np.where(Y == 2, 5, Y))
-    with pytest.raises(ValueError, match="y has 2 columns, the fitted network 3 tasks"):
+    with pytest.raises(ValueError, match="y has 2 columns, the fitted network has 3 tasks"):
         model.fit(X, Y[:, :2])
     with pytest.raises(ValueError, match="y has 2 columns"):
         model.score(X, Y[:, :2])

@@ -74,7 +74,7 @@ def test_files_and_summaries_keep_the_nodes(tmp_path):
 
 def test_scikit_learn_has_no_such_outputs():
     model = MLPRegressor(5, output_activation=NODES, max_iter=3).fit(X, TWO)
-    with pytest.raises(ValueError, match=r"output_activation=.*can't be said"):
+    with pytest.raises(ValueError, match=r"output_activation=.*cannot be expressed"):
         model.to_sklearn()
 
 

@@ -56,10 +56,10 @@ def test_radial_functions_refuse_sparse_samples_later_too(model):
         type(model).__name__, VALUES
     )
     for fit in later(model, SPARSE, y):
-        with pytest.raises(ValueError, match="not with sparse X"):
+        with pytest.raises(ValueError, match="needs dense X"):
             fit()
     targets = {} if isinstance(model, MLPAutoencoder) else {"y_val": y}
-    with pytest.raises(ValueError, match="not with sparse X"):
+    with pytest.raises(ValueError, match="needs dense X"):
         deepcopy(model).fit(X, y, X_val=SPARSE, **targets)
 
 

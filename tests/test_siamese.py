@@ -307,7 +307,10 @@ def test_callbacks_see_usable_models():
         ({"X": np.ones((60, 5))}, r"X must have shape \(n_pairs, 2, n_features\)"),
         ({"X": np.ones((60, 3, 5))}, r"got shape \(60, 3, 5\)"),
         ({"X": (np.ones((60, 5)),)}, "got 1"),
-        ({"X": (np.ones((60, 5)), np.ones((59, 5)))}, "X2 has 59"),
+        (
+            {"X": (np.ones((60, 5)), np.ones((59, 5)))},
+            "same number of rows, got 60 and 59",
+        ),
         ({"X": (np.ones((60, 5)), np.ones((60, 4)))}, "4 features"),
         (
             {"X": (scipy.sparse.csr_array(np.ones((60, 5))), np.ones((60, 5)))},

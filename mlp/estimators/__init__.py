@@ -1,1 +1,1 @@
-from mlp.estimators import thread_limits  # noqa: F401 (threadpoolctl gets to know the core)
+from mlp.estimators import thread_limits  # noqa: F401 (registers the core with threadpoolctl)

@@ -1,4 +1,4 @@
-"""`MLPAutoencoder`: a network that learns to give back its inputs [S ex. 65.4]."""
+"""`MLPAutoencoder`: a network that learns to reconstruct its inputs [S ex. 65.4]."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import RATE, dropout_of, hidden_sizes
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.losses import losses_of, resolve_loss
@@ -31,9 +31,9 @@ __all__ = ["MLPAutoencoder"]
 
 Array = NDArray[Any]
 
-#: numbers that are dense at once where samples are compared with their reconstructions
+#: numbers of sparse samples that are dense at once for the comparison with reconstructions
 DENSE = 2**20
-#: outputs -> where the values lie that they are for
+#: output activation -> range of the values that it is suited to
 RANGES = {
     "logistic": (0.0, 1.0),
     "softmax": (0.0, 1.0),
@@ -46,27 +46,28 @@ RANGES = {
 class MLPAutoencoder(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, Inspection, BaseMLP
 ):
-    """Multilayer perceptron that learns to give back its inputs [S ex. 65.4].
+    """Multilayer perceptron that learns to reconstruct its inputs [S ex. 65.4].
 
-    Its first half, the encoder, ends in the layer whose outputs are the code; the second,
-    the decoder, makes the inputs of it again.  The code can have fewer units than there are
-    inputs or more.  Sparse samples stay sparse.
+    The first half of the network, the encoder, ends in the layer whose outputs are the
+    code; the second half, the decoder, reconstructs the inputs from the code.  The code may
+    have fewer units than there are inputs, or more.  Sparse samples are not made dense.
 
-    A fitted one can be the `base` of an `MLPClassifier`, which then starts from the
+    A fitted autoencoder can be the `base` of an `MLPClassifier`, which then starts from the
     encoder.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of shape (n_encoder_layers,), default=(100,)
-        Units of the encoder's layers; the last are the code.  The decoder mirrors them:
-        (100, 20) makes layers of M, 100, 20, 100, M units.  `activation` and `dropout`,
-        where they name layers, name the encoder's, and are mirrored too.
+        Number of units of each layer of the encoder; the last layer is the code.  The
+        decoder mirrors the encoder: (100, 20) gives layers of M, 100, 20, 100 and M units.
+        Values of `activation` and `dropout` with one entry per layer are for the encoder's
+        layers, and are mirrored too.
     tied : bool, default=False
-        Whether the decoder's weights are the transposes of the encoder's [S ex. 65.5]; they
-        then count once in penalties.
+        Whether the decoder's weights are the transposes of the encoder's [S ex. 65.5];
+        penalties then count them once.
     denoising : float, default=0.0
-        Part of the inputs, in [0, 1), that is set to 0 at random in training, while the
-        targets stay whole; a half at most is usual [S ex. 65.5].
+        Probability, in [0, 1), that an input is set to 0 in training, while the targets
+        stay complete; usual values are up to 0.5 [S ex. 65.5].
     loss : str, tuple or callable, default="squared_error"
         Loss of a sample [S table 65.2]:
 
@@ -74,25 +75,28 @@ class MLPAutoencoder(
 
         Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
     output_activation : str, tuple or sequence, default="auto"
-        Activation of the outputs.  'auto' takes 'logistic' for samples in [0, 1], 'tanh'
-        for [-1, 1], 'identity' for others and where `standardize` is set; what `loss`
-        needs if it needs one.  A sequence gives each feature its own [S P65.6].
+        Activation of the outputs.  'auto' chooses the one that `loss` needs; with other
+        losses, 'logistic' for samples in [0, 1], 'tanh' for [-1, 1], and 'identity' for all
+        others and with `standardize`.  A sequence has one activation per feature
+        [S P65.6].
     {parameters}
     tol : float, default=1e-5
-        Progress smaller than this counts as none: less than the others' 1e-4, as the
-        squared error is a mean over the features.  For full-batch solvers, the largest
-        entry of the gradient at which they stop.
+        Smallest improvement of the loss or validation score that counts as progress.  It is
+        smaller than the 1e-4 of other estimators, because the squared error is averaged
+        over the features.  For full-batch solvers it is the largest entry of the gradient
+        at which they stop.
     augment : callable or None, default=None
-        ``(X_batch, rng) -> X_batch``, called for every batch in training; the targets stay
-        as they are: noise of any other kind.
+        Function ``(X_batch, rng) -> X_batch`` that is called for every batch in training,
+        for example to add noise; the targets are not changed.
     standardize : bool, default=False
-        Train on inputs of mean 0 and deviation 1, and give them back so; folded into the
-        first weights and the last for predictions.  Sparse inputs are only scaled.
+        Whether to train on inputs and targets of mean 0 and deviation 1.  For predictions
+        this is folded into the first weights and the outputs.  Sparse inputs are only
+        scaled.
 
     Attributes
     ----------
     n_components_ : int
-        Units of the code.
+        Number of units of the code.
     {attributes}
 
     Examples
@@ -113,7 +117,7 @@ class MLPAutoencoder(
         "denoising": [RATE],
         "output_activation": [str, tuple, list],
     }
-    #: what the others have and makes no sense here
+    #: parameter of the other estimators that autoencoders do not have
     residual = False
 
     def __init__(
@@ -187,10 +191,12 @@ class MLPAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         X_val, sample_weight_val : optional
-            Samples to validate on, instead of a part of X.
+            Samples for validation, which replace a held-out part of X.
         checkpoint : str, path-like or tuple, optional
-            A file to which the run is written, and from which it goes on; see
+            File to which the state of the fit is written, and from which it is resumed; see
             `MLPClassifier.fit`.
 
         Returns
@@ -200,7 +206,7 @@ class MLPAutoencoder(
         Raises
         ------
         ValueError
-            For bad input, or if training diverges; the estimator is then as it was before.
+            If an argument is invalid or training diverges; the estimator is then unchanged.
         """
         validation = self._validation(X_val, None, sample_weight_val)
         return self._fit(
@@ -210,7 +216,7 @@ class MLPAutoencoder(
     @available_if(lambda est: est._check_partial_fit())
     @with_callbacks
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Go once over the samples, from where training stands.
+        """Train one more epoch on the given samples.
 
         Parameters
         ----------
@@ -218,6 +224,8 @@ class MLPAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
@@ -228,7 +236,7 @@ class MLPAutoencoder(
     # -- code and reconstruction --
 
     def transform(self, X: Any) -> Array:
-        """The code of each sample: what the encoder makes of it.
+        """Encode samples: return the outputs of the encoder, the code.
 
         Parameters
         ----------
@@ -245,11 +253,12 @@ class MLPAutoencoder(
         )
 
     def inverse_transform(self, X: Any) -> Array:
-        """Samples from codes: what the decoder makes of them.
+        """Decode codes: return the outputs of the decoder.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
+            The codes.
 
         Returns
         -------
@@ -258,7 +267,7 @@ class MLPAutoencoder(
         Raises
         ------
         ValueError
-            If the codes have not as many columns as the code has units.
+            If the number of columns is not that of the code's units.
         """
         check_is_fitted(self)
         self._adopt_parameters()
@@ -273,7 +282,7 @@ class MLPAutoencoder(
         return decoder.forward(codes, resolve_threads(self.n_threads))
 
     def reconstruction_error(self, X: Any) -> Array:
-        """Mean squared difference of each sample and its reconstruction.
+        """Return the mean squared difference of each sample and its reconstruction.
 
         Parameters
         ----------
@@ -287,7 +296,7 @@ class MLPAutoencoder(
         return np.concatenate([error for _, _, error in self._compared(X)])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Share of the variance of X that its reconstruction explains.
+        """Return the fraction of the variance of X that its reconstruction explains.
 
         It is 1 − Σ‖x − x̂‖²/Σ‖x − x̄‖², with the weighted mean x̄ of these samples.
 
@@ -297,11 +306,13 @@ class MLPAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
         float
-            At most 1; 0 for one that always gives the mean.
+            The score, at most 1; it is 0 for a network that always returns the mean.
         """
         X = as_rows(self._checked_rows(X), self.network_.prediction_dtype)
         return self._explained(X, check_weights(sample_weight, X))
@@ -314,7 +325,7 @@ class MLPAutoencoder(
         for rows, dense, error in self._compared(X):
             unexplained += float(weights[rows] @ error)
             variances += weights[rows] @ (dense - mean) ** 2
-        # what rounding leaves of a feature that is the same in all samples
+        # the rounding error of the variance of a constant feature
         rounding = (8 * np.finfo(X.dtype).eps * np.abs(mean)) ** 2
         variances[variances <= rounding] = 0
         if not variances.any():
@@ -322,7 +333,7 @@ class MLPAutoencoder(
         return 1 - unexplained / float(variances.mean())
 
     def _compared(self, X: Any) -> Iterator[tuple[slice, Array, Array]]:
-        """Slices of the rows, each with its samples, dense, and their errors."""
+        """Yield slices of the rows with their dense samples and errors."""
         network, n_threads = self.network_, resolve_threads(self.n_threads)
         for rows in gen_batches(X.shape[0], max(1, DENSE // X.shape[1])):
             part = X[rows]
@@ -330,7 +341,7 @@ class MLPAutoencoder(
             error = np.mean((dense - network.forward(part, n_threads)) ** 2, axis=1)
             yield rows, dense, error
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         return self._explained(held_out.X, held_out.sample_weight)
 
     @property
@@ -346,7 +357,7 @@ class MLPAutoencoder(
     # -- what is trained --
 
     def _all_layers(self, given: Any) -> Any:
-        """What is said of the encoder's layers, mirrored for the decoder's."""
+        """Mirror a parameter of the encoder's layers for the decoder's."""
         return given if is_single(given) else [*given, *given[-2::-1]]
 
     def _check_combination(self, incremental: bool) -> None:
@@ -354,13 +365,13 @@ class MLPAutoencoder(
         n_layers = (len(hidden_sizes(self)) + 1) // 2
         if n_layers == 0:
             raise ValueError(
-                f"hidden_layer_sizes={sizes!r} must name one layer at least, the code"
+                f"hidden_layer_sizes={sizes!r} must have at least one layer, the code"
             )
         loss = resolve_loss(self.loss)
         if "inputs" not in loss.entry.targets:
             raise ValueError(
-                f"loss={self.loss!r} is not for the inputs of a network; there are "
-                f"{', '.join(losses_of('inputs'))}, or give a callable"
+                f"loss={self.loss!r} is not a loss of reconstructed inputs; it must be "
+                f"{', '.join(losses_of('inputs'))} or a callable"
             )
         rates: Any = getattr(self.dropout, "rate", self.dropout)
         given: Any
@@ -368,8 +379,8 @@ class MLPAutoencoder(
             listed = np.iterable(given) and not is_single(given)
             if listed and len(given) != n_layers:
                 raise ValueError(
-                    f"{name}={given!r} names {len(given)} layers, the encoder's "
-                    f"hidden_layer_sizes={sizes!r} has {n_layers}"
+                    f"{name}={given!r} has {len(given)} entries, but the encoder's "
+                    f"hidden_layer_sizes={sizes!r} has {n_layers} layers"
                 )
         scoring = getattr(self.early_stopping, "scoring", None)
         if isinstance(scoring, str) and scoring != "loss":
@@ -390,16 +401,16 @@ class MLPAutoencoder(
             )
         if self.tied and dropout is not None and dropout.mask == "batch":
             raise ValueError(
-                "dropout with mask='batch' trains a smaller network, whose weights "
-                f"tied=True can't follow; give Dropout({rates!r}, mask='sample')"
+                "dropout with mask='batch' trains a smaller network, which tied=True does "
+                f"not support; use Dropout({rates!r}, mask='sample')"
             )
 
-    def _initialize(self, targets: Targets) -> None:
+    def _initialize(self, targets: TrainingData) -> None:
         super()._initialize(targets)
         sizes = self.network_.layer_sizes
         self.n_components_ = sizes[len(sizes) // 2]
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
         spec = super()._specification(targets, dtype)
         return replace(spec, tied=self.tied, corruption=self.denoising)
 
@@ -415,7 +426,7 @@ class MLPAutoencoder(
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         targets = self._samples(X, sample_weight, first)
         if first:
             targets.output_activation = output = self._output(targets.X)
@@ -426,7 +437,7 @@ class MLPAutoencoder(
         self._check_range(targets.X, output)
         return targets
 
-    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         try:
             targets = self._samples(X, sample_weight, first=False)
             needed = _needed_output(self._built_by("loss"))
@@ -436,7 +447,7 @@ class MLPAutoencoder(
         except ValueError as error:
             raise ValueError(f"X_val: {error}") from error
 
-    def _samples(self, X: Any, sample_weight: Any, first: bool) -> Targets:
+    def _samples(self, X: Any, sample_weight: Any, first: bool) -> TrainingData:
         X = validate_data(
             self,
             X,
@@ -445,7 +456,7 @@ class MLPAutoencoder(
             reset=first,
         )
         X = as_rows(X, X.dtype)
-        return Targets(
+        return TrainingData(
             X,
             None,
             X.shape[1],
@@ -455,7 +466,7 @@ class MLPAutoencoder(
         )
 
     def _output(self, X: Any) -> Any:
-        """The activation of the outputs, chosen by the samples if need be."""
+        """Return the activation of the outputs, chosen by the samples for 'auto'."""
         output = self.output_activation
         if self.standardize and output not in ("auto", "identity"):
             raise ValueError(
@@ -470,7 +481,7 @@ class MLPAutoencoder(
         return "identity" if self.standardize else next(fitting, "identity")
 
     def _check_range(self, X: Any, output: Any) -> None:
-        """Values that the loss is defined on, and that the outputs were chosen for."""
+        """Refuse values outside the range of the loss or of the chosen outputs."""
         loss = self._built_by("loss")
         chosen = self.output_activation == "auto"
         needed = _needed_output(loss)
@@ -478,28 +489,30 @@ class MLPAutoencoder(
             return
         reason = f"loss={loss!r}"
         if not needed:
-            reason = f"output_activation='auto', which took {output!r} at first,"
+            reason = (
+                f"output_activation='auto', which chose {output!r} in the first fit,"
+            )
         low, high = RANGES[output]
         smallest, largest = _range(X)
         raise ValueError(
-            f"{reason} needs values in [{low:g}, {high:g}], X has them in "
+            f"{reason} needs values in [{low:g}, {high:g}], but X has values in "
             f"[{smallest:g}, {largest:g}]"
         )
 
 
 def _needed_output(loss: Any) -> str | None:
-    """The activation of single outputs that a loss is defined on, if not on any."""
+    """Return the activation of single outputs that a loss needs, or None."""
     links = resolve_loss(loss).entry.links
     return links[-1] if links else None
 
 
 def _range(X: Any) -> tuple[float, float]:
-    """Smallest and largest value."""
+    """Return the smallest and the largest value."""
     return float(X.min()), float(X.max())
 
 
 def _lies_in(output: Any, X: Any) -> bool:
-    """Whether these outputs are for such values; scaling to [0, 1] rounds beyond it."""
+    """Whether the values of X are in the range of the outputs, up to rounding errors."""
     if not isinstance(output, str) or output not in RANGES:
         return True
     slack = 8 * float(np.finfo(X.dtype).eps)

@@ -1,4 +1,4 @@
-"""What all estimators built on a trained network share: the course of a fit."""
+"""Base class of the estimators: the steps of a fit, and the fitted state."""
 
 import operator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from mlp.estimators.parameters import (
 )
 from mlp.estimators.saving import SaveMixin
 from mlp.estimators.standardize import check_sparse, standardized
-from mlp.estimators.training_data import Targets, check_loss
+from mlp.estimators.training_data import TrainingData, check_loss
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import Activation
 from mlp.network.connectivity import assign
@@ -41,7 +41,7 @@ __all__ = ["BaseMLP", "set_parameters"]
 
 Array = NDArray[Any]
 
-#: lists of views into the network's parameters: not pickled, made again from it
+#: lists of views into the network's parameters, which are not pickled but made again
 PARAMETER_VIEWS = ("coefs_", "intercepts_")
 #: records that fits append to
 LISTS = (
@@ -53,17 +53,17 @@ LISTS = (
 
 
 def set_parameters(estimator: Any, values: dict[str, Any]) -> None:
-    """Store a constructor's arguments, unchecked, as scikit-learn asks."""
+    """Store a constructor's arguments unchecked, as scikit-learn requires."""
     for name, value in values.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
 
 
 class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
-    """Training and state of the estimators; subclasses say what y is.
+    """Base of the estimators with a network; subclasses validate y and predict.
 
-    A fitted estimator holds its `Network` as ``network_``; ``coefs_`` and ``intercepts_``
-    are views into its parameters.
+    A fitted estimator has its `Network` as ``network_``; ``coefs_`` and ``intercepts_`` are
+    views into its parameters.
     """
 
     network_: Network
@@ -82,9 +82,9 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     _random_generator: RandomState
 
     _parameter_constraints: ClassVar[dict[str, Any]] = CONSTRAINTS
-    _validates = False  # samples to validate on were given to `fit`
+    _validates = False  # whether `fit` was given validation samples
 
-    # -- what a subclass says --
+    # -- methods of subclasses --
 
     def _validate_targets(
         self,
@@ -95,21 +95,21 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
-        """Checked samples; may set what describes y, such as ``classes_``."""
+    ) -> TrainingData:
+        """Validate samples; may set attributes that describe y, such as ``classes_``."""
         raise NotImplementedError
 
     def _check_combination(self, incremental: bool) -> None:
-        """Refuse parameters that make no sense together."""
+        """Refuse parameters that contradict each other."""
         check_combination(self, incremental=incremental)
 
     def _all_layers(self, given: Any) -> Any:
-        """What a parameter says of the layers, for all hidden layers of the network."""
+        """Expand a parameter with one entry per layer to all hidden layers."""
         return given
 
     def _built_by(self, name: str) -> Any:
-        """`loss` or `output_activation`: the parameter during a fit; afterwards that of
-        the fitted network, whatever the parameter says by now."""
+        """Return `loss` or `output_activation`: during a fit the parameter, and otherwise
+        that of the fitted network, which a changed parameter does not affect."""
         if "_validates" in vars(self):
             return getattr(self, name)
         value = getattr(self.network_.spec, name)
@@ -120,7 +120,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     # -- state --
 
     def _adopt_parameters(self) -> None:
-        """Take over what a user has put into `coefs_` or `intercepts_` by hand."""
+        """Copy arrays that a user has assigned to `coefs_` or `intercepts_`."""
         network = self.network_
         for name, views in (
             ("coefs_", network.coefs),
@@ -180,8 +180,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         validation: tuple[Any, Any, Any] | None = None,
         checkpoint: Any = None,
     ) -> Self:
-        """Train another estimator of the same state, and then take its state: an error
-        leaves this one as it was."""
+        """Train a copy of this estimator, then take its state: after an error this
+        estimator is unchanged."""
         continues = self.warm_start or incremental
         trial = self._for_training(continues)
         lengths = {k: len(v) for k in LISTS if (v := vars(self).get(k)) is not None}
@@ -205,8 +205,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _for_training(self, continues: bool) -> Self:
-        """An estimator with the same parameters and, to continue, copies of all that
-        training changes in place."""
+        """Make an estimator with the same parameters and, to continue training, copies of
+        everything that training changes in place."""
         trial = object.__new__(type(self))
         trial.__dict__.update(self.__dict__)
         if continues and "network_" in vars(self):
@@ -218,8 +218,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return trial
 
     def _take_state(self, trial: Self, continues: bool) -> None:
-        """Become what `trial` is; where training continued, the network stays the same
-        object, and so do the arrays of `coefs_` that a user may hold."""
+        """Take the state of `trial`.  If training continued, the network stays the same
+        object, and so do the arrays of `coefs_`, to which a user may have references."""
         network = vars(self).get("network_")
         self.__dict__.clear()
         self.__dict__.update(trial.__dict__)
@@ -228,7 +228,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             network.assign(trial.network_)
 
     def _callback_state(self) -> dict[str, Any]:
-        """What scikit-learn needs to take running callbacks down."""
+        """State that scikit-learn needs to end running callbacks."""
         return {
             k: v
             for k, v in vars(self).items()
@@ -247,7 +247,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         validation: tuple[Any, Any, Any] | None,
         checkpoint: Any,
     ) -> None:
-        """Validate everything given, make the network if it is the `first` fit, train."""
+        """Validate all arguments, make the network in the `first` fit, and train it."""
         self._validate_params()
         self._validates = validation is not None
         self._check_combination(incremental)
@@ -283,7 +283,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         if targets.sparse:  # now that X is validated: a frame may be sparse
             self._check_sparse_training()
         self._adopt_parameters()
-        if targets.X.shape[0] > 0:  # else a batch in which no target is known
+        if targets.X.shape[0] > 0:  # otherwise no target of the batch is known
             if callable(getattr(self, "loss", None)):
                 check_loss(self.network_, self.loss, targets)
             EstimatorFit(
@@ -292,12 +292,12 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         del self._random_generator, self._validates
 
     def _use(self, network: Network) -> None:
-        """Make this network the estimator's, `coefs_` and `intercepts_` views into it."""
+        """Set the estimator's network, and `coefs_` and `intercepts_` to views into it."""
         self.network_ = network
         self.coefs_ = list(network.coefs)
         self.intercepts_ = list(network.intercepts)
 
-    # -- what training is made of --
+    # -- parts of training --
 
     def _penalties(self) -> Penalties:
         return Penalties(self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method)
@@ -326,12 +326,12 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     def _start_run(
         self,
         network: Network,
-        targets: Targets,
+        targets: TrainingData,
         optimizer: Any,
         penalties: Penalties,
         **options: Any,
     ) -> Any:
-        """Epochs of `network`, the whole one or the part that is trained."""
+        """Make the run of epochs of `network`, the whole network or the trained part."""
         augment, rng = self.augment, self._random_generator
         return StochasticRun(
             network,
@@ -342,26 +342,26 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             **options,
         )
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
-        """The score that early stopping watches by default, of the part of the network
-        that is trained."""
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
+        """Return the score that early stopping monitors by default, given the trained part
+        of the network."""
         raise NotImplementedError
 
     @staticmethod
     def _validation(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
-        """X_val, y_val and sample_weight_val of `fit`, if there are any."""
+        """Return X_val, y_val and sample_weight_val of `fit`, or None without them."""
         if X is None and y is None:
             if sample_weight is not None:
                 raise ValueError(
-                    "sample_weight_val is for the samples of X_val, which is not given"
+                    "sample_weight_val are weights of X_val, but X_val is None"
                 )
             return None
         return X, y, sample_weight
 
-    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> Targets:
+    def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
-        # the labels must be known ones, the features those of X: as in partial_fit
+        # as in partial_fit, labels and features must be those of the fit
         try:
             targets = self._validate_targets(
                 X, y, sample_weight, first=False, incremental=True
@@ -373,8 +373,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return targets
 
     def _working_dtype(self) -> Any:
-        """What validation is to make of X: the network's dtype, or its own, in which it is
-        standardised."""
+        """Return the dtypes that X may have after validation: that of the network, or X's
+        own if it will be standardised."""
         if self.dtype is None:
             return (np.float64, np.float32)
         dtype: Any
@@ -388,8 +388,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             )
         return (np.float64, np.float32) if self.standardize else dtype.type
 
-    def _cast(self, samples: Targets) -> None:
-        """Bring samples to the network's dtype, but for what is standardised before."""
+    def _cast(self, samples: TrainingData) -> None:
+        """Convert samples to the network's dtype, except values to be standardised."""
         network = self.network_
         samples.cast(
             network.dtype,
@@ -398,7 +398,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         )
 
     def _begin_records(self) -> None:
-        """Nothing trained yet: no losses, no scores, no solver's memory."""
+        """Clear the records of training and the state of the optimizer."""
         self.t_ = self.n_iter_ = 0
         self.loss_ = np.nan
         self.loss_curve_ = []
@@ -412,15 +412,15 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         for name in ("_optimizer", "gradient_norms_"):
             self.__dict__.pop(name, None)
 
-    def _check_inputs(self, targets: Targets) -> None:
-        """Refuse sparse inputs where the network works on every value of a sample."""
+    def _check_inputs(self, targets: TrainingData) -> None:
+        """Refuse sparse inputs where the zeros of a sample count as values."""
         if targets.sparse:
             check_sparse(self.network_)
 
     def _check_sparse_training(self) -> None:
-        """Refuse sparse X where training works on dense batches."""
+        """Refuse sparse X where training needs dense batches."""
         if self.augment is not None:
-            raise ValueError("augment wants dense batches, but X is sparse")
+            raise ValueError("augment needs dense batches, but X is sparse")
         dropout = self.network_.spec.dropout
         if dropout is not None and dropout.input and dropout.mask == "sample":
             raise ValueError(
@@ -431,27 +431,27 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
     def _scales_targets(self) -> bool:
         return False
 
-    # -- what was fitted, what it predicts --
+    # -- the fitted network and its outputs --
 
     def summary(self, X: Any = None) -> Summary:
-        """The layers of the fitted network as a table of text; see `Network.summary`.
+        """Return the fitted network's layers as a table of text; see `Network.summary`.
 
         Parameters
         ----------
         X : optional
-            Samples as `predict` takes them: with them, the column "dead" has the number of
-            units of each hidden layer whose activation has the derivative 0 for all of
-            them, such as a ReLU that is always off; no gradient passes through those.
+            Samples as for `predict`, for the column "dead": the number of units of each
+            hidden layer whose activation has derivative 0 for all of them, such as a ReLU
+            that is always 0; no gradient passes through these units.
 
         Returns
         -------
         Summary
-            A str; a prompt shows it as ``print`` does.
+            A str, which an interactive prompt shows as ``print`` does.
 
         Raises
         ------
         NotFittedError
-            If there is no network yet.
+            If the estimator is not fitted.
         """
         check_is_fitted(self, "network_")
         if X is None:
@@ -460,7 +460,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return self.network_.summary(X, resolve_threads(self.n_threads))
 
     def _checked_rows(self, X: Any) -> Any:
-        """Validated samples for the fitted network."""
+        """Validate samples for the fitted network."""
         if "network_" not in self.__dict__:
             check_is_fitted(self)
         if not self._needs_no_check(X):
@@ -469,13 +469,13 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         return X
 
     def _forward(self, X: Any) -> Array:
-        """Outputs (n_samples, n_outputs)."""
+        """Return the outputs of the network (n_samples, n_outputs)."""
         X = self._checked_rows(X)
         return self.network_.forward(X, resolve_threads(self.n_threads))
 
     def _needs_no_check(self, X: Any) -> bool:
-        """Whether scikit-learn's validation would pass X through as it is; it takes longer
-        than a small network's prediction for one row."""
+        """Whether scikit-learn's validation would return X unchanged; it takes longer than
+        a small network's prediction for one row."""
         return (
             type(X) is np.ndarray
             and X.dtype is self.network_.dtype

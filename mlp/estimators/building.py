@@ -1,4 +1,4 @@
-"""An estimator's network: made for its parameters and samples, or checked against them."""
+"""The network of an estimator: made from its parameters, or compared with them."""
 
 from itertools import pairwise
 from numbers import Integral
@@ -9,7 +9,7 @@ from numpy.random import RandomState
 
 from mlp.estimators.parameters import dropout_of, hidden_sizes
 from mlp.estimators.standardize import check_sparse, measure, moments
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.initializers import draw
 from mlp.network.network import Network
 from mlp.network.siamese import SiameseNetwork, head_spec
@@ -25,7 +25,7 @@ PARAMETERS = {
     "skip_scales": "residual",
 }
 
-#: names of the twin's and of the head's parameters, by fields of their specifications
+#: fields of the specifications of branch and head -> names of their parameters
 PARAMETERS_OF = (
     {
         "layer_sizes": "hidden_layer_sizes",
@@ -37,7 +37,7 @@ PARAMETERS_OF = (
 
 
 class BuildsNetwork:
-    """Mixin of `BaseMLP` for all that turns parameters into a network."""
+    """Mixin of `BaseMLP` that makes a network from the parameters."""
 
     network_: Network
     _random_generator: RandomState
@@ -46,8 +46,8 @@ class BuildsNetwork:
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _initialize(self, targets: Targets) -> None:
-        """A new network, drawn as scikit-learn draws it for the same random_state."""
+    def _initialize(self, targets: TrainingData) -> None:
+        """Make a new network, drawn as by scikit-learn with the same random_state."""
         network = Network.of(self._specification(targets, targets.X.dtype))
         network.spec.check_trainable()
         name = self.activation if isinstance(self.activation, str) else ""
@@ -73,28 +73,29 @@ class BuildsNetwork:
         self._begin_records()
 
     def _base_network(self) -> Network:
-        """The network of `base`."""
+        """Return the network of `base`."""
         base: Any = getattr(self.base, "estimator", self.base)  # FrozenEstimator
         network = base
         if "network_" in getattr(base, "__dict__", {}):
-            network = base.network  # what was assigned by hand is in it
+            network = base.network  # with arrays assigned to coefs_
         network = getattr(network, "twin", network)  # of a SiameseClassifier
         if not isinstance(network, Network):
             raise ValueError(
-                f"base={self.base!r} must be a fitted estimator or a Network; clone() "
-                "makes unfitted copies of estimators: there give base.network_"
+                f"base={self.base!r} must be a fitted estimator or a Network; as clone() "
+                "makes unfitted copies of estimators, pass base.network_ to cloned ones"
             )
         return network
 
-    def _place_centres(self, network: Network, targets: Targets) -> None:
-        """Radial basis functions start at samples, as wide as the samples are spread."""
+    def _place_centres(self, network: Network, targets: TrainingData) -> None:
+        """Set centres of radial basis functions to random samples, and the widths to the
+        samples' total variance."""
         targets.check_any_known()
         X, n_centres = targets.X, network.layer_sizes[1]
         dropout = network.spec.dropout
         if self.standardize or (dropout is not None and dropout.input):
             raise ValueError(
-                "activation='rbf' measures distances: not with standardize or dropout of "
-                "the inputs"
+                "activation='rbf' measures distances of unchanged inputs; it does not "
+                "support standardize=True or dropout of the inputs"
             )
         if targets.sparse:
             check_sparse(network)
@@ -109,9 +110,9 @@ class BuildsNetwork:
         spread = float((deviation**2).sum())
         network.intercepts[0][:] = spread if spread > 0 else 1.0
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
-        """The network that the parameters describe, for these samples; of this dtype if
-        the parameters don't name one."""
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
+        """Return the specification of the parameters for these samples; `dtype` is the
+        default for the parameter of that name."""
         return NetworkSpec(
             (targets.X.shape[1], *hidden_sizes(self), targets.n_outputs),
             self._all_layers(self.activation),
@@ -127,13 +128,13 @@ class BuildsNetwork:
             dtype=dtype if self.dtype is None else self.dtype,
         )
 
-    def _configure_network(self, targets: Targets) -> None:
-        """Let the fitted network continue as the parameters describe it.
+    def _configure_network(self, targets: TrainingData) -> None:
+        """Configure the fitted network for training as the parameters describe it.
 
         Raises
         ------
         ValueError
-            If they describe another network.
+            If the parameters describe another network.
         """
         network = self.network_
         if targets.n_outputs != network.n_outputs:
@@ -157,11 +158,12 @@ class BuildsNetwork:
     def _check_unchanged(
         self, fitted: NetworkSpec, asked: NetworkSpec, names: Any = PARAMETERS
     ) -> None:
-        """Refuse another specification than the fitted network's, by its parameter.
+        """Refuse a specification that differs from that of the fitted network.
 
         Parameters
         ----------
         fitted, asked : NetworkSpec
+            Specifications of the fitted network, and of the parameters.
         names : dict
             Names of parameters that differ from those of the specification's fields.
         """
@@ -169,7 +171,7 @@ class BuildsNetwork:
             if name == "edges":
                 raise ValueError(
                     "connectivity differs from that of the fitted network; refit with "
-                    "warm_start=False (a callable must give the same at every call)"
+                    "warm_start=False (a callable must return the same in every call)"
                 )
             raise self._differs(names.get(name, name), fitted.notation(name))
 
@@ -181,7 +183,7 @@ class BuildsNetwork:
 
 
 class BuildsSiameseNetwork(BuildsNetwork):
-    """Mixin of `SiameseClassifier` for all that turns parameters into its networks."""
+    """Mixin of `SiameseClassifier` that makes its networks from the parameters."""
 
     network_: Any
 
@@ -194,8 +196,7 @@ class BuildsSiameseNetwork(BuildsNetwork):
         return [int(n) for n in sizes] if self.head == "relation" else []
 
     def _specifications(self, targets: Any, dtype: Any) -> list[NetworkSpec]:
-        """The networks that the parameters describe: the twin, and the head if there is
-        one."""
+        """Return the specifications of the branch and, if there is one, of the head."""
         twin = NetworkSpec(
             (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
             self.activation,
@@ -208,7 +209,7 @@ class BuildsSiameseNetwork(BuildsNetwork):
         return [twin] if head is None else [twin, head]
 
     def _initialize(self, targets: Any) -> None:
-        """New networks: the twin drawn first, then the head."""
+        """Make new networks and draw their parameters, first those of the branch."""
         spec, *_ = self._specifications(targets, targets.X.dtype)
         network = SiameseNetwork(
             Network.of(spec), self.head, self._head_sizes(), self.head_activation
@@ -231,7 +232,7 @@ class BuildsSiameseNetwork(BuildsNetwork):
         self._begin_records()
 
     def _configure_network(self, targets: Any) -> None:
-        """Check that the fitted networks are those that the parameters describe."""
+        """Refuse parameters that describe other networks than the fitted ones."""
         network = self.network_
         if self.head != network.kind:
             raise self._differs("head", network.kind)

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks, as an observer of a fit."""
+"""Observer of a fit that calls scikit-learn's callbacks."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,18 +10,20 @@ __all__ = ["CallbackNotifier"]
 
 
 class CallbackNotifier(Observer):
-    """Calls the callbacks of an estimator, where it has any.
+    """Calls the callbacks of an estimator, if it has any.
 
     Parameters
     ----------
     estimator : BaseMLP
+        The estimator that is fitted.
     max_epochs : int
+        Largest number of epochs of the fit.
     samples : dict
-        ``X``, ``y`` and ``metadata`` as they were given to `fit`: a scorer that is shown
-        a frame must see the frame.
+        ``X``, ``y`` and ``metadata`` as passed to `fit`: a scorer that expects a data frame
+        must receive the data frame.
     shown : callable
-        ``history -> context manager`` in which the estimator is up to date, and after which
-        the fit goes on from what a callback has assigned.
+        Function ``history -> context manager``.  The estimator is up to date inside the
+        context; the fit then continues from what a callback has assigned to it.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class CallbackNotifier(Observer):
         self._context: Any = None
 
     def fit_began(self, fit: Any) -> None:
-        """Set the callbacks up, and report the beginning."""
+        """Set up the callbacks, and report the beginning of the fit."""
         if getattr(self._estimator, "_skl_callbacks", None):
             self._context = self._estimator._init_callback_context(
                 max_subtasks=self._max_epochs
@@ -44,7 +46,7 @@ class CallbackNotifier(Observer):
             self._context.call_on_fit_task_begin(**self._task)
 
     def epoch_ended(self, fit: Any) -> bool:
-        """Report an epoch; True if a callback asks to stop."""
+        """Report an epoch; return True if a callback asks to stop."""
         if self._context is None:
             return False
         epoch = self._context.subcontext(task_name="epoch")
@@ -52,7 +54,7 @@ class CallbackNotifier(Observer):
         return self._end(epoch, fit)
 
     def fit_ended(self, fit: Any) -> None:
-        """Report the end, with the network that `fit` leaves."""
+        """Report the end of the fit, with the final network."""
         if self._context is not None:
             self._end(self._context, fit)
 
@@ -62,11 +64,11 @@ class CallbackNotifier(Observer):
             stops = context.call_on_fit_task_end(
                 **self._task, reconstruction_attributes=self._fitted_so_far
             )
-            self._estimator._adopt_parameters()  # what a callback has assigned
+            self._estimator._adopt_parameters()  # those that a callback has assigned
             return bool(stops)
 
     def _fitted_so_far(self) -> dict[str, Any]:
-        """Attributes of a copy of the estimator that must not change with the original."""
+        """Attributes for a copy of the estimator, which must not change with this one."""
         attributes = vars(self._estimator).items()
         lists = {
             k: list(v) for k, v in attributes if k.endswith("_") and type(v) is list

@@ -1,4 +1,4 @@
-"""The checkpoint of an estimator's fit: its file holds the whole estimator."""
+"""Checkpoints of an estimator's fit, whose files contain the whole estimator."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from mlp.estimators import saving
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.files.encoding import Codec, Encoder, dotted
 from mlp.training import checkpoint
 from mlp.training.checkpoint import ADVICE, encoded_bytes, fingerprint
@@ -22,30 +22,30 @@ __all__ = ["EstimatorCheckpoint"]
 
 Array = NDArray[Any]
 
-#: parameters that may change before a run is resumed: they don't change its bits
+#: parameters that may differ when a run is resumed, because no result depends on them
 FREE = ("verbose", "n_threads")
 #: attributes that exist during `fit` only
 TEMPORARY = ("_random_generator", "_validates")
-#: what `fit` has found in the data before it trains
+#: attributes that `fit` takes from the data before it trains
 FOUND = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_")
-#: fields of `Targets` that are as they were given: what trains is in the others
+#: fields of `TrainingData` with the data as given; training uses the others
 RAW = ("given", "y")
 
 
 class EstimatorCheckpoint(checkpoint.Checkpoint):
-    """Writes the fit of an estimator, and lets another one resume it.
+    """Writes the fit of an estimator to a file, and resumes it from there.
 
     Parameters
     ----------
     given : str, path-like or tuple
         See `mlp.training.checkpoint.Checkpoint`.
     estimator : BaseMLP
-        About to be fitted.
+        The estimator that is about to be fitted.
 
     Raises
     ------
     ValueError
-        If it is none of these, or the estimator's fit has nothing to resume.
+        If `given` has another form, or the fit of this estimator can't be resumed.
     """
 
     codecs: ClassVar[dict[str, Codec]] = saving.CODECS
@@ -54,30 +54,33 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
         super().__init__(given)
         if estimator.solver not in STOCHASTIC_SOLVERS:
             raise ValueError(
-                f"{self._name} needs a solver that goes by epochs: "
-                f"{', '.join(STOCHASTIC_SOLVERS)}; the state of "
+                f"{self._name} needs a stochastic solver "
+                f"({', '.join(STOCHASTIC_SOLVERS)}); the state of "
                 f"solver={estimator.solver!r} can't be saved"
             )
         if estimator.warm_start:
             raise ValueError(
-                f"{self._name} and warm_start=True both say what to start from; use one"
+                f"{self._name} and warm_start=True both set the initial parameters; use "
+                "one of them"
             )
         saving.check_class(estimator)
-        self._external = _external(estimator)  # now: training may change objects
+        self._external = _external(estimator)  # before training, which may change them
         self._estimator = estimator
         self.order: Array | None = None
         self.resumes = self.finished = False
         #: context manager in which the estimator is up to date; the fit sets it
         self.shown: Any = None
 
-    def begin(self, targets: Targets, held_out: Targets | None, network: Any) -> None:
-        """Bring the estimator to where the run in the file is, if there is one.
+    def begin(
+        self, targets: TrainingData, held_out: TrainingData | None, network: Any
+    ) -> None:
+        """Restore the estimator's state from the file, if there is one.
 
         Parameters
         ----------
-        targets : Targets
+        targets : TrainingData
             The samples that the estimator has been initialized for.
-        held_out : Targets or None
+        held_out : TrainingData or None
             The user's own validation samples.
         network : Network or SiameseNetwork
             The part of the estimator's network that is trained.
@@ -85,7 +88,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
         Raises
         ------
         ValueError
-            If there is something else in the file, or a run of other samples or
+            If the file is not a checkpoint, or one of a run with other samples or
             parameters.
         """
         estimator = self._estimator
@@ -102,8 +105,8 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
             estimator.random_state.set_state(generator.get_state(legacy=False))
         else:
             estimator._random_generator = generator
-        # the network is a new one of the same kind: what it has learnt is put into it
-        # and what `fit` has found in the data is as these data have it, dtypes included
+        # the network and the attributes `FOUND` stay those of this fit, with its dtypes;
+        # the saved parameters are then copied into the network
         state = saving.state_of(saved, ("network_", *FOUND))
         vars(estimator).update(state)
         self._put_back(network, run["last"])
@@ -114,7 +117,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
     def _compare(
         self, estimator: Any, saved: Any, run: dict[str, Any], external: dict[str, str]
     ) -> None:
-        """Refuse to resume with other parameters or what follows from other samples."""
+        """Refuse to resume with other parameters, or other attributes from the data."""
         for name, now in estimator.get_params(deep=False).items():
             before = getattr(saved, name)
             if name in run["external"]:
@@ -123,8 +126,8 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
                 before, now = external[name], dotted(now)
                 if before == now:
                     raise ValueError(
-                        f"{self._name} holds a run with another {name}: it was a "
-                        f"{before} too, with other attributes or contents; {ADVICE}"
+                        f"{self._name} holds a run with another {name}: it was also a "
+                        f"{before}, but with other attributes or contents; {ADVICE}"
                     )
             if isinstance(now, RandomState) and isinstance(before, RandomState):
                 continue  # the run's own is used
@@ -139,7 +142,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
             now, before = (_listed(getattr(e, name, None)) for e in (estimator, saved))
             if now != before:
                 raise ValueError(
-                    f"{self._name} holds a run with {name}={before}, here it is {now}; "
+                    f"{self._name} holds a run with {name}={before}, not {now}; "
                     f"{ADVICE}"
                 )
 
@@ -158,11 +161,11 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
 
 
 class _Namer(pickle.Pickler):
-    """Pickles, to be compared: functions and classes are no more than their names."""
+    """Pickles objects for comparison; functions and classes are replaced by their names."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, protocol=4)
-        self.fast = True  # what is equal gives the same bytes, one object or several
+        self.fast = True  # equal contents give equal bytes, in one object or several
 
     def persistent_id(self, thing: Any) -> str | None:
         """The name that replaces a function or a class."""
@@ -171,7 +174,7 @@ class _Namer(pickle.Pickler):
 
 
 def _external(estimator: Any) -> dict[str, str]:
-    """A checksum of each parameter that a file can't hold."""
+    """Return a checksum of each parameter that can't be stored in a file."""
     return {
         name: _checksum(value)
         for name, value in estimator.get_params(deep=False).items()
@@ -180,29 +183,29 @@ def _external(estimator: Any) -> dict[str, str]:
 
 
 def _checksum(value: Any) -> str:
-    """Of a function's name; of the contents of an object, as far as it can be pickled."""
+    """Return a checksum of an object's contents; its name if it can't be pickled."""
     file = BytesIO()
     try:
         _Namer(file).dump(value)
-    except Exception:  # whatever an object says when it is asked for its state
+    except Exception:  # an object's own code may raise any error
         return dotted(value)
     return hashlib.sha256(file.getvalue()).hexdigest()
 
 
 def _listed(found: Any) -> Any:
-    """Arrays as lists: the same for values that are equal in another dtype."""
+    """Convert arrays to lists, which are equal for equal values of different dtypes."""
     if isinstance(found, list):
         return [_listed(part) for part in found]
     return found.tolist() if isinstance(found, np.ndarray) else found
 
 
-def _fingerprint(targets: Targets, held_out: Targets | None) -> str:
-    """Number of samples, and a checksum of the values that `fit` works on."""
+def _fingerprint(targets: TrainingData, held_out: TrainingData | None) -> str:
+    """Return the number of samples and a checksum of the values that `fit` uses."""
     parts: list[Any] = []
     for samples in (targets, held_out):
         parts.append(samples)
         if samples is None or samples.y is None or samples.labels is not None:
             continue
-        if samples.y.dtype.kind in "biuf":  # scores see more digits than `values` has
+        if samples.y.dtype.kind in "biuf":  # for scores: more digits than `values`
             parts.append(samples.y.astype(np.float64, copy=False))
     return fingerprint(*parts, skip=RAW)

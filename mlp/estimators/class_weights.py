@@ -1,4 +1,4 @@
-"""Weights of samples by their classes."""
+"""Sample weights from class weights."""
 
 from numbers import Real
 from typing import Any
@@ -14,26 +14,26 @@ ZERO_AND_ONE = np.array([0, 1])
 
 
 def class_factors(class_weight: Any, classes: Array, y: Array) -> Array:
-    """The weight of each sample by its class.
+    """Return the weight of each sample, which is the weight of its class.
 
     Parameters
     ----------
     class_weight : dict, list of dict or 'balanced'
-        As the parameter of `MLPClassifier`.
+        The parameter ``class_weight`` of `MLPClassifier`.
     classes : ndarray of shape (n_classes,)
-        All labels, sorted.
+        All classes, sorted.
     y : ndarray of shape (n_samples,) or (n_samples, n_labels)
-        Labels that are among the classes, or 0 and 1 in a column per label.
+        Labels that are among the classes, or a label matrix of 0 and 1.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        For a matrix the product over its columns, as scikit-learn defines it.
+        The weights; for a label matrix the product over its columns, as in scikit-learn.
 
     Raises
     ------
     ValueError
-        If class_weight does not suit y.
+        If class_weight does not match y.
     """
     if y.ndim == 1:
         if isinstance(class_weight, list):
@@ -75,10 +75,12 @@ def _factors(weight: Any, classes: Array, labels: Array, name: str) -> Array:
 
 
 def _by_class(weight: dict[Any, Any], classes: Array, name: str) -> Array:
-    """The weights of the classes, in their order; 1 for those that are not named."""
+    """Return the weights of the classes in their order; 1 for those without a key."""
     unknown = sorted(set(weight) - set(classes.tolist()), key=str)
     if unknown:
-        raise ValueError(f"{name} names {unknown}, the classes are {classes}")
+        raise ValueError(
+            f"{name} has the keys {unknown}, but the classes are {classes}"
+        )
     for label, value in weight.items():
         if not (isinstance(value, Real) and 0 <= float(value) < np.inf):
             raise ValueError(

@@ -29,7 +29,7 @@ from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import indicators
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.losses import Loss, resolve_loss
@@ -45,10 +45,10 @@ SIGNED_OUTPUTS = ("tanh", "scaled_tanh", "erf", "sign")
 
 @document
 class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
-    """Multilayer perceptron for classification: two classes, several, or several labels.
+    """Multilayer perceptron for binary, multiclass and multilabel classification.
 
-    A drop-in for scikit-learn's class of the same name, trained by a compiled core; for
-    the same ``random_state`` it gives the same numbers.
+    It replaces scikit-learn's class of the same name, with the same parameters and, for the
+    same ``random_state``, the same results.  A compiled core trains the network.
 
     Parameters
     ----------
@@ -60,18 +60,18 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
 
         Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11].
     class_weight : dict, list of dict, 'balanced' or None, default=None
-        Weights of the classes, multiplied with the sample weights: a dict by label, in
-        which labels that it does not name have the weight 1; 'balanced' for weights
-        inversely proportional to the frequencies of the classes, which `partial_fit`
-        refuses.  For a matrix of labels a list with one dict ``{0: …, 1: …}`` per column,
-        whose weights are multiplied, as in scikit-learn.
+        Weights of the classes, which are multiplied by the sample weights: a dict by label,
+        where labels without a key have the weight 1; or 'balanced', for weights that are
+        inversely proportional to the frequencies of the classes (not in `partial_fit`).
+        For a label matrix it is a list with one dict ``{0: …, 1: …}`` per column, whose
+        weights are multiplied, as in scikit-learn.
     label_smoothing : float, default=0.0
-        Part of every label that is given to all classes alike.
+        Proportion of every label, in [0, 1), that is distributed equally over all classes.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The classes, sorted.
     {attributes}
 
     Examples
@@ -161,18 +161,20 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels of any kind, or a matrix with one column per label, where a sample may
-            have several: 0 where it does not have the label, and one other value, such as
-            1, where it has.
+            Labels of any type; or, if samples may have several labels, a label matrix with
+            one column per label, which is 0 where the sample does not have the label and
+            one other value, such as 1, where it has.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         X_val, y_val, sample_weight_val : optional
-            Samples to validate on, instead of a part of X.
+            Samples for validation, which replace a held-out part of X.
         checkpoint : str, path-like or tuple, optional
-            A file to which the run is written after every epoch; ``(path, n, "epochs")``
-            or ``(path, n, "seconds")`` for less often.  If there is an unfinished run of
-            the same parameters and samples in it, that run goes on, and ends with the
-            same bits as one that was never interrupted; a finished one is taken as it
-            is.  `mlp.load` reads the file too.
+            Path of a file to which the state of the fit is written after every epoch, or
+            ``(path, n, "epochs")`` or ``(path, n, "seconds")`` to write it less often.  If
+            the file has an unfinished fit of the same parameters and samples, that fit is
+            resumed and ends with the same bits as without an interruption; the result of a
+            finished one is loaded.  `mlp.load` reads the file too.
 
         Returns
         -------
@@ -181,7 +183,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         Raises
         ------
         ValueError
-            For bad input, or if training diverges; the estimator is then as it was before.
+            If an argument is invalid or training diverges; the estimator is then unchanged.
         """
         validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
@@ -193,15 +195,17 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
-        """Go once over the samples, from where training stands.
+        """Train one more epoch on the given samples.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         classes : array-like of shape (n_classes,), optional
-            All labels that will ever come; needed in the first call only.
+            All classes of this and later calls; required in the first call only.
 
         Returns
         -------
@@ -212,7 +216,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
     # -- prediction --
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable label of each sample, or the labels above one half.
+        """Predict the most probable label of each sample, or all with a probability > 1/2.
 
         Parameters
         ----------
@@ -225,7 +229,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return self._labels_of(self._forward(X))
 
     def _labels_of(self, out: NDArray[Any]) -> NDArray[Any]:
-        """The labels chosen by outputs of shape (n_samples, n_outputs)."""
+        """Return the labels that outputs of shape (n_samples, n_outputs) choose."""
         if self._multilabel:
             return (out > self._middle()).astype(int)
         if len(self.classes_) == 1:
@@ -238,8 +242,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return labels
 
     def _low(self) -> float:
-        """What an output is trained towards for the other class: 0, or −1 where outputs or
-        loss have both signs [S P65.18]."""
+        """Target of an output for the other class: 0, or −1 where outputs or loss have both
+        signs [S P65.18]."""
         signed = self._is_signed(self.out_activation_, self.network_.spec.loss)
         return -1.0 if signed else 0.0
 
@@ -247,7 +251,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return (1 + self._low()) / 2
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probabilities of the classes, in the order of ``classes_``.
+        """Predict the probabilities of the classes, in the order of ``classes_``.
 
         Parameters
         ----------
@@ -269,7 +273,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return out
 
     def _probabilities(self, out: NDArray[Any]) -> NDArray[Any]:
-        """Outputs that are no probabilities, brought to [0, 1] and to a sum of 1."""
+        """Convert other outputs to probabilities, in [0, 1] and with a sum of 1."""
         if self.network_.spec.loss.entry.signed:
             # Q = ln(1 + e^{−γγ̂}) is −ln of a logistic function
             out = expit(out)
@@ -298,7 +302,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return logarithms
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy; of a matrix of labels, the share of rows that are right throughout.
+        """Return the accuracy; for a label matrix, the fraction of rows without an error.
 
         Parameters
         ----------
@@ -306,6 +310,8 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             As for `fit`.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
@@ -316,7 +322,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
             y = indicators(y)
         return float(super().score(X, y, sample_weight))
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         prediction = self._labels_of(out)
         return float(
@@ -341,7 +347,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         if incremental and _check_partial_fit_first_call(self, classes):
             self._multilabel = type_of_target(y).startswith("multilabel")
         X, y = validate_data(
@@ -371,7 +377,7 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return make(X, y, weights, resolve_loss(self._built_by("loss")))
 
     def _class_weighted(self, sample_weight: Any, y: Any, X: Any) -> Any:
-        """Sample weights times those of the classes."""
+        """Multiply the sample weights by those of the classes."""
         if self.class_weight is None:
             return sample_weight
         factors = class_factors(self.class_weight, self.classes_, y)
@@ -384,16 +390,16 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return _check_sample_weight(sample_weight, X) * factors
 
     def _check_kind(self, y: Any) -> None:
-        """One label a sample, or a 0/1 matrix, as in the call before."""
+        """Refuse a label matrix where the fit had one label per sample, and vice versa."""
         if (y.ndim == 2) != self._multilabel:
-            kinds = ["one label a sample", "a matrix of labels"]
+            kinds = ["one label per sample", "a label matrix"]
             raise ValueError(
                 f"y of shape {y.shape} has {kinds[y.ndim - 1]}; the network was fitted to "
                 f"{kinds[2 - y.ndim]}"
             )
 
     def _check_classes(self, y: Any, incremental: bool) -> None:
-        """Labels of a later call must be known ones."""
+        """Refuse labels that are not among the classes of the previous calls."""
         classes = unique_labels(y)
         if self.warm_start and not incremental:
             if set(classes) != set(self.classes_):
@@ -425,16 +431,18 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         return name in SIGNED_OUTPUTS or loss.entry.signed
 
     @staticmethod
-    def _set_values(targets: Targets, chosen: NDArray[Any], signed: bool) -> None:
-        """Values 0/1, or −1/1 where the outputs have both signs."""
+    def _set_values(targets: TrainingData, chosen: NDArray[Any], signed: bool) -> None:
+        """Set the target values to 0 and 1, or −1 and 1 where outputs have both signs."""
         targets.values = np.ascontiguousarray(chosen.astype(targets.X.dtype))
         if signed:
             targets.values = 2 * targets.values - 1
             targets.middle = 0.0
 
-    def _multilabel_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
+    def _multilabel_targets(
+        self, X: Any, y: Any, weights: Any, loss: Loss
+    ) -> TrainingData:
         output = self._output("logistic", loss)
-        targets = Targets(
+        targets = TrainingData(
             X,
             y,
             y.shape[1],
@@ -445,18 +453,18 @@ class MLPClassifier(ClassifierMixin, Inspection, BaseMLP):
         self._set_values(targets, y, self._is_signed(output, loss))
         return targets
 
-    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> Targets:
+    def _label_targets(self, X: Any, y: Any, weights: Any, loss: Loss) -> TrainingData:
         labels = np.searchsorted(self.classes_, y).astype(np.int32)
         n_classes = len(self.classes_)
         binary = n_classes <= 2 and self._built_by("output_activation") != "softmax"
         output = self._output("logistic" if binary else "softmax", loss)
-        targets = Targets(
+        targets = TrainingData(
             X,
             y,
             1 if binary else n_classes,
             output,
             sample_weight=weights,
-            # a column, which must be stratified: scikit-learn refuses what can't be, too
+            # a column is always stratified: scikit-learn refuses other splits, too
             strata=labels.astype(bool)[:, None] if n_classes <= 2 else y,
             smoothing=self.label_smoothing,
         )

@@ -1,4 +1,4 @@
-"""Fitted perceptrons from scikit-learn to ours, and back where it has the words."""
+"""Convert fitted perceptrons from scikit-learn, and to it where it has the options."""
 
 import warnings
 from copy import deepcopy
@@ -31,13 +31,13 @@ Array = NDArray[Any]
 
 HIDDEN = ("identity", "logistic", "tanh", "relu")
 SCHEDULES = ("constant", *SGD_SCHEDULES)
-#: the nearest that scikit-learn has
+#: solvers that scikit-learn lacks -> the closest that it has
 NEAREST = {"cg": "lbfgs", "gd": "lbfgs"} | {
     name: entry.nearest
     for name, entry in STOCHASTIC_SOLVERS.items()
     if entry.nearest != name
 }
-#: fitted attributes that mean the same there and here
+#: fitted attributes with the same meaning in scikit-learn and here
 SHARED = ("n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "t_",
           "n_iter_", "loss_", "out_activation_", "classes_")  # fmt: skip
 
@@ -46,30 +46,32 @@ SHARED = ("n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "t_"
 
 
 def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
-    """Our estimator with the parameters and the fitted state of scikit-learn's.
+    """Convert a fitted perceptron of scikit-learn, with its parameters and fitted state.
 
-    Predictions are the same, and `partial_fit` or `fit` with ``warm_start=True`` go on as
-    scikit-learn's own would, with the moments of 'adam' and 'sgd' (with early stopping, as
-    ours would: scikit-learn's then trains in the arrays that it keeps as the best).
-    ``learning_rate`` becomes 'constant' with ``solver="adam"``: scikit-learn doesn't look
-    at it there.  Nothing is shared with the estimator given.
+    The result predicts the same.  Its `partial_fit`, and `fit` with ``warm_start=True``,
+    continue the training as scikit-learn's estimator would, with the moments of 'adam' and
+    'sgd'.  The exception is early stopping, where scikit-learn's estimator goes on to train
+    the arrays that it stores as the best parameters, and this one does not.
+    ``learning_rate`` becomes 'constant' with ``solver="adam"``, where scikit-learn ignores
+    it.  The result shares no data with the given estimator.
 
     Parameters
     ----------
     estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
-        Fitted.
+        The fitted estimator to convert.
 
     Returns
     -------
     MLPClassifier or MLPRegressor
-        With early stopping, ``validation_loss_curve_`` is NaN for the epochs so far, of
-        which scikit-learn keeps the scores only.
+        The converted estimator.  With early stopping its ``validation_loss_curve_`` is NaN
+        for the epochs so far, because scikit-learn stores only their scores.
 
     Raises
     ------
     TypeError
-        For anything else.
+        If the estimator is of another class.
     sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
 
     Examples
     --------
@@ -94,9 +96,9 @@ def from_sklearn(estimator: Any) -> "MLPClassifier | MLPRegressor":
             f"{type(estimator).__module__}"
         )
     check_is_fitted(estimator)
-    theirs = deepcopy(estimator)  # the state of a random generator, too
+    theirs = deepcopy(estimator)  # with the state of a random generator
     ours: MLPClassifier | MLPRegressor = kinds[kind]()
-    names = signature(kind).parameters  # a subclass may have more
+    names = signature(kind).parameters  # a subclass may have other parameters
     ours.set_params(**{name: getattr(theirs, name) for name in names})
     if ours.solver == "adam":
         ours.learning_rate = "constant"
@@ -133,12 +135,12 @@ def _copy_shared(source: Any, target: Any) -> None:
 
 
 def _flat(arrays: list[Array]) -> Array:
-    """Weights, then offsets: the order of ``Network.params`` is that of scikit-learn."""
+    """Concatenate arrays; weights, then offsets is the order of ``Network.params``."""
     return np.concatenate([np.ravel(array) for array in arrays])
 
 
 def _take_history(ours: Any, theirs: Any) -> None:
-    """Curves and scores; what training compares the next epoch with."""
+    """Copy curves and scores, and the value that the next epoch is compared with."""
     stochastic = hasattr(theirs, "loss_curve_")
     ours.loss_curve_ = theirs.loss_curve_ if stochastic else []
     ours.best_loss_ = theirs.best_loss_ if stochastic else theirs.loss_
@@ -154,7 +156,7 @@ def _take_history(ours: Any, theirs: Any) -> None:
 
 
 def _optimizer(theirs: Any, ours: Any) -> Optimizer:
-    """What scikit-learn's optimizer remembers, whatever the parameters say by now."""
+    """Convert scikit-learn's optimizer; parameters set since the fit are ignored."""
     given = theirs._optimizer
     kind = getattr(given, "lr_schedule", "constant")
     schedule = Schedule(
@@ -189,28 +191,32 @@ def _moment(ours: Any, arrays: list[Array]) -> Array:
 
 
 def to_sklearn(self: Any) -> Any:
-    """Scikit-learn's estimator of the same name with the same predictions.
+    """Convert to scikit-learn's estimator of the same name, with the same predictions.
 
-    Batch norm, standardisation and dropout's scaling are folded into its weights.  It has
-    the moments of 'adam' and 'sgd' too and goes on as this one would, unless options are
-    set that scikit-learn lacks: then it is for prediction, and a warning names them.
+    Batch norm, standardisation and the scaling of dropout are folded into its weights.  It
+    has the moments of 'adam' and 'sgd' too, and continues the training as this estimator
+    would, unless options are set that scikit-learn lacks: then it is meant for predictions
+    only, and a warning lists these options.
 
     Returns
     -------
     sklearn.neural_network.MLPClassifier or MLPRegressor
-        Sharing nothing with this estimator; of the precision of the predictions.
+        The converted estimator, with the dtype of the predictions.  It shares no data with
+        this estimator.
 
     Raises
     ------
     ValueError
-        If scikit-learn's estimator can't predict the same: for other activations than its
-        four, several of them, connections that skip layers, other outputs.
+        If scikit-learn's estimator can't predict the same: if the activation is not one of
+        its four, if there are several, with connections that skip layers, and with outputs
+        that it does not have.
     sklearn.exceptions.NotFittedError
+        If this estimator is not fitted.
 
     Warns
     -----
     UserWarning
-        Naming the options that scikit-learn lacks.
+        If options are set that scikit-learn lacks; the warning lists them.
     """
     check_is_fitted(self)
     self._adopt_parameters()
@@ -225,7 +231,7 @@ def to_sklearn(self: Any) -> Any:
     }
     lost = _without_counterpart(self, cls, params)
     params["activation"] = activation
-    if hidden_sizes(self) != list(plain.layer_sizes[1:-1]):  # said since the fit
+    if hidden_sizes(self) != list(plain.layer_sizes[1:-1]):  # set since the fit
         params["hidden_layer_sizes"] = plain.layer_sizes[1:-1]
     if "loss" in params:
         exp = plain.output_name == "exp"
@@ -242,8 +248,8 @@ def to_sklearn(self: Any) -> Any:
         _give_history(theirs, self)
     if lost:
         warnings.warn(
-            f"scikit-learn has no {', '.join(lost)}: what to_sklearn returns predicts the "
-            "same, but would be trained further without",
+            f"scikit-learn has no {', '.join(lost)}: the estimator that to_sklearn returns "
+            "predicts the same, but further training would ignore these options",
             stacklevel=2,
         )
     elif "_optimizer" in vars(self) and _has_counterpart(self._optimizer, plain):
@@ -252,7 +258,7 @@ def to_sklearn(self: Any) -> Any:
 
 
 def _hidden_activation(plain: Network) -> str:
-    """The one activation of all hidden layers, or a refusal."""
+    """Return the activation of all hidden layers; raise ValueError if there are several."""
     names: set[str] = set()
     for layer in plain.spec.activations:
         nodes = (layer,) if isinstance(layer, Activation) else layer
@@ -260,12 +266,12 @@ def _hidden_activation(plain: Network) -> str:
     if not names <= set(HIDDEN) or len(names) > 1:
         given: Any = sorted(names) if len(names) > 1 else names.pop()
         raise ValueError(
-            f"activation={given!r} can't be said in scikit-learn, which has one of "
+            f"activation={given!r} cannot be expressed in scikit-learn, which has one of "
             f"{', '.join(HIDDEN)} for all hidden units"
         )
     if any(plain.spec.skip_scales):
-        raise ValueError("residual=True can't be said in scikit-learn")
-    return names.pop() if names else "relu"  # without hidden layers any will do
+        raise ValueError("residual=True cannot be expressed in scikit-learn")
+    return names.pop() if names else "relu"  # of no effect without hidden layers
 
 
 def _check_output(estimator: Any, plain: Network) -> None:
@@ -276,19 +282,19 @@ def _check_output(estimator: Any, plain: Network) -> None:
         possible = ("logistic",) if single else ("softmax",)
         loss = plain.spec.loss
         if loss.entry.signed:
-            raise ValueError(f"loss={loss.spec!r} can't be said in scikit-learn")
+            raise ValueError(f"loss={loss.spec!r} cannot be expressed in scikit-learn")
     name = plain.output_name
     if name not in possible:
         raise ValueError(
-            f"output_activation={name!r} can't be said in scikit-learn, whose outputs are "
-            f"{' or '.join(possible)} here"
+            f"output_activation={name!r} cannot be expressed in scikit-learn, whose "
+            f"outputs are {' or '.join(possible)} here"
         )
 
 
 def _without_counterpart(
     estimator: Any, cls: type, params: dict[str, Any]
 ) -> list[str]:
-    """Options that only ours has, as 'name=value'; `params` gets the nearest instead."""
+    """List options that scikit-learn lacks as 'name=value'; put the closest in `params`."""
     shared, ours = signature(cls).parameters, signature(type(estimator)).parameters
     said = {name: getattr(estimator, name) for name in ours}
     said["loss"] = estimator.network_.spec.loss.spec  # as it was fitted
@@ -343,7 +349,7 @@ def _give_history(theirs: Any, ours: Any) -> None:
 
 
 def _has_counterpart(optimizer: Optimizer, plain: Network) -> bool:
-    """Whether the parameters were fitted with what they now say, on all of the network."""
+    """Whether scikit-learn has this optimizer, and it was of all parameters."""
     return (
         optimizer.solver in ("adam", "sgd")
         and optimizer.schedule.kind in SCHEDULES
@@ -380,7 +386,7 @@ def _their_optimizer(theirs: Any, ours: Optimizer) -> Any:
 
 
 def _like(vector: Array, arrays: list[Array]) -> list[Array]:
-    """The vector cut into copies of these shapes."""
+    """Split the vector into copies with the shapes of these arrays."""
     ends = np.cumsum([array.size for array in arrays])[:-1]
     parts = np.split(vector, ends)
     return [p.reshape(a.shape).copy() for p, a in zip(parts, arrays, strict=True)]

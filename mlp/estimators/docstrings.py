@@ -1,6 +1,6 @@
-"""The parameters and attributes that estimators share, documented once.
+"""Descriptions of the parameters and attributes that the estimators share.
 
-The lists of losses and of activations are made from their tables.
+The lists of losses and activations are made from their tables.
 """
 
 import re
@@ -16,10 +16,10 @@ __all__ = ["document"]
 
 Class = TypeVar("Class", bound=type)
 
-#: of the lines of the lists
+#: width of the lines of lists
 WIDTH = 88
 
-#: what parameters are about -> their names
+#: subjects of parameters -> their names
 GROUPS = {
     "network": (
         "hidden_layer_sizes", "activation", "output_activation", "n_embedding",
@@ -45,187 +45,200 @@ GROUPS = {
 
 PARAMETERS = """
 hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-    Units of each hidden layer; ``()`` for none.
+    Number of units of each hidden layer; ``()`` gives a network without hidden layers.
 activation : str, tuple or sequence, default="relu"
     Activation f(z) of the hidden layers [S table 65.1]:
 
     {activations}
 
-    A parameter comes with the name, as in ``("leaky_relu", 0.1)``.  A sequence names one
-    activation per layer, a sequence of sequences one per node [S P65.6].
+    A tuple gives a name with its parameter, as in ``("leaky_relu", 0.1)``.  A sequence
+    names one activation per layer, a sequence of sequences one per node [S P65.6].
 solver : str, default="adam"
-    Solver of the fit.  By mini-batches:
+    Optimizer.  On mini-batches:
 
     {solvers}
 
-    By all samples at once: 'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest descent
-    with exact line search [B]).
+    On all samples in every step: 'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
+    descent with exact line search [B]).
 alpha : float, default=0.0001
-    L2 penalty (alpha/2)‖W‖² divided by the number (or weight) of the batch's samples.
+    Strength of the L2 penalty (alpha/2)‖W‖², which is divided by the number (or the total
+    weight) of the batch's samples.
 batch_size : int or 'auto', default="auto"
-    Samples in a mini-batch; 'auto' is min(200, n_samples).  With 1 and plain 'sgd' the
-    core takes a path of its own, bound by memory alone.
+    Number of samples in a mini-batch; 'auto' is min(200, n_samples).  Full-batch solvers
+    ignore it.  With batch_size=1 and plain 'sgd' the core has a faster path, whose time is
+    that of reading and writing the weights.
 learning_rate : str, schedule or callable, default="constant"
-    Schedule of the step size.  It changes between epochs by 'invscaling'
-    (learning_rate_init/(t+1)**power_t after t samples) and 'adaptive' (a fifth whenever
-    progress stops), which are ignored unless ``solver="sgd"``, as in scikit-learn, and by
-    'step' (`mlp.StepDecay`: by default a half every 10 epochs); from one mini-batch to the
-    next by 'inverse_time' (learning_rate_init/(k+1)**power_t after k steps [B], see
-    `mlp.InverseTimeDecay`), 'cosine' (to zero over max_iter epochs, see `mlp.CosineDecay`)
-    and a callable, which is asked with the number of steps done.  `partial_fit` continues
-    the count of steps.
+    Schedule of the step size.  Two schedules of scikit-learn change it between epochs and
+    are ignored unless ``solver="sgd"``: 'invscaling' (learning_rate_init/(t+1)**power_t
+    after t samples) and 'adaptive' (divided by 5 whenever progress stops).  'step' also
+    changes it between epochs (by default halved every 10 epochs, see `mlp.StepDecay`).
+    'inverse_time' (learning_rate_init/(k+1)**power_t after k steps [B], see
+    `mlp.InverseTimeDecay`) and 'cosine' (to 0 over max_iter epochs, see `mlp.CosineDecay`)
+    change it with every mini-batch, and so does a callable, which returns the step size for
+    the number of steps done.  `partial_fit` continues the count of steps.
 learning_rate_init : float, default=0.001
-    Step size μ.
+    Initial step size μ of the stochastic solvers.
 power_t : float, default=0.5
-    Exponent of 'invscaling' and 'inverse_time'; with 1 the latter is γ_k = μ/(k+1) [B].
+    Exponent of learning_rate='invscaling' and 'inverse_time'; with 1 the latter is
+    γ_k = μ/(k+1) [B].
 max_iter : int, default=200
-    Most epochs, or iterations of a full-batch solver.
+    Largest number of epochs, or of iterations of a full-batch solver.
 shuffle : bool, default=True
-    Whether each epoch takes the samples in a new order.
+    Whether the stochastic solvers take the samples in a new order in each epoch.
 sampling : {'shuffle', 'replacement'}, default="shuffle"
-    How the batches of an epoch are drawn: 'shuffle' takes every sample once; 'replacement'
-    draws each sample of each batch independently [S 65.82], as many as there are, so that
-    an epoch has as many steps.
+    How the stochastic solvers draw the batches of an epoch: 'shuffle' takes every sample
+    once; 'replacement' draws each sample of each batch independently [S 65.82], so that an
+    epoch has the same number of steps.
 random_state : int, RandomState instance or None, default=None
-    Seeds initial parameters, the validation split, the orders and the masks; an int gives
-    the same bits every time, whatever the number of threads.  As in scikit-learn, an int
-    seeds every call of `partial_fit` anew; give a RandomState for new orders.
+    Seed or generator of initial parameters, validation split, orders of samples and dropout
+    masks.  An int gives the same bits in every run, with any number of threads.  As in
+    scikit-learn, an int seeds every call of `partial_fit` again; pass a RandomState for new
+    orders.
 tol : float, default=1e-4
-    Progress smaller than this counts as none; for full-batch solvers, the largest entry
-    of the gradient at which they stop ('lbfgs' also stops, as scikit-learn's does, when a
-    step gains less than 2.2e-9 of the loss, or of 1 if that is more; this limit shrinks as
-    the square of a tol below 1e-4).
+    Smallest improvement of the loss or validation score that counts as progress.  For
+    full-batch solvers it is the largest entry of the gradient at which they stop; 'lbfgs'
+    also stops, as in scikit-learn, when a step lowers the loss by less than 2.2e-9 of the
+    loss (or of 1, if that is larger), a limit that shrinks as the square of a tol below
+    1e-4.
 verbose : bool or int, default=False
-    Whether to print the loss of every epoch; with 2, also loss and score on the
-    validation samples, learning rate, norm of the gradient and samples per second.
+    Whether to print the loss of every epoch; 2 also prints loss and score on the validation
+    samples, learning rate, norm of the gradient and samples per second.
 warm_start : bool, default=False
-    Whether `fit` goes on from the parameters of the previous call.
+    Whether `fit` starts from the parameters of the previous fit.
 momentum : float, default=0.9
-    Of 'sgd'; 0 is plain gradient descent.
+    Momentum of solver='sgd'; 0 gives plain gradient descent.
 nesterovs_momentum : bool, default=True
-    Nesterov's form of it.
+    Whether the momentum of solver='sgd' is Nesterov's.
 early_stopping : bool or EarlyStopping, default=False
     Whether to hold out part of the samples, stop when the score on them no longer improves,
     and keep the parameters of the best score [S 65.94].  The split is stratified for single
-    labels where that is possible; if it is not, a warning says so.  `mlp.EarlyStopping`
-    chooses the score, or keeps the last parameters.
+    labels where that is possible; a warning says if it is not.  `mlp.EarlyStopping` sets
+    another score, or keeps the last parameters.
 validation_fraction : float, default=0.1
-    The part held out.
+    Proportion of the samples that early_stopping holds out, unless X_val is given.
 beta_1, beta_2 : float or pair of float, default=0.9, 0.999
-    Adam's decay rates, in [0, 1); a pair gives weights and offsets their own [S 65.95].
+    Decay rates, in [0, 1), of the moving averages of solver='adam' and 'adamw'; a pair has
+    one rate for weights and one for offsets [S 65.95].
 epsilon : float, default=1e-8
-    Added to the root of Adam's second average.
+    Value that solver='adam' and 'adamw' add to the root of the second moving average.
 n_iter_no_change : int, default=10
-    Epochs without progress before training stops.
+    Number of epochs without progress after which training stops.
 max_fun : int, default=15000
-    Most evaluations of the loss by a full-batch solver.
+    Largest number of evaluations of the loss by a full-batch solver.
 output_activation : str, tuple, sequence or None, default=None
-    Activation of the outputs; None takes what suits the loss and the targets.  A sequence
-    such as ``["tanh", "relu"]`` gives each output node its own [S P65.6]; it goes with
-    losses of the outputs' values, not with classes.
+    Activation of the outputs; None chooses the one that fits the loss and the targets.  A
+    sequence such as ``["tanh", "relu"]`` has one activation per output node [S P65.6], only
+    with losses of numerical targets.
 l1 : float, default=0.0
-    L1 penalty l1·‖W‖₁ [S P65.15].
+    Strength of the L1 penalty l1·‖W‖₁ [S P65.15].
 l1_method : {'subgradient', 'proximal'}, default="subgradient"
-    How the solver takes the L1 penalty: 'subgradient' adds l1·sign(W) to the gradient and
-    makes no weight exactly 0; 'proximal' takes each step without it and then moves every
-    weight towards 0 by up to μ·l1, which gives exact zeros [O].  Not with solver='cg'.
+    How the solver applies the L1 penalty: 'subgradient' adds l1·sign(W) to the gradient,
+    which makes no weight exactly 0; 'proximal' takes each step without the penalty and then
+    moves every weight towards 0 by up to μ·l1, which gives exact zeros [O].  'proximal' is
+    not available with solver='cg'.
 l2 : float, default=0.0
-    L2 penalty l2·‖W‖² whatever the batch size: ρ of [S 65.45].
+    Strength ρ of the L2 penalty l2·‖W‖², which does not depend on the batch size [S 65.45].
 l2_bias : bool, default=False
-    Whether `l2` takes the offsets in.
+    Whether the penalty of `l2` includes the offsets.
 weight_decay : float, default=0.01
-    Decay of the weights apart from the gradient; only with the solvers that have it.
+    Decoupled weight decay, only with the solvers that have it.
 clip_norm : float or None, default=None
-    Largest norm of a step's gradient; longer ones are shortened to it.
+    Largest norm of a step's gradient; a longer gradient is scaled to it.
 clip_value : float or None, default=None
-    Largest entry of a step's gradient, after `clip_norm`.
+    Largest absolute entry of a step's gradient, applied after `clip_norm`.
 dropout : float, sequence of float or Dropout, default=0.0
     Probability that a hidden unit is dropped in training, one for all hidden layers or one
     per layer [S 65.120–65.124]; a `Dropout` has further arguments, among them the rate of
     the inputs and whether a mask is drawn per batch or per sample.
 batch_norm : None, bool, str or BatchNorm, default=None
-    Pre-activations that are normalised over the batch [S 65.168–65.188]: True or 'hidden',
-    'all', and 'hidden+input' or 'all+input', which normalise the inputs too; a `BatchNorm`
-    has further arguments.  Predictions have it folded into weights and offsets.
+    Layers whose pre-activations are normalised over the batch [S 65.168–65.188]: True or
+    'hidden', 'all', and 'hidden+input' or 'all+input', which normalise the inputs too; a
+    `BatchNorm` has further arguments.  For predictions it is folded into weights and
+    offsets.
 residual : bool, default=False
-    Add each hidden layer's input to its output where two in a row have equal widths.
+    Whether each hidden layer's input is added to its output, where two consecutive hidden
+    layers have equal widths.
 connectivity : sequence, callable or None, default=None
-    Which connections the layers have: one entry per layer of weights, each None for all,
-    a boolean or sparse array of shape (n_in, n_out), or a list of the input units of each
-    output unit; or a callable ``(layer, n_in, n_out) -> entry``.  Other weights don't
-    exist: the cost is that of the connections there are [S ex. 65.6].
+    Connections of each layer: a sequence with one entry per layer of weights, each None for
+    all connections, a boolean or sparse array of shape (n_in, n_out), or a list of the
+    input units of each output unit; or a callable ``(layer, n_in, n_out) -> entry``.  Other
+    weights do not exist: the cost is proportional to the connections [S ex. 65.6].
 base : estimator, Network or None, default=None
-    A fitted estimator or a network whose leading layers are taken over, as many as agree
-    in width and activation with this one's [S ex. 65.11].
+    Fitted estimator or network whose leading layers are copied, as many as agree with this
+    one's in width and activation [S ex. 65.11].
 freeze : int or sequence of bool, default=0
-    Number of leading layers of weights that training leaves alone, or a truth value for
-    each layer.  Leading ones are applied to the samples once, as in prediction; with
-    `augment`, or where a residual connection leads out of them, in every step as in
-    training.  Fine-tune them afterwards by ``set_params(freeze=0, warm_start=True)``.
+    Number of leading layers of weights that are frozen, or a truth value for each layer.
+    Leading frozen layers are applied to the samples once, as in prediction; with `augment`,
+    or if a residual connection leads out of them, they are applied in every step, as in
+    training.  To fine-tune them afterwards, call ``set_params(freeze=0, warm_start=True)``.
 standardize : bool, default=False
-    Train on inputs (and, with identity outputs, targets) of mean 0 and deviation 1; folded
-    into the first weights and the output for predictions.  Sparse inputs are only scaled.
-    With ``dtype="float32"`` too all of this is computed in float64.
+    Whether to train on inputs (and, with identity outputs, targets) of mean 0 and deviation
+    1.  For predictions this is folded into the first weights and the outputs.  Sparse
+    inputs are only scaled.  It is computed in float64, also with ``dtype="float32"``.
 augment : callable or None, default=None
-    ``(X_batch, rng) -> X_batch``, called for every batch in training.
+    Function ``(X_batch, rng) -> X_batch`` that is called for every batch in training.
 fit_intercept : bool, default=True
-    Whether the layers have offsets.  With False they are 0 and stay 0, as in [B]; weights
-    start at the values that they have beside offsets.  With `standardize` the means are
-    subtracted still.
+    Whether the layers have offsets.  With False the offsets are 0 in training too, as in
+    [B]; the initial weights are the same in both cases, and `standardize` still subtracts
+    the means.
 init : str or callable, default="sklearn"
-    'sklearn', 'normal', 'uniform', 'glorot', 'glorot_sigmoid', 'he', 'zeros'
-    [S 65.88–65.93c], or a callable ``(rng, n_in, n_out) -> (W, b)``.
+    Distribution of the initial parameters: 'sklearn', 'normal', 'uniform', 'glorot',
+    'glorot_sigmoid', 'he', 'zeros' [S 65.88–65.93c], or a callable
+    ``(rng, n_in, n_out) -> (W, b)``.
 dtype : {None, "float32", "float64"}, default=None
-    Precision of training and prediction; None keeps that of X.
+    Precision of training and predictions; None keeps that of X.
 n_threads : int or None, default=None
-    Threads to use at most, 256 if it is more; None means the cores this process may use.
-    The results are the same bits for any number.
+    Largest number of threads, at most 256; None stands for the cores that this process may
+    use.  The results have the same bits for any number.
 """
 
 ATTRIBUTES = """
 network_ : Network
-    The trained network by itself.
+    The trained network, which predicts without the estimator.
 coefs_ : list of ndarray or csr_array of shape (n_in, n_out)
-    Weights, a layer each: views into ``network_.params``; CSR where `connectivity` leaves
-    some out.  They may be assigned to; see ``network_.refold`` for changes in place.
+    Weights of each layer, as views into ``network_.params``; CSR where `connectivity`
+    leaves some out.  They may be assigned to; see ``network_.refold`` for changes in place.
 intercepts_ : list of ndarray of shape (n_out,)
-    Offsets, a layer each: views too.
+    Offsets of each layer, also as views.
 loss_ : float
     Loss of the last epoch, penalties included.
 best_loss_ : float or None
     Smallest loss so far; None with early stopping.
 loss_curve_ : list of float
-    Loss of every epoch (iteration, for full-batch solvers).
+    Loss of every epoch, or of every iteration of a full-batch solver.
 validation_scores_ : list of float or None
     Score on the held-out samples after every epoch, with early stopping.
 best_validation_score_ : float or None
-    The best of them.
+    Best score on the held-out samples.
 validation_loss_curve_ : list of float or None
-    Loss on the validation samples after every epoch, where there are any.
+    Loss on the held-out samples after every epoch, if there are any.
 gradient_norms_ : list of ndarray of shape (n_layers_ - 1,)
-    Norm of each layer's gradient in the last batch of every epoch; with ``verbose=2``
-    or the callback `mlp.progress.GradientNorms`.
+    Norm of each layer's gradient in the last batch of every epoch; recorded with
+    ``verbose=2`` or the callback `mlp.progress.GradientNorms`.
 t_ : int
-    Samples seen in training.
+    Number of samples visited in training.
 n_iter_ : int
-    Epochs (iterations) of the last call to `fit`.
+    Number of epochs (iterations) of the last call to `fit`.
 n_layers_ : int
-    Layers, inputs and outputs included.
+    Number of layers, inputs and outputs included.
 n_outputs_ : int
-    Outputs of the network.
+    Number of the network's outputs.
 out_activation_ : str or tuple of str
-    Activation of the outputs; of each of them where they differ.
+    Activation of the outputs; a tuple with one per output if they differ.
 n_features_in_ : int
-    Features seen by `fit`.
+    Number of features seen by `fit`.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Their names, if X had any.
+    Names of the features seen by `fit`, if X had names.
 """
 
 
 def document(cls: Class) -> Class:
-    """Put the shared descriptions into the class's docstring: the parameters by groups,
-    descriptions of those that its constructor has and it does not describe itself, in the
-    constructor's order, and of all attributes."""
+    """Complete a class's docstring with the shared descriptions, and return the class.
+
+    They are a list of its parameters by groups, the descriptions of the constructor's
+    parameters that the docstring does not describe itself, and those of the attributes.
+    Parameters are in the order of the constructor.
+    """
     order = {name: at for at, name in enumerate(signature(cls).parameters)}
 
     def place(entry: str) -> int:
@@ -260,7 +273,7 @@ def document(cls: Class) -> Class:
 
 
 def _groups(names: Iterable[str]) -> str:
-    """The parameters by what they are about."""
+    """List the parameters by what they are about."""
     lines = []
     for group, members in GROUPS.items():
         present = [name for name in members if name in set(names)]
@@ -271,7 +284,7 @@ def _groups(names: Iterable[str]) -> str:
 
 
 def _items(lines: Iterable[str]) -> str:
-    """A list of the description of a parameter."""
+    """Format a list within the description of a parameter."""
     return "\n".join(
         fill(line, WIDTH, initial_indent="    - ", subsequent_indent="      ")
         for line in lines
@@ -279,5 +292,5 @@ def _items(lines: Iterable[str]) -> str:
 
 
 def _entries(section: str) -> list[str]:
-    """The descriptions in a section: names at the margin, text below them indented."""
+    """Split a section into its descriptions, which begin at the left margin."""
     return re.split(r"\n(?=\w)", section)

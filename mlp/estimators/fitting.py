@@ -1,4 +1,4 @@
-"""One fit of an estimator: from its parameters to a `Fit` of its network, and back."""
+"""The fit of an estimator: its parameters and samples become a `Fit` of its network."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from mlp.estimators.callbacks import CallbackNotifier
 from mlp.estimators.checkpoint import EstimatorCheckpoint
 from mlp.estimators.standardize import standardized
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.transfer import (
     frozen_prefix,
     read_tail,
@@ -50,15 +50,15 @@ RECORDS = {
 
 
 class EstimatorFit:
-    """Trains the network of an estimator as its parameters say.
+    """Trains the network of an estimator according to its parameters.
 
     Parameters
     ----------
     estimator : BaseMLP
-        With a network that is ready to be trained; it is changed in place.
-    targets : Targets
+        The estimator, with a network that is ready to be trained; it is changed in place.
+    targets : TrainingData
         The samples.
-    held_out : Targets or None
+    held_out : TrainingData or None
         The user's own validation samples.
     incremental : bool
         Whether this is one epoch of `partial_fit`.
@@ -68,8 +68,8 @@ class EstimatorFit:
     def __init__(
         self,
         estimator: Any,
-        targets: Targets,
-        held_out: Targets | None,
+        targets: TrainingData,
+        held_out: TrainingData | None,
         *,
         incremental: bool,
         checkpoint: EstimatorCheckpoint | None,
@@ -82,7 +82,7 @@ class EstimatorFit:
         self._split_off_frozen()
 
     def run(self) -> None:
-        """Train; the estimator then has the trained network and the records."""
+        """Train; afterwards the estimator has the trained network and the records."""
         self.estimator.n_iter_ = 0
         if self.estimator.solver in STOCHASTIC_SOLVERS:
             self._run_stochastic()
@@ -92,8 +92,7 @@ class EstimatorFit:
     # -- leading frozen layers --
 
     def _split_off_frozen(self) -> None:
-        """Leave leading frozen layers out of training: they are applied to the samples
-        once."""
+        """Apply leading frozen layers to the samples once, and train only the others."""
         network, samples = self.network, (self.targets, self.held_out)
         n = frozen_prefix(network.spec)
         autoencode = any(part is not None and part.autoencode for part in samples)
@@ -115,11 +114,11 @@ class EstimatorFit:
         )
 
     def _publish(self, history: History) -> None:
-        """Give the estimator the records, and the whole network its parameters."""
+        """Copy the records to the estimator, and the parameters to its whole network."""
         estimator = self.estimator
         for name, attribute in RECORDS.items():
             setattr(estimator, attribute, getattr(history, name))
-        if history.gradient_norms:  # of this fit; frozen layers have none
+        if history.gradient_norms:  # of this fit; 0 for frozen layers
             norms = estimator.__dict__.setdefault("gradient_norms_", [])
             front = np.zeros(self.n_frozen)
             norms.extend(np.concatenate([front, n]) for n in history.gradient_norms)
@@ -129,7 +128,7 @@ class EstimatorFit:
 
     @contextmanager
     def _shown(self, history: History) -> Iterator[None]:
-        """The estimator up to date, while a user's code looks at it."""
+        """Keep the estimator up to date while a user's code reads it."""
         self._publish(history)
         yield
         if self.n_frozen:
@@ -199,7 +198,7 @@ class EstimatorFit:
         )
 
     def _epochs(self, training: Array | None) -> Any:
-        """The run over the training samples, all of them if None."""
+        """Make the run over the training samples, all of them if None."""
         n_samples = self.targets.X.shape[0] if training is None else len(training)
         e = self.estimator
         self.network.check_rows(n_samples)
@@ -231,8 +230,8 @@ class EstimatorFit:
 
     # -- held-out samples --
 
-    def _split(self) -> tuple[Array | None, Targets | None]:
-        """Indices of the training samples, None for all, and the held-out samples."""
+    def _split(self) -> tuple[Array | None, TrainingData | None]:
+        """Return the indices of the training samples (None: all), and held-out samples."""
         checkpoint, training, validation = self.checkpoint, None, None
         if checkpoint is not None and checkpoint.resumes:
             training, validation = checkpoint.order, checkpoint.validation
@@ -251,8 +250,10 @@ class EstimatorFit:
         return training, held_out
 
     def _draw(self) -> tuple[Array, Array]:
-        """Training and validation samples as indices; stratified for single labels where
-        that is possible, and as scikit-learn draws them where it is not."""
+        """Draw indices of training and validation samples, as scikit-learn does.
+
+        They are stratified for single labels where that is possible.
+        """
         n_samples, strata = self.targets.X.shape[0], self.targets.strata
         fraction = self.estimator.validation_fraction
         try:
@@ -289,7 +290,7 @@ class EstimatorFit:
                 f"{n_samples} samples: {error}"
             ) from error
 
-    def _validator(self, held_out: Targets, history: History) -> Validator:
+    def _validator(self, held_out: TrainingData, history: History) -> Validator:
         network = self.network
         network.refold()
         held_out.cast(network.prediction_dtype)
@@ -297,8 +298,8 @@ class EstimatorFit:
             network, held_out.data(), self.n_threads, self._score(held_out, history)
         )
 
-    def _score(self, held_out: Targets, history: History) -> Any:
-        """A function that scores the network on the held-out samples; None for the loss."""
+    def _score(self, held_out: TrainingData, history: History) -> Any:
+        """Make a function that scores the network on held-out samples (None: the loss)."""
         estimator = self.estimator
         early = EarlyStopping.of(estimator.early_stopping)
         scoring = None if early is None else early.scoring
@@ -346,15 +347,15 @@ class EstimatorFit:
 
     def _check_converged(self, result: Any) -> None:
         e = self.estimator
-        if e.solver == "lbfgs":  # scikit-learn's own words
+        if e.solver == "lbfgs":  # scikit-learn's own warning
             e.n_iter_ = _check_optimize_result("lbfgs", result, e.max_iter)
         elif result.status != CONVERGED:
             advice = f"Increase max_iter={e.max_iter} or max_fun={e.max_fun}."
             if result.status != OUT_OF_STEPS:
                 advice = (
                     "Steps along the gradient fail at the kinks of activations such as "
-                    "'relu' and of l1: take solver='lbfgs' or 'adam', or a smooth "
-                    "activation; where rounding is the reason, increase "
+                    "'relu' and of l1: use solver='lbfgs' or 'adam', or a smooth "
+                    "activation.  If rounding is the reason, increase "
                     f"tol={e.tol:g}."
                 )
             warnings.warn(

@@ -1,4 +1,4 @@
-"""What a fitted estimator can be asked: derivatives, sensitivities, hidden activations."""
+"""Inspection of a fitted estimator: derivatives, sensitivities, hidden activations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.estimators.validation import validate_data
 from mlp.network.network import Network
 from mlp.network.samples import as_rows
@@ -22,79 +22,82 @@ __all__ = ["Inspection"]
 
 Array = NDArray[Any]
 
-#: numbers of a Jacobian that are held at once where only its mean is wanted
+#: numbers of a Jacobian that are in memory at once where only its mean is needed
 JACOBIAN_NUMBERS = 2**22
 
 
 class Inspection:
-    """Questions to ``network_``, with X and y as the estimator takes them.
+    """Derivatives and activations of ``network_``, for X and y as the estimator takes them.
 
-    Outputs are the network's: a class's probability, a label's, a target's.  With two
-    classes there is one, the second class's.  X is checked as `predict` checks it.
+    Outputs are those of the network: probabilities of classes or labels, or predicted
+    targets.  With two classes there is one output, the probability of the second class.  X
+    is validated as in `predict`.
     """
 
     network_: Network
     n_threads: int | None
     _adopt_parameters: Callable[[], None]
-    _validate_targets: Callable[..., Targets]
+    _validate_targets: Callable[..., TrainingData]
 
     # -- first order --
 
     def jacobian(self, X: Any, *, mode: str = "auto") -> Array:
-        """The outputs' derivatives in the features, ∂γ̂/∂h [S P65.9–P65.10].
+        """Derivatives of the outputs with respect to features, ∂γ̂/∂h [S P65.9–P65.10].
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         mode : {"auto", "forward", "reverse"}, default="auto"
-            'forward' costs a pass per feature, 'reverse' one per output; 'auto' takes the
-            cheaper.
+            Direction of the computation: 'forward' costs one pass per feature, 'reverse'
+            one per output; 'auto' chooses the cheaper one.
 
         Returns
         -------
         ndarray of shape (n_samples, n_outputs, n_features)
         """
-        X = self._question(X)
+        X = self._checked(X)
         return self.network_.jacobian(X, resolve_threads(self.n_threads), mode=mode)
 
     def jvp(self, X: Any, V: ArrayLike) -> Array:
-        """Each sample's Jacobian times a vector: how fast the outputs change along it.
+        """Product of each sample's Jacobian and a vector: the outputs' change along it.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         V : array-like of shape (n_samples, n_features)
+            Direction in the features for each sample.
 
         Returns
         -------
         ndarray of shape (n_samples, n_outputs)
         """
-        X = self._question(X)
+        X = self._checked(X)
         return self.network_.jvp(X, V, resolve_threads(self.n_threads))
 
     def vjp(self, X: Any, U: ArrayLike) -> Array:
-        """A vector times each sample's Jacobian: the gradient of uᵀγ̂ in the features.
+        """Product of a vector and each sample's Jacobian: the gradient of uᵀγ̂ in features.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         U : array-like of shape (n_samples, n_outputs)
+            Factors u of the outputs for each sample.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
         """
-        X = self._question(X)
+        X = self._checked(X)
         return self.network_.vjp(X, U, resolve_threads(self.n_threads))
 
     def loss_gradients(self, X: Any, y: Any, wrt: str = "inputs") -> Array:
-        """The gradient of each sample's loss, without penalties and weights [S P65.11].
+        """Gradient of each sample's loss, without penalties and sample weights [S P65.11].
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            As for `fit`; labels are not smoothed.
+            Targets or labels as for `fit`; label smoothing is not applied.
         wrt : {"inputs", "params"}, default="inputs"
             In the features, or in ``network_.params``, which is refused with batch norm,
             ``standardize`` and dropout with ``scaling='test'``; ask ``network_.folded()``
@@ -103,7 +106,7 @@ class Inspection:
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_params)
-            Zeros for a sample of which no target is known.
+            The gradients; 0 for samples without a known target.
         """
         targets = self._targets(X, y)
         gradients = self.network_.loss_gradients(
@@ -120,20 +123,22 @@ class Inspection:
     def hessian_vector_product(
         self, X: Any, y: Any, v: ArrayLike, sample_weight: Any = None
     ) -> Array:
-        """The Hessian of the mean loss in ``network_.params``, times a vector; exact.
+        """Exact product of the mean loss's Hessian in ``network_.params`` and a vector.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         v : array-like of shape (n_params,)
+            Vector that is multiplied by the Hessian.
         sample_weight : array-like of shape (n_samples,), optional
-            Multiplied by the weights of the classes.
+            Weights of the samples, which are multiplied by those of their classes.
 
         Returns
         -------
         ndarray of shape (n_params,)
-            Without penalties: ``alpha`` would add ``alpha * v / n_samples`` to the weights.
+            The product, without penalties; ``alpha`` would add ``alpha * v / n_samples``
+            for the weights.
         """
         data, threads = (
             self._labelled(X, y, sample_weight),
@@ -144,17 +149,17 @@ class Inspection:
     def hessian_diagonal(
         self, X: Any, y: Any, kind: str = "exact", sample_weight: Any = None
     ) -> Array:
-        """The diagonal of the Hessian of the mean loss in ``network_.params``.
+        """Diagonal of the Hessian of the mean loss in ``network_.params``.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         kind : {"exact", "curvature"}, default="exact"
-            'curvature' keeps the textbook's f″ term alone [S P65.12–P65.14]; see
-            `Network.hessian_diagonal` for costs.
+            Whether the diagonal is exact, or has only the f″ term of the textbook
+            [S P65.12–P65.14]; see `Network.hessian_diagonal` for the costs.
         sample_weight : array-like of shape (n_samples,), optional
-            Multiplied by the weights of the classes.
+            Weights of the samples, which are multiplied by those of their classes.
 
         Returns
         -------
@@ -169,10 +174,10 @@ class Inspection:
     # -- summaries --
 
     def feature_sensitivity(self, X: Any) -> Bunch:
-        """How much the outputs depend on each feature: the mean of ∣∂γ̂/∂h∣ over X.
+        """Mean absolute derivative ∣∂γ̂/∂h∣ of the outputs in each feature over X.
 
-        In units of the output per unit of the feature: to compare features of different
-        scales, multiply by their deviations.
+        Its unit is that of the output per unit of the feature.  To compare features of
+        different scales, multiply it by their standard deviations.
 
         Parameters
         ----------
@@ -181,12 +186,12 @@ class Inspection:
         Returns
         -------
         Bunch
-            ``mean``, shape (n_features,): the average over the outputs of ``per_output``,
-            shape (n_outputs, n_features); ``feature_names``, those of ``fit``, or x0, x1,
-            …; ``output_names``: classes, or numbers; of several tasks, pairs of the
-            task's column and the class.
+            ``per_output`` of shape (n_outputs, n_features); ``mean`` of shape
+            (n_features,), its average over the outputs; ``feature_names``, those of `fit`
+            or x0, x1, …; ``output_names``, the classes or the numbers of the outputs, or
+            with several tasks pairs of a task's column and a class.
         """
-        X = as_rows(self._question(X), self.network_.prediction_dtype)
+        X = as_rows(self._checked(X), self.network_.prediction_dtype)
         n_outputs, n_features = self.network_.n_outputs, self.network_.n_features
         total = np.zeros((n_outputs, n_features))
         step = max(1, JACOBIAN_NUMBERS // total.size)
@@ -204,19 +209,19 @@ class Inspection:
         )
 
     def hidden_activations(self, X: Any, layer: int = -1) -> Array:
-        """Outputs of a hidden layer: the features that the network has learnt.
+        """Outputs of a hidden layer, which are features that the network has learnt.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         layer : int, default=-1
-            Hidden layers are counted from 0; −1 is the last.
+            Index of the hidden layer, counted from 0; −1 is the last one.
 
         Returns
         -------
         ndarray of shape (n_samples, n_units)
         """
-        X = self._question(X)
+        X = self._checked(X)
         return self.network_.hidden_activations(
             X, layer, resolve_threads(self.n_threads)
         )
@@ -236,7 +241,7 @@ class Inspection:
         list of bool ndarray of shape (n_units,)
             One array per hidden layer, True for dead units.
         """
-        X = self._question(X)
+        X = self._checked(X)
         return self.network_.dead_units(X, resolve_threads(self.n_threads))
 
     def _output_names(self) -> Any:
@@ -245,20 +250,20 @@ class Inspection:
 
     # -- input --
 
-    def _question(self, X: Any) -> Any:
-        """X, checked as for prediction."""
+    def _checked(self, X: Any) -> Any:
+        """Validate X as for predictions."""
         check_is_fitted(self)
         self._adopt_parameters()
         return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """What the core works on."""
+        """Validate samples and return them as data of the core."""
         targets = self._targets(X, y, sample_weight)
         targets.check_any_known()
         return targets.data()
 
-    def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> Targets:
-        """Samples checked as for going on with a fit."""
+    def _targets(self, X: Any, y: Any, sample_weight: Any = None) -> TrainingData:
+        """Validate samples as for another call of `partial_fit`."""
         check_is_fitted(self)
         self._adopt_parameters()
         targets = self._validate_targets(

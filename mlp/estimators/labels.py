@@ -1,4 +1,4 @@
-"""Labels as numbers: of several tasks, of any kind, some missing; matrices of labels."""
+"""Class labels as integer codes, also of several tasks or missing; label matrices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from scipy.sparse import issparse
 
 __all__ = [
     "MISSING",
-    "UNHEARD_OF",
+    "UNKNOWN",
     "TaskLabels",
     "as_classes",
     "indicators",
-    "side_by_side",
+    "stack_columns",
 ]
 
 Array = NDArray[Any]
 
-#: codes of labels that are not known, and of those that are no class of the task
-MISSING, UNHEARD_OF = -1, -2
+#: codes of missing labels, and of labels that are not among the task's classes
+MISSING, UNKNOWN = -1, -2
 
 
 @dataclass
@@ -30,10 +30,11 @@ class TaskLabels:
     Attributes
     ----------
     name : str
-        What errors call it.
+        Name of the task in error messages.
     labels : ndarray of shape (n_samples,)
-        As given.
+        The labels as given.
     known : bool ndarray of shape (n_samples,)
+        Whether each label is known, that is, not missing.
     """
 
     name: str
@@ -42,13 +43,14 @@ class TaskLabels:
 
     @classmethod
     def of(cls, y: Any, missing_label: Any) -> "list[TaskLabels]":
-        """The columns of y.
+        """Split y into its columns, one per task.
 
         Parameters
         ----------
         y : array-like or data frame of shape (n_samples, n_tasks)
+            The labels.
         missing_label : object
-            What stands for a missing label; None and NaN always do.
+            Value that marks a missing label; None and NaN always do.
 
         Raises
         ------
@@ -57,7 +59,7 @@ class TaskLabels:
         """
         if issparse(y):
             raise ValueError(
-                "y is sparse, where an absent entry might mean 0 or not known; give "
+                "y is sparse, where an absent entry can mean 0 or a missing label; pass "
                 "y.toarray()"
             )
         if hasattr(y, "columns"):
@@ -65,17 +67,17 @@ class TaskLabels:
             names = [f"column {k} of y ({name!r})" for k, name in enumerate(y.columns)]
             columns = [np.asarray(at[:, k]) for k in range(len(names))]
         else:
-            # a list may hold labels of several kinds, which an array would make alike
+            # a list may have labels of several types, which an array would make one type
             y = np.asarray(y, dtype=None if hasattr(y, "__array__") else object)
             if y.ndim != 2:
                 raise ValueError(
-                    "y must have shape (n_samples, n_tasks), a column of class labels for "
-                    f"each task, got shape {y.shape}; reshape(-1, 1) makes it one task"
+                    "y must have shape (n_samples, n_tasks), a column of class labels per "
+                    f"task, got shape {y.shape}; y.reshape(-1, 1) is one task"
                 )
             names = [f"column {k} of y" for k in range(y.shape[1])]
             columns = list(y.T)
         if not columns:
-            raise ValueError("y must have a column for each task, got none")
+            raise ValueError("y must have one column per task, got no columns")
         return [
             cls(name, labels, ~_is_missing(labels, missing_label))
             for name, labels in zip(names, columns, strict=True)
@@ -87,39 +89,42 @@ class TaskLabels:
         Raises
         ------
         ValueError
-            If there are none, or if they can't be classes.
+            If every label is missing, or the labels can't be classes.
         """
         if not self.known.any():
             raise ValueError(f"{self.name}: every label is missing")
         return as_classes(self._values(), self.name)
 
     def codes(self, classes: Array) -> Array:
-        """Each label's place among the classes; `MISSING` or `UNHEARD_OF` (int32)."""
+        """Index of each label's class, or `MISSING` or `UNKNOWN` (int32)."""
         codes = np.full(len(self.labels), MISSING, np.int32)
         values = self._values()
         if _kind(values) != _kind(classes):
-            codes[self.known] = UNHEARD_OF
+            codes[self.known] = UNKNOWN
             return codes
         place = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
-        codes[self.known] = np.where(classes[place] == values, place, UNHEARD_OF)
+        codes[self.known] = np.where(classes[place] == values, place, UNKNOWN)
         return codes
 
     def _values(self) -> Array:
-        """The known labels, as an array of their own kind."""
+        """The known labels, as an array of their common type."""
         return _simplest(self.labels[self.known], self.name)
 
 
 def as_classes(labels: Any, name: str) -> Array:
-    """Distinct labels, sorted.
+    """Return the distinct labels, sorted.
 
     Raises
     ------
     ValueError
-        If they are numbers that can't be classes, of mixed kinds, or none at all.
+        If there are no labels, if one is missing or is a number that can't be a class, or
+        if they are of several types.
     """
     labels = np.asarray(labels, dtype=None if hasattr(labels, "__array__") else object)
     if labels.ndim != 1 or not len(labels) or _is_missing(labels, None).any():
-        raise ValueError(f"{name} must be a list of labels, none missing")
+        raise ValueError(
+            f"{name} must be a list of labels, at least one and none missing"
+        )
     labels = _simplest(labels, name)
     if labels.dtype.kind in "fc":
         odd = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
@@ -135,17 +140,17 @@ def as_classes(labels: Any, name: str) -> Array:
 
 
 def indicators(y: Any) -> Array:
-    """A matrix of labels as 0 and 1: a sample has each label whose entry is not 0.
+    """Convert a label matrix to 0 and 1: a sample has each label whose entry is not 0.
 
     Parameters
     ----------
     y : array-like or sparse array of shape (n_samples, n_labels)
-        Of at most two values.
+        The label matrix, with at most two values.
 
     Raises
     ------
     ValueError
-        If there are two values and neither is 0: it would give every label to every sample.
+        If it has two values and neither is 0: every sample would have every label.
     """
     matrix: Array = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
     has: Array = matrix != 0
@@ -155,13 +160,13 @@ def indicators(y: Any) -> Array:
     if has.all() and len(values) > 1:
         raise ValueError(
             f"y is a matrix of labels with the values {values[0]} and {values[1]}; a label "
-            f"that a sample does not have must be 0: give (y == {values[1]}).astype(int)"
+            f"that a sample does not have must be 0: pass (y == {values[1]}).astype(int)"
         )
     return has.astype(int)
 
 
-def side_by_side(columns: Sequence[Array]) -> Array:
-    """Columns as one array: of their dtype if they are of one kind, else of objects."""
+def stack_columns(columns: Sequence[Array]) -> Array:
+    """Stack columns into one array; it is of objects if they are of different kinds."""
     alike = len({column.dtype.kind for column in columns}) == 1
     dtype = np.result_type(*columns) if alike else np.dtype(object)
     both = np.empty((len(columns[0]), len(columns)), dtype)
@@ -171,7 +176,7 @@ def side_by_side(columns: Sequence[Array]) -> Array:
 
 
 def _is_missing(labels: Array, missing_label: Any) -> Array:
-    """Which labels are None, NaN, NaT, pandas.NA or the user's own sign for it."""
+    """Whether each label is None, NaN, NaT, pandas.NA or `missing_label`."""
     own = not _is_nothing(missing_label)
     if labels.dtype.kind not in "OT":
         missing = np.zeros(len(labels), bool)
@@ -191,7 +196,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _simplest(labels: Array, name: str) -> Array:
-    """Objects as an array of their common type."""
+    """Convert an array of objects to their common type."""
     if labels.dtype.kind not in "OT":
         return labels
     values = labels.tolist()
@@ -199,8 +204,8 @@ def _simplest(labels: Array, name: str) -> Array:
     if texts and len(texts) < len(values):
         other = next(value for value in values if not isinstance(value, str))
         raise ValueError(
-            f"{name} mixes strings and others, such as {texts[0]!r} and {other!r}; give "
-            "labels of one kind"
+            f"{name} mixes strings and other types, such as {texts[0]!r} and {other!r}; "
+            "labels must be of one type"
         )
     try:
         simple = np.array(values)
@@ -212,5 +217,5 @@ def _simplest(labels: Array, name: str) -> Array:
 
 
 def _kind(labels: Array) -> str:
-    """Labels of different kinds are never the same."""
+    """Return the kind of labels; labels of different kinds are never equal."""
     return "number" if labels.dtype.kind in "biuf" else labels.dtype.kind

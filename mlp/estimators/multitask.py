@@ -17,12 +17,12 @@ from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.labels import (
     MISSING,
-    UNHEARD_OF,
+    UNKNOWN,
     TaskLabels,
     as_classes,
-    side_by_side,
+    stack_columns,
 )
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
 from mlp.network.spec import NetworkSpec
@@ -33,45 +33,45 @@ __all__ = ["MultiTaskClassifier"]
 
 Array = NDArray[Any]
 
-#: of all classifiers, but not of this one: its loss is the cross-entropy of each task
+#: parameters of other estimators; here the loss is the cross-entropy of each task
 FIXED = ("loss", "output_activation")
 
 
 @document
 class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
-    """Several classifications of the same inputs by one network [S ex. 65.12].
+    """Multilayer perceptron that predicts several labels of each sample [S ex. 65.12].
 
-    The hidden layers are shared; each task has outputs of its own, a softmax, or one
-    logistic output where there are two classes.  Labels may be missing anywhere: the loss
-    of a sample is the sum of the cross-entropies of the tasks whose label is known
-    [S 65.157, 65.163-65.164].  With a single task it gives the same numbers as
-    `MLPClassifier`.
+    Each label is the answer to one task.  The tasks share the hidden layers; each has its
+    own softmax outputs, or one logistic output if it has two classes.  Labels may be
+    missing anywhere: the loss of a sample is the sum of the cross-entropies of the tasks
+    whose label is known [S 65.157, 65.163-65.164].  With a single task the results are
+    those of `MLPClassifier`.
 
     Parameters
     ----------
     {parameters}
     task_weight : array-like of shape (n_tasks,), default=None
-        What each task's loss is multiplied by, positive; None for 1.
+        Positive factors of the tasks' losses; None stands for 1.
     missing_label : int, float, str or None, default=nan
-        The label that means "not known".  None, NaN and pandas.NA always do.
+        Value that marks a missing label; None, NaN and pandas.NA always do.
     label_smoothing : float, default=0.0
-        Part of every label that is given to all classes of its task alike.
+        Proportion of every label, in [0, 1), that is distributed equally over all classes
+        of its task.
 
     Attributes
     ----------
     classes_ : list of ndarray of shape (n_classes,)
-        The labels of each task, sorted.
+        The classes of each task, sorted.
     {attributes}
 
     Notes
     -----
-    Samples of which no label is known are left out: it is as if they had not been given.
-    A task with a single class is predicted, and teaches nothing.
+    Samples without a known label are left out, as if they were not in X.  A task with a
+    single class is predicted, but does not contribute to the loss.
 
-    For labels of which some are NaN, cross-validation needs a splitter such as
-    ``cv=KFold(5)``: with a number it asks first what kind of labels they are, and
-    scikit-learn refuses NaN.  Scorers of scikit-learn refuse several tasks: `score` is what
-    cross-validation uses by default.
+    If some labels are NaN, cross-validation needs a splitter such as ``cv=KFold(5)``: with
+    a number of folds, scikit-learn determines the type of the labels and refuses NaN.
+    Scorers of scikit-learn refuse several tasks; cross-validation uses `score` by default.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         "missing_label": [MissingValues()],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
-    # what the network is built with, as others' parameters of these names
+    # attributes with the values of other estimators' parameters
     loss = "log_loss"
     output_activation = "softmax"
 
@@ -165,17 +165,19 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like or data frame of shape (n_samples, n_tasks)
-            A column of labels for each task: integers, strings, booleans; any of them
-            missing, but not all of a column.
+            One column of labels per task: integers, strings or booleans.  Any label may be
+            missing, but not all labels of a column.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         X_val, y_val, sample_weight_val : optional
-            Samples to validate on, instead of a part of X.
+            Samples for validation, which replace a held-out part of X.
         checkpoint : str, path-like or tuple, optional
-            A file to which the run is written after every epoch; ``(path, n, "epochs")``
-            or ``(path, n, "seconds")`` for less often.  If there is an unfinished run of
-            the same parameters and samples in it, that run goes on, and ends with the
-            same bits as one that was never interrupted; a finished one is taken as it
-            is.  `mlp.load` reads the file too.
+            Path of a file to which the state of the fit is written after every epoch, or
+            ``(path, n, "epochs")`` or ``(path, n, "seconds")`` to write it less often.  If
+            the file has an unfinished fit of the same parameters and samples, that fit is
+            resumed and ends with the same bits as without an interruption; the result of a
+            finished one is loaded.  `mlp.load` reads the file too.
 
         Returns
         -------
@@ -184,7 +186,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         Raises
         ------
         ValueError
-            For bad input, or if training diverges; the estimator is then as it was before.
+            If an argument is invalid or training diverges; the estimator is then unchanged.
         """
         validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
@@ -196,17 +198,20 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
-        """Go once over the samples, from where training stands.
+        """Train one more epoch on the given samples.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like or data frame of shape (n_samples, n_tasks)
-            All labels of a task may be missing here; samples without any known label are
-            left out, and if that leaves none, nothing is trained.
+            The labels; all labels of a task may be missing here.  Samples without a known
+            label are left out; without any sample nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         classes : list of array-like of shape (n_classes,), optional
-            For each task all labels that will ever come; needed in the first call only.
+            For each task all classes of this and later calls; required in the first call
+            only.
 
         Returns
         -------
@@ -217,7 +222,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
     # -- prediction --
 
     def predict(self, X: Any) -> Array:
-        """The most probable label of each task.
+        """Predict the most probable label of each task.
 
         Parameters
         ----------
@@ -226,15 +231,16 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_tasks)
-            Of the labels' dtype; of objects if the tasks' labels are of different kinds.
+            The labels in their dtype, or as objects if the tasks have labels of different
+            types.
         """
         codes = self._decide(self._forward(X))
-        return side_by_side(
+        return stack_columns(
             [classes[codes[:, t]] for t, classes in enumerate(self.classes_)]
         )
 
     def predict_proba(self, X: Any) -> list[Array]:
-        """Probabilities of each task's classes, in the order of ``classes_``.
+        """Predict the probabilities of each task's classes, in the order of ``classes_``.
 
         Parameters
         ----------
@@ -267,24 +273,26 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         return [np.log(p) for p in self.predict_proba(X)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over the tasks of the accuracy on the samples whose label is known.
+        """Return the accuracy on the known labels, averaged over the tasks.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like or data frame of shape (n_samples, n_tasks)
-            A label that `fit` has not seen counts as an error.
+            The labels; a label that is not among the classes counts as an error.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
         float
-            Tasks without a known label, or without weight on one, are left out.
+            The mean accuracy.  Tasks without a known label of positive weight are left out.
 
         Raises
         ------
         ValueError
-            If that leaves no task.
+            If no task is left.
         """
         predicted = self._decide(self._forward(X))
         check_consistent_length(predicted, y)
@@ -295,12 +303,12 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         return accuracy
 
     def _tasks(self, out: Array) -> list[tuple[Array, Array]]:
-        """Each task's outputs, and its classes."""
+        """Return the outputs and the classes of each task."""
         ends = np.cumsum(self.network_.spec.groups)[:-1]
         return list(zip(np.split(out, ends, axis=1), self.classes_, strict=True))
 
     def _decide(self, out: Array) -> Array:
-        """Outputs to the places of the chosen labels (n_samples, n_tasks)."""
+        """Convert outputs to the codes of the chosen classes (n_samples, n_tasks)."""
         codes = np.zeros((len(out), len(self.classes_)), np.int32)
         for t, (task, classes) in enumerate(self._tasks(out)):
             if len(classes) > 2:
@@ -311,7 +319,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
 
     @staticmethod
     def _accuracy(codes: Array, predicted: Array, weights: Array | None) -> float:
-        """Mean over the tasks that have known labels; NaN if none has."""
+        """Return the mean over the tasks that have known labels; NaN if there is none."""
         known = (codes != MISSING).astype(np.float64)
         if weights is not None:
             known *= weights[:, None]
@@ -320,7 +328,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         tasks = total > 0
         return float((right[tasks] / total[tasks]).mean()) if tasks.any() else np.nan
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         return self._accuracy(
             held_out.labels, self._decide(out), held_out.sample_weight
@@ -346,7 +354,7 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         X = validate_data(
             self,
             X,
@@ -364,12 +372,12 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
                 self.classes_ = found
             self._check_same_classes(found, "y has")
         codes = self._codes(tasks)
-        self._refuse_unheard_of(tasks, codes)
+        self._refuse_unknown(tasks, codes)
         X = as_rows(X, X.dtype)
         widths = [len(c) if len(c) > 2 else 1 for c in self.classes_]
-        return Targets(
+        return TrainingData(
             X,
-            side_by_side([task.labels for task in tasks]),
+            stack_columns([task.labels for task in tasks]),
             sum(widths),
             self.output_activation,
             labels=codes,
@@ -387,19 +395,19 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         return TaskLabels.of(y, self.missing_label)
 
     def _take_classes(self, given: Any, n_tasks: int, first: bool) -> None:
-        """The classes that `partial_fit` is told, the first time or again."""
+        """Set or compare the classes that were passed to `partial_fit`."""
         if given is None:
             if first:
                 raise ValueError(
-                    "classes must be passed on the first call to partial_fit: a list of "
-                    "each task's labels"
+                    "classes must be passed on the first call to partial_fit: a list with "
+                    "the classes of each task"
                 )
             return
         n_given = len(given) if hasattr(given, "__len__") else 0
         if n_given != n_tasks:
             raise ValueError(
-                f"classes must be a list of {n_tasks} arrays, the labels of each column of "
-                f"y; got {given!r}"
+                f"classes must be a list of {n_tasks} arrays, the classes of each column "
+                f"of y; got {given!r}"
             )
         found = [as_classes(c, f"classes[{t}]") for t, c in enumerate(given)]
         if first:
@@ -407,29 +415,30 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
         self._check_same_classes(found, "classes has")
 
     def _check_same_classes(self, found: list[Array], who: str) -> None:
-        """Training that goes on has the tasks and classes that it began with."""
+        """Refuse other tasks or classes than those of the fitted network."""
         self._check_number(len(found))
         for t, (now, before) in enumerate(zip(found, self.classes_, strict=True)):
             if not np.array_equal(now, before):
                 raise ValueError(
-                    f"{who} the classes {now} in column {t}, the fitted network "
+                    f"{who} the classes {now} in column {t}, but the fitted network has "
                     f"{before}; refit with warm_start=False"
                 )
 
     def _check_number(self, n_tasks: int) -> None:
         if n_tasks != len(self.classes_):
             raise ValueError(
-                f"y has {n_tasks} columns, the fitted network {len(self.classes_)} tasks"
+                f"y has {n_tasks} columns, the fitted network has {len(self.classes_)} "
+                "tasks"
             )
 
     def _codes(self, tasks: list[TaskLabels]) -> Array:
-        """Each label's place among the classes of its task (n_samples, n_tasks)."""
+        """Return the labels' codes among their tasks' classes (n_samples, n_tasks)."""
         self._check_number(len(tasks))
         codes = [task.codes(c) for task, c in zip(tasks, self.classes_, strict=True)]
         return np.ascontiguousarray(np.stack(codes, axis=1))
 
-    def _refuse_unheard_of(self, tasks: list[TaskLabels], codes: Array) -> None:
-        samples, columns = np.nonzero(codes == UNHEARD_OF)
+    def _refuse_unknown(self, tasks: list[TaskLabels], codes: Array) -> None:
+        samples, columns = np.nonzero(codes == UNKNOWN)
         if len(samples):
             i, t = samples[0], columns[0]
             raise ValueError(
@@ -438,21 +447,21 @@ class MultiTaskClassifier(ClassifierMixin, Inspection, BaseMLP):
             )
 
     def _output_names(self) -> list[tuple[int, Any]]:
-        """Of each output its task's column and its class."""
+        """Return the column of the task and the class of each output."""
         return [
             (t, label)
             for t, classes in enumerate(self.classes_)
             for label in (classes if len(classes) > 2 else classes[-1:])
         ]
 
-    # -- what the tasks count --
+    # -- weights of the tasks --
 
-    def _specification(self, targets: Targets, dtype: Any) -> NetworkSpec:
+    def _specification(self, targets: TrainingData, dtype: Any) -> NetworkSpec:
         spec = super()._specification(targets, dtype)
         return replace(spec, group_weight=self._task_weights())
 
     def _task_weights(self) -> Array | None:
-        """Factors of the tasks' losses, or None where all are 1; 0 for a single class."""
+        """Factors of the tasks' losses, 0 for those with one class; None if all are 1."""
         n_tasks = len(self.classes_)
         alone = [len(c) == 1 for c in self.classes_]
         if self.task_weight is None:

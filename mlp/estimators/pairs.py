@@ -1,4 +1,4 @@
-"""Pairs of samples: as users give them, as the network takes them, and drawn at random."""
+"""Pairs of samples: validated, converted for the network, and drawn at random."""
 
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -11,24 +11,25 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.random import sample_without_replacement
 
 from mlp import _core
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.estimators.validation import validate_data
 from mlp.network.samples import as_rows
 
-__all__ = ["PairTargets", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
+__all__ = ["PairTrainingData", "Pairs", "check_pairs", "sample_pairs", "two_labels"]
 
 Array = NDArray[Any]
 
 
 @dataclass
 class Pairs:
-    """Pairs of the rows of a matrix; parts of them share it.
+    """Pairs of the rows of a matrix; subsets of the pairs share the matrix.
 
     Attributes
     ----------
     rows : ndarray or CSR array of shape (n_samples, n_features)
+        The samples.
     index : int64 ndarray of shape (n_pairs, 2)
-        The rows that are pairs.
+        Indices of each pair's rows.
     """
 
     rows: Any
@@ -36,12 +37,12 @@ class Pairs:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """As of an array of pairs."""
+        """Shape of an array of these pairs."""
         return len(self.index), 2, self.rows.shape[1]
 
     @property
     def dtype(self) -> Any:
-        """Of the rows."""
+        """Dtype of the rows."""
         return self.rows.dtype
 
     def __len__(self) -> int:
@@ -52,8 +53,8 @@ class Pairs:
 
 
 @dataclass
-class PairTargets(Targets):
-    """`Targets` whose inputs are `Pairs`."""
+class PairTrainingData(TrainingData):
+    """`TrainingData` whose inputs are `Pairs`."""
 
     @property
     def sparse(self) -> bool:
@@ -61,56 +62,62 @@ class PairTargets(Targets):
         return hasattr(self.X.rows, "indptr")
 
     def data(self) -> Any:
-        """What the core works on."""
+        """Return the pairs as data of the core."""
         samples = _core.Data(self.X.rows)
         return _core.PairData(samples, self.X.index, self.values, self.sample_weight)
 
     def cast(self, dtype: Any, *, inputs: bool = True, values: bool = True) -> None:
-        """Bring weights, and samples and values if wanted, to a network's dtype."""
+        """Convert weights, and optionally samples and values, to a network's dtype."""
         super().cast(dtype, inputs=False, values=values)
         if inputs:
             self.X = Pairs(as_rows(self.X.rows, dtype), self.X.index)
 
-    def samples(self) -> Targets:
-        """The samples by themselves, each with the weights of the pairs that it is in."""
+    def samples(self) -> TrainingData:
+        """Return the individual samples, each with the sum of its pairs' weights."""
         rows, weights = self.X.rows, self.sample_weight
         if weights is not None:
             weights = np.bincount(
                 self.X.index.ravel(), np.repeat(weights, 2), rows.shape[0]
             )
-        return Targets(
+        return TrainingData(
             rows, np.empty(rows.shape[0]), 0, "identity", sample_weight=weights
         )
 
 
 def check_pairs(estimator: Any, X: Any, dtype: Any, *, reset: bool) -> Pairs:
-    """Pairs of checked samples; with `reset` their features become the estimator's.
+    """Validate pairs of samples.
 
     Parameters
     ----------
     estimator : estimator
+        Estimator whose number and names of features are set or compared.
     X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2) of array-likes or
         CSR arrays of shape (n_pairs, n_features)
-    dtype : dtype or tuple of dtypes, as scikit-learn's validation takes it
+        The pairs.
+    dtype : dtype or tuple of dtypes
+        Dtypes of the samples, as for scikit-learn's `validate_data`.
     reset : bool
+        Whether the estimator's number and names of features are set to those of X; they are
+        compared with them otherwise.
 
     Raises
     ------
     ValueError
-        For other shapes, values that are not finite, or features that differ.
+        If X has another shape, values that are not finite, or other features than the
+        estimator was fitted to.
     """
     if isinstance(X, Pairs):
         return X
     if isinstance(X, tuple):
         return _check_two(estimator, X, dtype, reset)
     if hasattr(X, "tocsr"):
-        raise ValueError("X is one sparse array; give sparse pairs as a tuple (X1, X2)")
+        raise ValueError("X is one sparse array; pass sparse pairs as a tuple (X1, X2)")
     arrays = isinstance(X, list) and any(hasattr(part, "__array__") for part in X)
     X = np.asarray(X)
     if arrays and X.ndim == 3 and X.shape[:2] == (2, 2):
         raise ValueError(
             "X is a list of two arrays of two rows, which may be two pairs or the first "
-            "and second samples of two pairs; give numpy.stack(X) for the former, the "
+            "and second samples of two pairs; pass numpy.stack(X) for the former, the "
             "tuple (X1, X2) for the latter"
         )
     if X.ndim != 3 or X.shape[1] != 2:
@@ -133,11 +140,12 @@ def _check_two(estimator: Any, X: tuple[Any, ...], dtype: Any, reset: bool) -> P
     second = validate_data(estimator, X[1], reset=False, **options)
     if first.shape[0] != second.shape[0]:
         raise ValueError(
-            f"X1 has {first.shape[0]} rows, X2 has {second.shape[0]}: they must be pairs"
+            "X1 and X2 must have the same number of rows, got "
+            f"{first.shape[0]} and {second.shape[0]}"
         )
     sparse = [hasattr(part, "tocsr") for part in (first, second)]
     if sparse[0] != sparse[1]:
-        raise ValueError("X1 and X2 must both be sparse, or neither")
+        raise ValueError("X1 and X2 must both be sparse or both be dense")
     if sparse[0]:
         rows = scipy.sparse.vstack([first, second], format="csr")
     else:
@@ -148,25 +156,27 @@ def _check_two(estimator: Any, X: tuple[Any, ...], dtype: Any, reset: bool) -> P
 
 
 def two_labels(y: Array, classes: Any, known: Array | None) -> Array:
-    """The labels for different and for same, in this order: those `known`, or `classes`,
-    or those of y.
+    """Return the labels of different and of same pairs, in this order.
+
+    They are `known`, or the sorted `classes`, or the sorted labels of y; the first of these
+    that is not None.
 
     Raises
     ------
     ValueError
-        If they are not two, or y has others.
+        If there are not exactly two labels, or y has others.
     """
     labels = np.unique(y)
     if known is None:
         known = labels if classes is None else np.unique(classes)
         if len(known) != 2:
             raise ValueError(
-                "y must have two labels, for different and for same; got "
+                "y must have two labels, for different and for same pairs; got "
                 f"{known.tolist()[:5]}"
             )
     if len(np.setdiff1d(labels, known)):
         raise ValueError(
-            f"y has the labels {labels.tolist()[:5]}, classes_ are {known.tolist()}"
+            f"y has the labels {labels.tolist()[:5]}, but classes_ is {known.tolist()}"
         )
     return known
 
@@ -174,21 +184,22 @@ def two_labels(y: Array, classes: Any, known: Array | None) -> Array:
 def sample_pairs(
     y: Any, n_pairs: int, *, same: float = 0.5, random_state: Any = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw different pairs of samples, some of the same class and some not.
+    """Draw distinct pairs of samples, some of the same class and some of different ones.
 
-    Of all pairs of two samples of one class each is as likely as any other, and of all
-    pairs of two classes; none comes twice, none is of a sample with itself.  Which sample
-    comes first, and the order of the pairs, are random.
+    All pairs of the same class are equally likely, and so are all pairs of different
+    classes.  No pair is drawn twice, and no sample is paired with itself.  The order of the
+    pairs, and of the two samples of each pair, is random.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
         Classes of the samples.
     n_pairs : int
+        Number of pairs to draw.
     same : float, default=0.5
-        Part of the pairs that are of one class.
+        Proportion of the pairs whose samples are of the same class.
     random_state : int, RandomState instance or None, default=None
-        An int gives the same pairs every time.
+        Seed or generator of the draws; an int gives the same pairs in each call.
 
     Returns
     -------
@@ -200,7 +211,7 @@ def sample_pairs(
     Raises
     ------
     ValueError
-        If there are fewer pairs of a kind than are wanted.
+        If y has fewer pairs of a kind than are to be drawn.
 
     Examples
     --------
@@ -217,8 +228,9 @@ def sample_pairs(
     rng = check_random_state(random_state)
     n_same = round(int(n_pairs) * float(same))
     codes = np.unique(y, return_inverse=True)[1]
-    # sorted by class, a sample's partners in its class are those behind it, those in other
-    # classes begin where its own ends: every unordered pair once
+    # in the order of classes, a sample's partners of the same class are those after it up
+    # to the end of the class, and its partners of other classes those after that end: each
+    # unordered pair is counted once
     by_class = np.argsort(codes, kind="stable")
     position = np.arange(len(y))
     class_end = np.cumsum(np.bincount(codes))[codes[by_class]]
@@ -241,13 +253,13 @@ def sample_pairs(
 
 
 def _draw(begin: Array, end: Array, n_pairs: int, kind: str, rng: Any) -> Array:
-    """So many of the pairs (i, j), begin[i] ≤ j < end[i], each at most once."""
+    """Draw `n_pairs` distinct pairs (i, j) with begin[i] ≤ j < end[i]."""
     counts = end - begin
     bounds = np.cumsum(counts)
     total = int(bounds[-1]) if len(bounds) else 0
     if n_pairs > total:
         raise ValueError(
-            f"{n_pairs} pairs {kind} are wanted, but y has only {total} of them"
+            f"n_pairs and same ask for {n_pairs} pairs {kind}, but y has only {total}"
         )
     if n_pairs == 0:
         return np.empty((0, 2), np.int64)

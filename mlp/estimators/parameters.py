@@ -1,4 +1,4 @@
-"""Checks of parameters, each alone and together, and warnings of those without effect."""
+"""Constraints of parameters, by themselves and together; warnings without effect."""
 
 import warnings
 from collections.abc import Callable
@@ -43,8 +43,8 @@ COUNT = Interval(Integral, 1, None, closed="left")
 RATE = Interval(Real, 0, 1, closed="left")
 
 REPLACEMENT_IN_ORDER = (
-    "sampling='replacement' draws every batch at random, but shuffle=False asks for the "
-    "samples in their order"
+    "sampling='replacement' draws every batch at random, but shuffle=False keeps the "
+    "samples in their order; use shuffle=True"
 )
 
 CONSTRAINTS: dict[str, Any] = {
@@ -102,7 +102,7 @@ CONSTRAINTS: dict[str, Any] = {
 
 
 def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
-    """Adam's beta for weights and for offsets."""
+    """Return Adam's beta for weights and that for offsets."""
     value = getattr(estimator, name)
     pair: Any = value if isinstance(value, tuple) else (value, value)
     numbers = all(isinstance(b, Real) for b in pair)
@@ -115,7 +115,7 @@ def pair_of_betas(estimator: Any, name: str) -> tuple[float, float]:
 
 
 def hidden_sizes(estimator: Any) -> list[int]:
-    """Units of the hidden layers."""
+    """Return the number of units of each hidden layer of the network."""
     sizes = estimator.hidden_layer_sizes
     sizes = list(sizes) if np.iterable(sizes) else [sizes]
     if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes):
@@ -127,7 +127,7 @@ def hidden_sizes(estimator: Any) -> list[int]:
 
 
 def dropout_of(estimator: Any) -> Dropout | None:
-    """Dropout with a rate for each hidden layer of the network, or None without."""
+    """Return the dropout with one rate per hidden layer of the network, or None."""
     given: Any = estimator.dropout
     if type(given) is float and given == 0:
         return None
@@ -139,11 +139,12 @@ def dropout_of(estimator: Any) -> Dropout | None:
 
 
 def check_combination(estimator: Any, *, incremental: bool) -> None:
-    """Refuse what makes no sense together, naming both parameters.
+    """Refuse parameters that contradict each other.
 
     Raises
     ------
     ValueError
+        The message names both parameters.
     """
     e = estimator
     widths = hidden_sizes(e)
@@ -157,18 +158,18 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
         (incremental and e.early_stopping, "partial_fit does not support "
          "early_stopping=True"),
         (incremental and getattr(e, "class_weight", None) == "balanced",
-         "partial_fit does not support class_weight='balanced', as a batch does not know "
-         "the frequencies of all samples; give a dict of the weights, such as "
-         "sklearn.utils.class_weight.compute_class_weight returns for enough samples"),
+         "partial_fit does not support class_weight='balanced', as the frequencies of the "
+         "classes are not known from one batch; pass a dict of weights, for example from "
+         "sklearn.utils.class_weight.compute_class_weight"),
         (full_batch and dropout, f"dropout is random from batch to batch; solver="
          f"{e.solver!r} needs the same risk at every evaluation"),
         (full_batch and e.augment, f"augment changes every batch; solver={e.solver!r} "
          "needs the same risk at every evaluation"),
         (full_batch and (e.clip_norm or e.clip_value), "clip_norm and clip_value change "
-         f"the gradient; solver={e.solver!r} needs the risk's own"),
+         f"the gradient; solver={e.solver!r} needs that of the risk"),
         (e.solver == "cg" and e.l1 and e.l1_method == "proximal",
-         "solver='cg' can't take l1_method='proximal'; take 'lbfgs', 'gd' or a stochastic "
-         "solver"),
+         "solver='cg' does not support l1_method='proximal'; use 'lbfgs', 'gd' or a "
+         "stochastic solver"),
         (e.batch_norm and not full_batch and e.batch_size == 1,
          f"batch_norm={e.batch_norm!r} needs batch_size >= 2: a batch of 1 has no "
          "variance"),
@@ -177,12 +178,12 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
          f"early_stopping=True needs validation_fraction > 0, got "
          f"{e.validation_fraction!r}, or X_val, y_val"),
         (e.residual and not any(a == b for a, b in pairs),
-         "residual=True needs two hidden layers in a row of equal width, "
-         f"hidden_layer_sizes={e.hidden_layer_sizes!r} has none"),
+         "residual=True needs two consecutive hidden layers of equal width, which "
+         f"hidden_layer_sizes={e.hidden_layer_sizes!r} does not have"),
         (e.base is not None and e.standardize, "standardize=True would scale the inputs "
-         "anew, but the first layer of base has its own scale"),
-        (full_batch and e._validates, f"X_val, y_val watch epochs; solver={e.solver!r} "
-         "has none"),
+         "again, but the first layer of base has its own scale; use standardize=False"),
+        (full_batch and e._validates, "X_val and y_val are evaluated after each epoch, "
+         f"which solver={e.solver!r} does not have; use a stochastic solver"),
     ]  # fmt: skip
     for refused, message in refusals:
         if refused:
@@ -240,9 +241,9 @@ def _chooses_terms(estimator: Any) -> bool:
 
 STOCHASTIC = f"solver={' or '.join(map(repr, STOCHASTIC_SOLVERS))}"
 
-#: parameters that are ours, or objects of ours: (name, its argument or "", whether the
-#: other parameters give it an effect, what it needs for one); those that always have one,
-#: or are refused without, are left out
+#: parameters that scikit-learn lacks, or arguments of their objects: (name of the
+#: parameter, name of the argument or "", function that tells whether it has an effect, what
+#: it needs to have one); parameters that always have one, or raise an error, are left out
 NEEDS: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ("l1_method", "", lambda e: e.l1 > 0, "l1 above 0"),
     ("l2_bias", "", lambda e: e.l2 > 0, "l2 above 0"),
@@ -275,7 +276,7 @@ def _defaults(kind: Any) -> dict[str, Any]:
 
 
 def warn_without_effect(estimator: Any) -> None:
-    """Warn of each parameter of `NEEDS` that differs from its default in vain.
+    """Warn of each parameter of `NEEDS` that is not its default but has no effect.
 
     The warning points at the line that calls `fit`.
     """

@@ -19,7 +19,7 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.conversion import to_sklearn
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
-from mlp.estimators.training_data import Targets, check_weights
+from mlp.estimators.training_data import TrainingData, check_weights
 from mlp.estimators.validation import validate_data
 from mlp.network.losses import resolve_loss
 from mlp.network.samples import as_rows, refuse_dates
@@ -28,7 +28,7 @@ from mlp.training.stopping import EarlyStopping
 
 __all__ = ["MLPRegressor"]
 
-#: how y is checked: NaN means missing, infinity is an error
+#: options of the validation of y: NaN marks a missing target, infinity is an error
 TARGETS: dict[str, Any] = {
     "ensure_2d": False,
     "dtype": "numeric",
@@ -38,11 +38,12 @@ TARGETS: dict[str, Any] = {
 
 @document
 class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
-    """Multilayer perceptron for regression, one or several outputs.
+    """Multilayer perceptron for regression with one or several targets.
 
-    A drop-in for scikit-learn's class of the same name, trained by a compiled core; for
-    the same ``random_state`` it gives the same numbers.  Targets may be missing (NaN): they
-    add nothing to the loss, and samples without any known target are left out.
+    It replaces scikit-learn's class of the same name, with the same parameters and, for the
+    same ``random_state``, the same results.  A compiled core trains the network.  Targets
+    may be missing (NaN): they do not contribute to the loss, and samples without a known
+    target are left out.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
 
         {losses of values}
 
-        Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11], which is to
-        leave out targets that are NaN.
+        Or a callable ``(y_true, y_out) -> (values, gradient)`` [S P65.11], which must leave
+        out targets that are NaN.
 
     Attributes
     ----------
@@ -138,16 +139,18 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            NaN where missing, but not for all samples.
+            The targets; NaN marks missing ones.  Each column needs a known target.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
         X_val, y_val, sample_weight_val : optional
-            Samples to validate on, instead of a part of X.
+            Samples for validation, which replace a held-out part of X.
         checkpoint : str, path-like or tuple, optional
-            A file to which the run is written after every epoch; ``(path, n, "epochs")``
-            or ``(path, n, "seconds")`` for less often.  If there is an unfinished run of
-            the same parameters and samples in it, that run goes on, and ends with the
-            same bits as one that was never interrupted; a finished one is taken as it
-            is.  `mlp.load` reads the file too.
+            Path of a file to which the state of the fit is written after every epoch, or
+            ``(path, n, "epochs")`` or ``(path, n, "seconds")`` to write it less often.  If
+            the file has an unfinished fit of the same parameters and samples, that fit is
+            resumed and ends with the same bits as without an interruption; the result of a
+            finished one is loaded.  `mlp.load` reads the file too.
 
         Returns
         -------
@@ -156,7 +159,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         Raises
         ------
         ValueError
-            For bad input, or if training diverges; the estimator is then as it was before.
+            If an argument is invalid or training diverges; the estimator is then unchanged.
         """
         validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
@@ -166,15 +169,17 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
     @available_if(lambda est: est._check_partial_fit())
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go once over the samples, from where training stands.
+        """Train one more epoch on the given samples.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            NaN where missing; samples without any known target are left out, and if that
-            leaves none, nothing is trained.
+            The targets; NaN marks missing ones.  Samples without a known target are left
+            out; without any sample nothing is trained.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
@@ -183,7 +188,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Predicted values.
+        """Predict the targets.
 
         Parameters
         ----------
@@ -196,14 +201,17 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         return _squeezed(self._forward(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R² on the targets that are known, averaged over the outputs.
+        """Return R² on the known targets, averaged over the outputs.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            NaN where missing; outputs with fewer than two known targets are left out.
+            The targets; NaN marks missing ones.  Outputs with fewer than two known targets
+            are left out.
         sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples.
+            Weights of the samples.
 
         Returns
         -------
@@ -213,7 +221,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         y = check_array(y, input_name="y", **TARGETS)
         return known_r2(y, self.predict(X), sample_weight)
 
-    def _score_epoch(self, network: Any, held_out: Targets) -> float:
+    def _score_epoch(self, network: Any, held_out: TrainingData) -> float:
         out = network.forward(held_out.X, resolve_threads(self.n_threads))
         prediction = _squeezed(out)
         if not np.isfinite(prediction).all():
@@ -235,7 +243,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> Targets:
+    ) -> TrainingData:
         refuse_dates(y, "y")
         names = getattr(y, "columns", None)
         X, y = validate_data(
@@ -263,7 +271,7 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
         output = self._built_by("output_activation")
         if output is None:
             output = "exp" if poisson else "identity"
-        return Targets(
+        return TrainingData(
             X,
             y,
             values.shape[1],
@@ -274,12 +282,12 @@ class MLPRegressor(RegressorMixin, Inspection, BaseMLP):
 
 
 def _squeezed(out: NDArray[Any]) -> NDArray[Any]:
-    """Outputs as y was given: a vector for one target."""
+    """Return outputs in the shape of y: a vector for one target."""
     return out.ravel() if out.shape[1] == 1 else out
 
 
 def check_each_known(known: NDArray[Any], names: Any) -> None:
-    """Raise ValueError if nothing is known of an output, named as in a data frame."""
+    """Raise ValueError if an output has no known target, with its name in a data frame."""
     lost = np.flatnonzero(~known.any(axis=0))
     if len(lost):
         where = f" in column {lost[0]}" if known.shape[1] > 1 else ""
@@ -290,12 +298,14 @@ def check_each_known(known: NDArray[Any], names: Any) -> None:
 def known_r2(
     y: NDArray[Any], prediction: NDArray[Any], sample_weight: Any = None
 ) -> float:
-    """R² where y is not NaN, averaged over the outputs that have two such targets.
+    """Return R² where y is not NaN, averaged over outputs with at least two such targets.
 
     Parameters
     ----------
     y, prediction : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets and predictions.
     sample_weight : array-like of shape (n_samples,), optional
+        Weights of the samples.
     """
     if not np.isnan(y).any():
         return float(r2_score(y, prediction, sample_weight=sample_weight))

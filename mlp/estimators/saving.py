@@ -1,7 +1,7 @@
-"""Saving and loading estimators: one file of data alone.
+"""Save estimators to files that contain only data, and load them.
 
-`mlp.files` has the format.  No scikit-learn is imported here, nor by `load` for a file
-that holds a `Network`.
+`mlp.files` defines the format.  scikit-learn is not imported here, nor by `load` for a file
+that contains a `Network`.
 """
 
 import inspect
@@ -30,35 +30,36 @@ ESTIMATORS = {
 
 #: attributes that only training needs
 TRAINING_STATE = ("_optimizer",)
-#: scikit-learn's own, independent of what is fitted: callbacks, routing
+#: beginnings of scikit-learn's own attributes, which no fit sets: callbacks, routing
 NOT_SAVED = ("_skl_", "_callback", "_parent_callback", "_metadata_request")
 
 
 class SaveMixin:
-    """Gives an estimator its `save`."""
+    """Adds `save` to an estimator."""
 
     #: codecs of classes that only this estimator's attributes have
     _codecs: ClassVar[dict[str, Codec]] = {}
 
     def save(self, path: Any, *, training_state: bool = False) -> None:
-        """Write parameters and fitted attributes to a file; `mlp.load` reads it.
+        """Write the parameters and fitted attributes to a file, which `mlp.load` reads.
 
-        The file holds data only: loading it executes nothing.  It is written completely or
-        not at all: after a crash the file that was at `path` before is still there.
-        Parameters that are not data, such as functions, are left out by name, and given to
-        `mlp.load`.  Callbacks are not saved.
+        The file contains only data: loading it executes no code.  It is written completely
+        or not at all: after a crash the previous file at `path` is still there.  Of
+        parameters that are not data, such as functions, the file has only the names; pass
+        their values to `mlp.load`.  Callbacks are not saved.
 
         Parameters
         ----------
         path : str or path-like
+            Path of the file.
         training_state : bool, default=False
-            Whether to save the solver's memory too (for adam, twice the size of the
+            Whether to save the optimizer's state too (with 'adam', twice the size of the
             parameters), so that `partial_fit` continues with the same bits.
 
         Raises
         ------
         ValueError
-            If a file can't hold a fitted attribute.
+            If a fitted attribute can't be stored in a file.
         """
         encoder = Encoder(CODECS)
         state = state_of(self, () if training_state else TRAINING_STATE)
@@ -82,20 +83,20 @@ def check_class(estimator: Any) -> None:
     kind = type(estimator)
     if ESTIMATORS.get(kind.__name__) != kind.__module__:
         raise ValueError(
-            f"a {kind.__name__} can't be saved: files hold data, not classes, and only "
-            f"these are known to load: {', '.join(ESTIMATORS)}"
+            f"a {kind.__name__} can't be saved: files contain data, not classes, and can "
+            f"only be of {', '.join(ESTIMATORS)}"
         )
 
 
 def encode_estimator(
     encoder: Encoder, estimator: Any, state: dict[str, Any], prefix: str = ""
 ) -> Any:
-    """JSON for an estimator with these fitted attributes.
+    """Return the JSON of an estimator with these fitted attributes.
 
     Raises
     ------
     ValueError
-        If it is of another class than those that files may hold.
+        If its class is not one of `ESTIMATORS`.
     """
     return {"estimator": _encoded(encoder, estimator, state, prefix)}
 
@@ -114,11 +115,12 @@ def _encoded(
 
 
 def _encode_inner(encoder: Encoder, estimator: Any, where: str) -> list[Any]:
-    """An estimator within another."""
+    """Encode an estimator that is a parameter or attribute of another."""
     return _encoded(encoder, estimator, state_of(estimator), f"{where}__")
 
 
-#: parameter, class, names that the arguments had as parameters of estimators
+#: parameter, its class of objects, and the names of parameters in files of version 1 ->
+#: the arguments of the class that they have become
 FEATURES_OF_VERSION_1: Any = (
     (
         "dropout",
@@ -144,7 +146,7 @@ FEATURES_OF_VERSION_1: Any = (
 
 
 def _of_version_1(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of files that have those of features by themselves."""
+    """Convert the parameters of files of version 1, which has no objects of features."""
     new = dict(parameters)
     if "restore_best" in new:
         early = EarlyStopping(new.pop("scoring"), new.pop("restore_best"))
@@ -177,7 +179,7 @@ def _decode(decoder: Decoder, content: Any) -> Any:
     if unknown:
         raise ValueError(f"{name} has no {', '.join(sorted(unknown))}")
     if any(callable(getattr(kind, attribute, None)) for attribute in fitted):
-        raise ValueError(f"it would replace methods of {name}")
+        raise ValueError(f"a fitted attribute would replace a method of {name}")
     made = kind(**parameters)
     made.__setstate__({**vars(made), **fitted})
     return made
@@ -191,31 +193,33 @@ CODECS: dict[str, Codec] = {
 
 
 def load(path: Any, **external: Any) -> Any:
-    """The estimator, or the `Network`, that `save` has written to a file.
+    """Load an estimator or a `Network` from a file that its `save` has written.
 
     `load_network` reads an estimator's network without importing scikit-learn.
 
-    The file is data: nothing in it is executed, and it is checked against its checksum,
-    its own size and the shapes that belong together before an object is made of it.
+    The file contains only data: no code in it is executed.  Its checksum, its size and the
+    consistency of all shapes are checked before an object is made of it.
 
     Parameters
     ----------
     path : str or path-like
+        Path of the file.
     **external : object
-        Values of the parameters that the file doesn't hold, such as the functions that were
-        given as `loss` or `augment`; None will do for those that are not needed any more:
-        without its loss, a model still predicts.
+        Values of the parameters that the file does not contain, such as functions passed as
+        `loss` or `augment`.  A value that is no longer needed can be None: a model without
+        its loss still predicts.
 
     Returns
     -------
     MLPClassifier, another estimator, or Network
+        The saved object.
 
     Raises
     ------
     ValueError
-        If the file is not one of ours, truncated, altered, of a newer format, or holds
-        values that don't fit together; or if `external` has other names than the
-        file asks for.
+        If the file was not written by `save`, is truncated or altered, has a newer format
+        or contains values that do not fit together; or if `external` has other names than
+        the file needs.
     OSError
         If the file can't be read.
 
@@ -230,5 +234,5 @@ def load(path: Any, **external: Any) -> Any:
     """
     content, header = io.read(path, CODECS, external)
     if unknown := sorted(set(external) - set(header["outside"])):
-        raise ValueError(f"{path} doesn't ask for {', '.join(unknown)}")
+        raise ValueError(f"{path} needs no value for {', '.join(unknown)}")
     return content

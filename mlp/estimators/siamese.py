@@ -1,4 +1,4 @@
-"""`SiameseClassifier`: whether two samples are of the same kind [S P65.22–65.24]."""
+"""`SiameseClassifier`: whether two samples are of the same class [S P65.22–65.24]."""
 
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.building import BuildsSiameseNetwork
 from mlp.estimators.docstrings import document
-from mlp.estimators.pairs import PairTargets, check_pairs, two_labels
+from mlp.estimators.pairs import PairTrainingData, check_pairs, two_labels
 from mlp.estimators.parameters import (
     COUNT,
     REPLACEMENT_IN_ORDER,
@@ -40,58 +40,61 @@ Array = NDArray[Any]
 
 @document
 class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
-    """Tells whether two samples are of the same kind: a Siamese network [S P65.22–65.24].
+    """Siamese network, which decides if two samples are of one class [S P65.22–65.24].
 
-    One network, the twin, turns each of the two samples into an embedding; a head judges
-    the two.  Trained on pairs of many kinds, it judges kinds that it has never seen.
+    One network, the branch, maps each of the two samples to an embedding; a head compares
+    the two embeddings.  After training on pairs of many classes, the network also compares
+    samples of classes that are not among them.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-        Units of each hidden layer of the twin; ``()`` for none.
+        Number of units of each hidden layer of the branch; ``()`` gives a branch without
+        hidden layers.
     activation : str, tuple or sequence, default="relu"
-        Of the twin's hidden layers, as `MLPClassifier`'s, but for 'rbf'.
+        Activation of the branch's hidden layers, as for `MLPClassifier`, except 'rbf'.
     n_embedding : int, default=32
-        Outputs of the twin.
+        Number of outputs of the branch.
     embedding_activation : str, tuple or sequence, default="identity"
-        Activation of the embedding, any but 'softmax'; a sequence gives each output of the
-        twin its own.
+        Activation of the embedding, except 'softmax'; a sequence has one activation per
+        output of the branch.
     head : {'cosine', 'distance', 'relation'}, default="cosine"
-        'cosine': the cosine of the two embeddings, trained by squared error to ±1;
-        'distance': their absolute difference, through an affine unit and a sigmoid, by
-        cross-entropy; 'relation': both in a row, through a second network, by squared
-        error to {0, 1}.  The first two judge (a, b) and (b, a) alike, 'relation' need not.
-        Embeddings of many kinds can't all be opposite, so cosines of different ones stay
-        near 0, where `predict` divides: scikit-learn's ``TunedThresholdClassifierCV``
-        finds a better place.
+        How the two embeddings are compared.  'cosine' is their cosine, trained to ±1 with
+        the squared error; 'distance' is their absolute difference, followed by an affine
+        unit and a sigmoid, trained with the cross-entropy; 'relation' is a second network
+        whose input is both embeddings, trained to {0, 1} with the squared error.
+        'relation' depends on the order of the two samples, the others do not.  The
+        embeddings of many classes cannot all be opposite to each other, so that cosines of
+        different classes are near 0, which is the threshold of `predict`; scikit-learn's
+        ``TunedThresholdClassifierCV`` finds a better one.
     head_layer_sizes : int or array-like, default=(100,)
-        Units of each hidden layer of the relation's network.
+        Number of units of each hidden layer of the head, only with head='relation'.
     head_activation : str, tuple or sequence, default="relu"
-        Theirs.
+        Activation of the head's hidden layers, only with head='relation'.
     solver : str, default="adam"
-        Solver by mini-batches, which steps in both networks at once:
+        Optimizer, which trains branch and head together on mini-batches:
 
         {solvers}
 
     batch_size : int or 'auto', default="auto"
-        Pairs in a mini-batch; 'auto' is min(200, n_pairs).
+        Number of pairs in a mini-batch; 'auto' is min(200, n_pairs).
     max_iter : int, default=200
-        Most epochs.
+        Largest number of epochs.
     tol : float, default=1e-4
-        Progress smaller than this counts as none.
+        Smallest improvement of the loss or validation score that counts as progress.
     clip_norm : float or None, default=None
-        Largest norm of a step's gradient in each of the networks; longer ones are
-        shortened to it.
+        Largest norm of a step's gradient in each of the two networks; a longer gradient is
+        scaled to it.
     batch_norm : None, bool, str or BatchNorm, default=None
-        Pre-activations of the twin that are normalised over both samples of all pairs of
-        the batch [S 65.168–65.188]: True or 'hidden', 'all', 'hidden+input' or
+        Layers of the branch whose pre-activations are normalised over both samples of all
+        pairs of the batch [S 65.168–65.188]: True or 'hidden', 'all', 'hidden+input' or
         'all+input'; a `BatchNorm` has further arguments.
     standardize : bool, default=False
-        Train on inputs of mean 0 and deviation 1; folded into the first weights for
-        predictions.  Sparse inputs are only scaled.
+        Whether to train on inputs of mean 0 and deviation 1.  For predictions this is
+        folded into the first weights.  Sparse inputs are only scaled.
     fit_intercept : bool, default=True
-        Whether the layers of the twin have offsets; with False they are 0 and stay 0.  The
-        head has its own either way.
+        Whether the layers of the branch have offsets; with False the offsets are 0 in
+        training too.  The head has offsets in both cases.
     sampling : {'shuffle', 'replacement'}, default="shuffle"
         How the batches of an epoch are drawn: 'shuffle' takes every pair once;
         'replacement' draws each pair of each batch independently [S 65.82].
@@ -100,31 +103,31 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The labels, sorted: the second one means same.
+        The labels, sorted; the second one is that of pairs of the same class.
     network_ : SiameseNetwork
-        The trained networks by themselves, ``twin`` and ``head``.
+        The trained networks, which predict without the estimator.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weights, a layer each, of the twin and then of the head: views.
+        Weights of each layer, of the branch and then of the head, as views.
     intercepts_ : list of ndarray of shape (n_out,)
-        Offsets likewise.
+        Offsets of each layer, in the same order, as views.
     loss_ : float
-        Loss of the last epoch, penalties of both networks included.
+        Loss of the last epoch, with the penalties of both networks.
     best_loss_ : float or None
         Smallest loss so far; None with early stopping.
     loss_curve_ : list of float
         Loss of every epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Score and loss on the validation pairs after every epoch, where there are any.
+        Score and loss on the held-out pairs after every epoch, if there are any.
     best_validation_score_ : float or None
-        The best of the scores.
+        Best score on the held-out pairs.
     t_ : int
-        Pairs seen in training.
+        Number of pairs visited in training.
     n_iter_ : int
-        Epochs of the last call to `fit`.
+        Number of epochs of the last call to `fit`.
     n_features_in_ : int
-        Features of a sample.
+        Number of features of a sample.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X was a pair of data frames.
+        Names of the features, if X was a pair of data frames.
 
     See Also
     --------
@@ -225,14 +228,15 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
             The two samples of each pair; the arrays of a tuple, of shape (n_pairs,
             n_features), may be sparse.
         y : array-like of shape (n_pairs,)
-            Two labels, the larger one for pairs of the same kind: 0 and 1, or False and
-            True.
+            Two labels, the larger one for pairs of the same class, such as 0 and 1, or
+            False and True.
         sample_weight : array-like of shape (n_pairs,), optional
             Weights of the pairs.
         X_val, y_val, sample_weight_val : optional
-            Pairs to validate on, best of kinds that are not in X, instead of a part of X.
+            Pairs for validation, which replace a held-out part of X; preferably of classes
+            that are not in X.
         checkpoint : str, path-like or tuple, optional
-            A file to which the run is written, and from which it goes on; see
+            File to which the state of the fit is written, and from which it is resumed; see
             `MLPClassifier.fit`.
 
         Returns
@@ -242,7 +246,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         Raises
         ------
         ValueError
-            For bad input, or if training diverges; the estimator is then as it was before.
+            If an argument is invalid or training diverges; the estimator is then unchanged.
         """
         validation = self._validation(X_val, y_val, sample_weight_val)
         return self._fit(
@@ -253,14 +257,14 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
     ) -> Self:
-        """Go once over the pairs, from where training stands.
+        """Train one more epoch on the given pairs.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `fit`.
         classes : array-like of shape (2,), optional
-            The two labels, if y of the first call does not have both.
+            The two labels; required if y of the first call does not have both.
 
         Returns
         -------
@@ -271,7 +275,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
     # -- prediction --
 
     def embed(self, X: Any) -> Array:
-        """The twin's outputs for single samples.
+        """Return the embeddings of single samples, the outputs of the branch.
 
         Parameters
         ----------
@@ -288,7 +292,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         return embedding
 
     def decision_function(self, X: Any) -> Array:
-        """How much alike the two samples of each pair are.
+        """Return the score of each pair: the similarity of its two samples.
 
         Parameters
         ----------
@@ -297,8 +301,8 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         Returns
         -------
         ndarray of shape (n_pairs,)
-            The cosine of their embeddings, or the logit of what the head gives; above 0
-            for same.
+            The cosine of the embeddings, or the logit of the head's output; it is positive
+            for pairs that are predicted to be of the same class.
         """
         check_is_fitted(self)
         pairs = check_pairs(self, X, "numeric", reset=False)
@@ -312,7 +316,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         return scores
 
     def predict(self, X: Any) -> Array:
-        """The label of each pair.
+        """Predict the label of each pair.
 
         Parameters
         ----------
@@ -327,8 +331,9 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         return labels
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities of the two labels, in the order of ``classes_``; of a cosine c,
-        (1 ∓ c)/2.
+        """Predict the probabilities of the two labels, in the order of ``classes_``.
+
+        With head='cosine' they are (1 ∓ c)/2 for the cosine c.
 
         Parameters
         ----------
@@ -357,18 +362,18 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
             return np.log(self.predict_proba(X))
 
     def summary(self, X: Any = None) -> Summary:
-        """The layers of the twin and the head as tables of text; see `Network.summary`.
+        """Return the layers of branch and head as tables of text; see `Network.summary`.
 
         Parameters
         ----------
         X : array-like of shape (n_pairs, 2, n_features), or tuple (X1, X2), optional
-            With pairs, the column "dead" has the number of units of each hidden layer
-            whose activation has the derivative 0 for all of them.
+            Pairs for the column "dead": the number of units of each hidden layer whose
+            activation has derivative 0 for all of them.
 
         Returns
         -------
         Summary
-            A str; a prompt shows it as ``print`` does.
+            A str, which an interactive prompt shows as ``print`` does.
         """
         if X is None:
             return super().summary()
@@ -395,7 +400,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         tags.classifier_tags.multi_class = False
         return tags
 
-    # -- what `fit` asks for --
+    # -- methods that `fit` calls --
 
     def _check_combination(self, incremental: bool) -> None:
         hidden_sizes(self)
@@ -415,7 +420,8 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
              "early_stopping=True needs validation_fraction > 0, got "
              f"{self.validation_fraction!r}, or X_val, y_val"),
             (_names(self.embedding_activation) & {"softmax"},
-             "embedding_activation='softmax' isn't offered: take any other"),
+             "embedding_activation must not be 'softmax'; use 'identity' or another "
+             "elementwise activation"),
         ]  # fmt: skip
         for refused, message in refusals:
             if refused:
@@ -430,10 +436,10 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         first: bool,
         incremental: bool = False,
         classes: Any = None,
-    ) -> PairTargets:
+    ) -> PairTrainingData:
         pairs = check_pairs(self, X, self._working_dtype(), reset=first)
         if y is None:
-            raise ValueError("y must say which pairs are of the same kind, got None")
+            raise ValueError("y must be the labels of the pairs, got None")
         y = column_or_1d(y, warn=True)
         check_consistent_length(pairs, y)
         check_classification_targets(y)
@@ -444,7 +450,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         head = self.head if fitting else self.network_.kind
         values = np.array(HEADS[head], dtype=pairs.dtype)[same]
         weights = check_weights(sample_weight, pairs)
-        return PairTargets(
+        return PairTrainingData(
             pairs,
             y,
             1,
@@ -455,7 +461,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         )
 
     def _check_sparse_training(self) -> None:
-        """Pairs are neither augmented nor dropped from: sparse ones are trained on."""
+        """Accept sparse pairs: neither `augment` nor dropout needs dense batches here."""
 
     def _check_inputs(self, targets: Any) -> None:
         if targets.sparse:
@@ -478,5 +484,5 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
 
 
 def _names(activation: Any) -> set[str]:
-    """The name of an activation, with or without parameters."""
+    """Return the name of an activation, with or without parameters."""
     return {activation if isinstance(activation, str) else str(activation[0])}

@@ -1,4 +1,4 @@
-"""Inputs and targets of mean 0 and deviation 1, folded into the network for predictions."""
+"""Standardisation of inputs and targets, folded into the network for predictions."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from mlp.estimators.training_data import Targets
+from mlp.estimators.training_data import TrainingData
 from mlp.network.network import Network
 from mlp.network.samples import as_rows
 
@@ -14,18 +14,18 @@ __all__ = ["check_sparse", "measure", "moments", "standardized"]
 
 Array = NDArray[Any]
 
-#: numbers that are float64 at once on their way to a narrower dtype
+#: numbers that are converted at once from float64 to a narrower dtype
 BLOCK = 2**16
 
 
 def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
-    """Refuse to standardise what overflows or vanishes when squared."""
+    """Refuse to standardise values whose squares overflow or vanish."""
     finite = np.isfinite(deviation).all() and (
         shift is None or np.isfinite(shift).all()
     )
-    still = deviation == 0
-    if finite and still.any() and not hasattr(values, "indptr"):
-        columns = values[:, still]
+    constant = deviation == 0
+    if finite and constant.any() and not hasattr(values, "indptr"):
+        columns = values[:, constant]
         spread = np.nanmax(columns, axis=0) - np.nanmin(columns, axis=0)
         squared = spread.astype(np.float64) ** 2
         finite = ((spread == 0) | (squared > np.finfo(np.float64).tiny)).all()
@@ -37,10 +37,10 @@ def _check(name: str, shift: Any, deviation: Array, values: Any) -> None:
 
 
 def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
-    """Mean and deviation of each column, of samples with weights; NaN is left out.
+    """Return the weighted mean and deviation of each column; NaN is left out.
 
-    The deviation is exactly 0 where the variance is within the rounding error of a constant
-    column's, by the rule of scikit-learn's ``StandardScaler``.
+    The deviation is exactly 0 where the variance is within the rounding error of that of a
+    constant column, by the rule of scikit-learn's ``StandardScaler``.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def moments(values: Any, weights: Array | None) -> tuple[Array, Array]:
 
 
 def _dense_moments(values: Array, weights: Array | None) -> tuple[Array, Array, Any]:
-    """Mean, variance, and of how many values."""
+    """Return mean, variance and number of values of each column."""
     if weights is None and not np.isnan(values.min()):
         mean = values.mean(axis=0, dtype=np.float64)
         return mean, values.var(axis=0, dtype=np.float64), len(values)
@@ -72,7 +72,7 @@ def _dense_moments(values: Array, weights: Array | None) -> tuple[Array, Array, 
         mean = np.nanmean(values, axis=0, dtype=np.float64)
         return mean, np.nanvar(values, axis=0, dtype=np.float64), n
     shares = np.where(known, weights.astype(np.float64)[:, None], 0.0)
-    # of a column that is known only where the weights are 0, all that is known
+    # a column that is known only in samples of weight 0 has equal weights
     shares = np.where(shares.any(axis=0), shares, known)
     shares /= shares.sum(axis=0)
     mean = np.nansum(shares * values, axis=0)
@@ -80,8 +80,8 @@ def _dense_moments(values: Array, weights: Array | None) -> tuple[Array, Array, 
 
 
 def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array, int]:
-    """Mean, variance, and of how many values."""
-    X = as_rows(X, X.dtype)  # an element is one entry
+    """Return mean and variance of each column, and the number of values per column."""
+    X = as_rows(X, X.dtype)  # one entry per element
     if weights is None:
         weights = np.ones(X.shape[0])
     else:
@@ -94,15 +94,15 @@ def _sparse_moments(X: Any, weights: Array | None) -> tuple[Array, Array, int]:
         return np.bincount(X.indices, of_entries, n_columns)
 
     mean = sums(shares * values)
-    # what rounding leaves of 1 would count as absent where every entry is stored
+    # where every entry is stored, the rounding error of 1 − sum is not an absent entry
     full = np.bincount(X.indices, minlength=n_columns) == n_samples
     absent = np.where(full, 0.0, np.maximum(1 - sums(shares), 0))
     around = sums(shares * (values - mean[X.indices]) ** 2)
     return mean, around + absent * mean**2, n_samples
 
 
-def measure(network: Network, targets: Targets, with_targets: bool) -> None:
-    """Means and deviations of inputs and targets; sparse inputs are only scaled."""
+def measure(network: Network, targets: TrainingData, with_targets: bool) -> None:
+    """Set the network's means and deviations; sparse inputs are only scaled."""
     X, weights = targets.X, targets.sample_weight
     mean, deviation = moments(X, weights)
     if not targets.sparse:
@@ -120,15 +120,15 @@ def measure(network: Network, targets: Targets, with_targets: bool) -> None:
 
 
 def check_sparse(network: Network) -> None:
-    """Refuse sparse X where every value of a sample, the zeros too, is worked on.
+    """Refuse sparse X where the zeros of a sample count as values.
 
     Raises
     ------
     ValueError
-        If the network measures distances, or centres its inputs.
+        If the network has radial basis functions, or centres its inputs.
     """
     if network.has_rbf:
-        raise ValueError("activation='rbf' measures distances: not with sparse X")
+        raise ValueError("activation='rbf' measures distances and needs dense X")
     norm = network.spec.batch_norm
     if norm is not None and norm.has_input:
         raise ValueError(
@@ -141,9 +141,8 @@ def check_sparse(network: Network) -> None:
         )
 
 
-def standardized(network: Network, targets: Targets) -> Targets:
-    """The samples as the network is trained on them: standardised in float64, and only then
-    rounded to its dtype."""
+def standardized(network: Network, targets: TrainingData) -> TrainingData:
+    """Return the samples standardised in float64, then rounded to the network's dtype."""
     if network.input_scale is None and network.output_scale is None:
         return targets
     whole = targets.take(slice(None))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Lets ``threadpoolctl.threadpool_limits`` rule over the core's threads too."""
+"""Make ``threadpoolctl.threadpool_limits`` limit the core's threads too."""
 
 from threadpoolctl import LibController, register
 
@@ -9,10 +9,10 @@ __all__ = ["TeamController"]
 
 
 class TeamController(LibController):
-    """How threadpoolctl finds the core among the shared libraries, and limits it.
+    """Limits the threads of the core, which threadpoolctl finds by its shared library.
 
-    The limit holds for the whole process, and is what ``n_threads=None`` stands for at
-    most; a number given as ``n_threads`` is taken as it is.
+    The limit holds for the whole process and applies to ``n_threads=None``; a number given
+    as ``n_threads`` is not limited.
     """
 
     user_api = internal_api = "mlp"
@@ -20,17 +20,17 @@ class TeamController(LibController):
     check_symbols = ("mlp_has_team",)
 
     def get_num_threads(self) -> int:
-        """The present limit."""
+        """Return the current limit."""
         return usable_cores()
 
     def set_num_threads(self, num_threads: int) -> None:
-        """Set the limit; what all cores could do anyway is none."""
+        """Set the limit; the number of usable cores, or more, removes it."""
         limit_threads(None)
         if num_threads < usable_cores():
             limit_threads(num_threads)
 
     def get_version(self) -> str:
-        """The version of the package."""
+        """Return the version of the package."""
         return __version__
 
 

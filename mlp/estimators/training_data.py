@@ -1,4 +1,4 @@
-"""Validated samples on their way to the network."""
+"""The validated samples of a fit: inputs, targets and weights."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,42 +11,48 @@ from mlp import _core
 from mlp.network.losses import check_callable
 from mlp.network.samples import as_rows
 
-__all__ = ["Targets", "check_loss", "check_weights"]
+__all__ = ["TrainingData", "check_loss", "check_weights"]
 
 Array = NDArray[Any]
 
 
 @dataclass
-class Targets:
-    """Inputs, and what the network is to learn from them.
+class TrainingData:
+    """Inputs, targets and weights of samples, converted for a network.
 
     Attributes
     ----------
     X : ndarray or CSR array of shape (n_samples, n_features)
+        The inputs.
     y : ndarray or None
-        As the user gave it, for scores.
+        The targets as the user gave them, for scores.
     n_outputs : int
+        Number of the network's outputs.
     output_activation : str or tuple
+        Activation of the network's outputs.
     values : ndarray of shape (n_samples, n_outputs) or None
+        The targets as numbers.
     labels : int32 ndarray of shape (n_samples, n_tasks) or None
+        The targets as codes of classes.
     sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the samples; None for equal weights.
     given : dict
-        ``X``, ``y`` and ``metadata`` as `fit` was given them, for callbacks.
+        ``X``, ``y`` and ``metadata`` as passed to `fit`, for callbacks.
     strata : ndarray or None
-        Labels by which a validation set is stratified if that is possible; of shape
-        (n_samples, 1) if it must be.
+        Labels by which a validation set is stratified if that is possible; an array of
+        shape (n_samples, 1) if it is required.
     groups : tuple of int or None
-        Outputs of each task.
+        Number of outputs of each task.
     smoothing : float
-        Of labels, or of values towards `middle`.
+        Smoothing of the labels, or of the values towards `middle`.
     middle : float
-        Between the values of the two classes.
+        Midpoint between the values of the two classes.
     raw_X : ndarray or CSR array, or None
-        The inputs, where X are the outputs of frozen layers.
+        The original inputs, where `X` are the outputs of frozen layers.
     autoencode : bool
-        The inputs are the targets.
+        Whether the inputs are the targets.
     kept : ndarray of int or None
-        Which of the samples given these are, if some were left out.
+        Indices of these samples among the given ones, if some were left out.
     """
 
     X: Any
@@ -71,7 +77,7 @@ class Targets:
         return hasattr(self.X, "indptr")
 
     def data(self) -> Any:
-        """What the core works on."""
+        """Return the samples as data of the core."""
         values = self.values
         if values is not None and self.smoothing:
             values = values * (1 - self.smoothing) + self.smoothing * self.middle
@@ -85,7 +91,7 @@ class Targets:
         )
 
     def cast(self, dtype: Any, *, inputs: bool = True, values: bool = True) -> None:
-        """Bring weights, and the inputs and values if wanted, to a network's dtype."""
+        """Convert weights, and optionally inputs and values, to a network's dtype."""
         if inputs:
             self.X = as_rows(self.X, dtype)
         if values and self.values is not None:
@@ -93,8 +99,8 @@ class Targets:
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.astype(dtype, copy=False)
 
-    def take(self, samples: Array) -> "Targets":
-        """Some of the samples, labels unsmoothed: for validation."""
+    def take(self, samples: Array) -> "TrainingData":
+        """Return a subset of the samples without label smoothing, as for validation."""
 
         def rows(array: Any) -> Any:
             return None if array is None else array[samples]
@@ -111,18 +117,18 @@ class Targets:
             smoothing=0.0,
         )
 
-    def where_known(self, known: Array) -> "Targets":
-        """The samples of which something is known, maybe none; the others have nothing to
-        teach.
+    def where_known(self, known: Array) -> "TrainingData":
+        """Return the samples with at least one known target; there may be none.
 
         Parameters
         ----------
         known : bool ndarray of shape (n_samples, n_targets)
+            Whether each target is known.
 
         Raises
         ------
         ValueError
-            If there are some, but all without weight.
+            If there are such samples, but their weights are all 0.
         """
         informed = known.any(axis=1)
         if informed.all():
@@ -132,7 +138,8 @@ class Targets:
         weights = kept.sample_weight
         if weights is not None and len(weights) and not weights.sum() > 0:
             raise ValueError(
-                "sample_weight must add up to a positive number where y is known"
+                "sample_weight must have a positive sum where y is known, got "
+                f"{weights.sum()}"
             )
         return kept
 
@@ -143,22 +150,24 @@ class Targets:
 
 
 def check_weights(sample_weight: Any, X: Any) -> Array | None:
-    """Sample weights as a vector of X's dtype, or None.
+    """Return the sample weights as a vector of X's dtype, or None.
 
     Raises
     ------
     ValueError
-        If they are of the wrong shape, not finite, or don't add up to something.
+        If they have the wrong shape, are not finite, or their sum is not positive.
     """
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
     if not np.sum(weights) > 0:
-        raise ValueError("sample_weight must add up to a positive number")
+        raise ValueError(
+            f"sample_weight must have a positive sum, got {np.sum(weights)}"
+        )
     return np.ascontiguousarray(weights)
 
 
-def check_loss(network: Any, loss: Any, targets: Targets) -> None:
+def check_loss(network: Any, loss: Any, targets: TrainingData) -> None:
     """Compare the gradient of a user's loss with differences, at a few samples.
 
     Raises

@@ -1,4 +1,4 @@
-"""scikit-learn's validation of samples, which lets dates pass as numbers."""
+"""scikit-learn's validation of samples, but without dates, which it takes as numbers."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ __all__ = ["validate_data"]
 
 
 def validate_data(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
-    """scikit-learn's function of this name, without dates and durations in X.
+    """Call scikit-learn's function of this name, but refuse dates and durations in X.
 
     Raises
     ------
     ValueError
-        If X holds any, and whatever scikit-learn raises.
+        If X contains dates or durations, or scikit-learn's function raises it.
     """
     refuse_dates(X, "X")
     return validation.validate_data(estimator, X, *y, **options)

@@ -13,8 +13,8 @@ from mlp.network.siamese import SiameseNetwork
 __all__ = [
     "DIVERGING",
     "axes_for",
+    "compares_pairs",
     "dense",
-    "judges_pairs",
     "layers_of",
     "network_of",
     "pyplot",
@@ -80,7 +80,7 @@ def network_of(model: Any, display: str) -> Network:
     return network
 
 
-def judges_pairs(model: Any) -> bool:
+def compares_pairs(model: Any) -> bool:
     """Return whether the outputs of `network_of` are embeddings."""
     return isinstance(getattr(model, "network_", None), SiameseNetwork)
 

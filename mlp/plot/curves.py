@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from mlp.plot.canvas import axes_for, judges_pairs, network_of, pyplot
+from mlp.plot.canvas import axes_for, compares_pairs, network_of, pyplot
 from mlp.training.full_batch import FULL_BATCH_SOLVERS
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
@@ -18,7 +18,7 @@ LEGEND_LINES = 8
 
 def _layer_names(estimator: Any, n_layers: int) -> list[str]:
     """Return the names of a network's layers, or of a branch's and its head's."""
-    if judges_pairs(estimator):
+    if compares_pairs(estimator):
         parts = zip(("branch", "head"), estimator.network_.networks, strict=False)
         return [f"{who} {k + 1}" for who, net in parts for k in range(len(net.coefs))]
     return [*(f"hidden {k}" for k in range(1, n_layers)), "output"]

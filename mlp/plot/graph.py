@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from mlp.plot.canvas import (
     DIVERGING,
     axes_for,
+    compares_pairs,
     dense,
-    judges_pairs,
     layers_of,
     pyplot,
     symmetric,
@@ -29,7 +29,7 @@ def _names(given: Any, default: Sequence[str], what: str) -> list[str]:
 def _output_names(estimator: Any, n: int) -> list[str]:
     """Return the classes of a classifier if they are the outputs, else y."""
     classes: Sequence[Any] = getattr(estimator, "classes_", ())
-    if judges_pairs(estimator) or (len(classes) and np.ndim(classes[0])):
+    if compares_pairs(estimator) or (len(classes) and np.ndim(classes[0])):
         classes = ()  # classes of pairs, or of several tasks
     if len(classes) == n:
         return [str(c) for c in classes]

@@ -1,4 +1,4 @@
-"""A fit's state in a file: written between epochs, and resumed with the same bits."""
+"""Checkpoints: the state of a fit in a file, from which it resumes with the same bits."""
 
 import hashlib
 import json
@@ -43,19 +43,20 @@ ADVICE = "delete it to start anew, or give another path"
 class Checkpoint(Observer):
     """Observer that writes a `mlp.training.fit.Fit` to a file, and resumes it from there.
 
-    The file is complete or not there, and holds data only.  `mlp.load` reads the network
-    as the fit would leave it if it stopped at that epoch.
+    The file is written completely or not at all, and contains only data.  `mlp.load` reads
+    the network as the fit would leave it if it stopped at that epoch.
 
     Parameters
     ----------
     given : str, path-like or tuple
-        A path, for a file after each epoch; ``(path, n)`` or ``(path, n, "epochs")``; or
-        ``(path, n, "seconds")``.
+        Path of the file and the interval at which it is written: a path alone stands for
+        every epoch, ``(path, n)`` and ``(path, n, "epochs")`` for every n epochs, and
+        ``(path, n, "seconds")`` for the end of an epoch when n seconds have passed.
 
     Raises
     ------
     ValueError
-        If it is none of these, or no file can be written there.
+        If `given` has another form, or no file can be written to the path.
     """
 
     #: codecs of the classes that the file holds
@@ -66,7 +67,7 @@ class Checkpoint(Observer):
         self._name = f"checkpoint={os.fspath(self.path)!r}"
         _check_place(os.fspath(self.path), self._name)
         self._data = ""
-        self._external: dict[str, str] = {}  # checksums of what a file can't hold
+        self._external: dict[str, str] = {}  # checksums of what files can't store
         self._last = time.monotonic()
         self._run: dict[str, Any] = {}
         self.validation: Array | None = None
@@ -79,10 +80,10 @@ class Checkpoint(Observer):
         Raises
         ------
         ValueError
-            If there is something else in the file, or a run of other samples or with
-            another solver.
+            If the file is not a checkpoint, or one of a run with other samples or another
+            solver.
         """
-        if not self._data:  # a bare network: an estimator has read the file by now
+        if not self._data:  # an estimator would have read the file before
             self._data = fingerprint(fit.epochs.data)
             if os.path.exists(self.path):
                 network, header = self._read({})
@@ -92,7 +93,7 @@ class Checkpoint(Observer):
                 self._run = header["run"]
                 self._restore(fit)
         if self._run and fit.pocket is not None:
-            # a finished run has None: its network is the best
+            # None in a finished run, whose network has the best parameters
             best = self._run["best"]
             for kept, saved in zip(
                 fit.pocket.kept, best or fit.network.snapshot(), strict=True
@@ -124,7 +125,7 @@ class Checkpoint(Observer):
         network.restore(arrays)
 
     def _read(self, functions: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The content and the header of the file, whose "run" is complete."""
+        """Return the content and the header of the file, whose "run" is complete."""
         content, header = io.read(self.path, self.codecs, functions)
         if header["run"] is None:
             raise ValueError(
@@ -156,7 +157,7 @@ class Checkpoint(Observer):
                 )
 
     def _compare_solver(self, optimizer: Any, run: dict[str, Any]) -> None:
-        """Refuse to resume with other constants of the solver."""
+        """Refuse to resume with a solver of other constants."""
         changes = ("steps", "moment_1", "moment_2", "schedule")
         for field in fields(optimizer):
             now = getattr(optimizer, field.name)
@@ -178,7 +179,7 @@ class Checkpoint(Observer):
     # -- writing --
 
     def epoch_ended(self, fit: Any) -> bool:
-        """Write the fit if it is time to; never stops it."""
+        """Write the file if it is due; never stops the fit."""
         if self.unit == "epochs":
             due = fit.history.epochs % self.every == 0
         else:
@@ -190,7 +191,7 @@ class Checkpoint(Observer):
             fit.check_finite()
             self._write(fit, last)
             return False
-        try:  # the file holds what a fit that is stopped here would leave
+        try:  # write the network as a fit that stops here would leave it
             fit.network.restore(fit.pocket.kept)
             self._write(fit, last)
         finally:
@@ -198,7 +199,7 @@ class Checkpoint(Observer):
         return False
 
     def fit_ended(self, fit: Any) -> None:
-        """Write the result of a fit that has ended, so that it need not be done again."""
+        """Write the result of a fit that has ended, so that it is not repeated."""
         if fit.ended:
             self._write(fit, fit.network.snapshot(), finished=True)
 
@@ -219,30 +220,30 @@ class Checkpoint(Observer):
         }
         try:
             io.write(self.path, encoder, content, run=encoder(run, "run"))
-        except OSError as error:  # a full disk must not cost the training
+        except OSError as error:  # a full disk must not end the training
             warnings.warn(
-                f"{self._name} could not be written, training goes on: {error}",
+                f"{self._name} could not be written, training continues: {error}",
                 RuntimeWarning,
                 stacklevel=caller_level(),
             )
         self._last = time.monotonic()
 
     def _content(self, encoder: Any, fit: Any) -> tuple[Any, dict[str, Any]]:
-        """The file's content, and what of the run it does not hold."""
+        """Return the file's content, and the parts of the run that it does not contain."""
         history = {f.name: getattr(fit.history, f.name) for f in fields(fit.history)}
         own = {"optimizer": fit.epochs.optimizer, "history": history}
         return encoder(fit.network, "Network"), own
 
 
 def check_order(order: Array, own: Array | None, name: str) -> None:
-    """Refuse an order that is not one of the run's samples: the core would trust it."""
+    """Refuse an order that does not permute the run's samples; the core relies on it."""
     if (
         own is None
         or order.dtype != np.int64
         or not np.array_equal(np.sort(order), np.sort(own))
     ):
         n = 0 if own is None else len(own)
-        raise ValueError(f"{name}: its order is not one of {n} samples")
+        raise ValueError(f"{name}: its order is not a permutation of {n} samples")
 
 
 def _parsed(given: Any) -> tuple[Any, Any, str]:
@@ -262,10 +263,10 @@ def _parsed(given: Any) -> tuple[Any, Any, str]:
 
 
 def _check_place(path: str, name: str) -> None:
-    """Refuse what no file can be written to, before anything is trained."""
+    """Refuse a path that no file can be written to, before training."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.basename(path) or "\0" in path:
-        raise ValueError(f"{name} names no file; it must be the path of one")
+        raise ValueError(f"{name} is not the path of a file")
     if os.path.isdir(path):
         raise ValueError(f"{name} is a folder; it must be the path of a file")
     if not os.path.isdir(folder):
@@ -275,7 +276,7 @@ def _check_place(path: str, name: str) -> None:
 
 
 def encoded_bytes(value: Any, codecs: dict[str, Codec] = CODECS) -> bytes:
-    """Bytes that are equal for two values that a file would hold alike."""
+    """Encode a value as bytes, which are equal for values that files store alike."""
     encoder = Encoder(codecs)
     text = json.dumps([encoder.parameter(value, "value"), encoder.external])
     arrays = [a.dtype.str + repr(a.shape) for a in encoder.arrays]
@@ -287,38 +288,39 @@ def _raw(array: Array) -> bytes:
 
 
 def fingerprint(*samples: Any, skip: tuple[str, ...] = ()) -> str:
-    """Number of the first samples, and a checksum of all values.
+    """Return the number of samples of the first argument and a checksum of all values.
 
     Parameters
     ----------
     *samples : _core.Data, _core.PairData, or a dataclass of arrays
+        Sets of samples.
     skip : tuple of str
         Fields of dataclasses that are left out.
     """
     hashed = hashlib.sha256()
 
-    def take_in(part: Any) -> None:
+    def update(part: Any) -> None:
         if is_dataclass(part):
             for field in fields(part):
                 if field.name not in skip:
-                    take_in(getattr(part, field.name))
+                    update(getattr(part, field.name))
         elif hasattr(part, "indptr"):
             for array in (part.data, part.indices, part.indptr):
-                take_in(array)
+                update(array)
         elif isinstance(part, np.ndarray):
-            # integers of another width are the same integers
+            # equal integers of different widths have the same checksum
             dtype = np.dtype(np.int64) if part.dtype.kind in "iu" else part.dtype
             hashed.update(f"{dtype.str}{part.shape}".encode())
             for at in range(0, len(part), ROWS):
                 hashed.update(_raw(part[at : at + ROWS].astype(dtype, copy=False)))
         elif hasattr(part, "arrays"):
             for array in part.arrays:
-                take_in(array)
+                update(array)
         else:
             hashed.update(encoded_bytes(part))
 
     for part in samples:
-        take_in(part)
+        update(part)
     first = samples[0]
     n = first.X.shape[0] if hasattr(first, "X") else first.shape[0]
     return f"{n} {hashed.hexdigest()}"

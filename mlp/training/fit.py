@@ -41,7 +41,7 @@ NON_FINITE = (
 
 @dataclass
 class History:
-    """The records of a fit; a warm start continues those of the fit before.
+    """The records of a fit; a warm start continues those of the previous fit.
 
     Attributes
     ----------
@@ -50,19 +50,19 @@ class History:
     validation_losses, validation_scores : list of float or None
         Loss and score on the held-out samples after each epoch; None without validation.
     gradient_norms : list of ndarray of shape (n_layers,)
-        See `mlp.progress.GradientNorms`; empty unless they were asked for.
+        See `mlp.progress.GradientNorms`; empty unless they are requested.
     epochs : int
-        Epochs of the present fit.
+        Number of epochs of this fit.
     samples : int
-        Samples that all fits together have visited.
+        Number of samples visited in this fit and those that it continues.
     loss : float
         Loss of the last epoch.
     best_loss : float or None
-        Smallest loss; None where the validation score is watched instead.
+        Smallest loss; None if the validation score is monitored instead.
     best_score : float or None
         Largest validation score.
     progress : Progress
-        Progress of the value that is watched.
+        Progress of the monitored value.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ class History:
     progress: Progress = field(default_factory=lambda: Progress(0.0))
 
     def begin(self, stopping: Stopping, *, validates: bool) -> None:
-        """Prepare for the epochs of another fit, which may watch another value."""
+        """Prepare for the epochs of another fit, which may monitor another value."""
         self.progress.tol = stopping.tol
         if validates and self.validation_scores is None:
             self.validation_scores, self.validation_losses = [], []
@@ -91,14 +91,16 @@ class History:
 
 
 class Validator:
-    """Loss and score on held-out samples; its data are prepared once per fit.
+    """Computes loss and score on held-out samples, which are prepared once per fit.
 
     Parameters
     ----------
     network : Network or SiameseNetwork
+        The network that is trained.
     data : _core.Data or _core.PairData
-        Held-out samples as they are predicted, of the network's `prediction_dtype`.
+        Held-out samples, prepared as for predictions, of the network's `prediction_dtype`.
     n_threads : int, default=1
+        Number of threads.
     score : callable, optional
         Function without arguments that returns the score, where larger is better; by
         default the score is the negated loss.
@@ -115,14 +117,14 @@ class Validator:
         self._loss, self._score = PredictionLoss(network, data, n_threads), score
 
     def evaluate(self) -> tuple[float, float]:
-        """Loss and score of the present parameters."""
+        """Return loss and score of the current parameters."""
         self.network.refold()
         loss = self._loss()
         return loss, -loss if self._score is None else self._score()
 
 
 class _Fit:
-    """What both kinds of fit share: records, observers, and the end."""
+    """Base of both kinds of fit: records, observers, and the end of the fit."""
 
     def __init__(
         self, network: Any, history: History | None, observers: Sequence[Observer]
@@ -149,9 +151,8 @@ class _Fit:
 
     def check_finite(self) -> None:
         """Raise ValueError if a parameter is not finite."""
-        params = (
-            self.network.params
-        )  # without an array of truth values: both ends are NaN
+        params = self.network.params
+        # minimum and maximum are NaN if an entry is: no array of truth values is needed
         if not (np.isfinite(params.min()) and np.isfinite(params.max())):
             raise ValueError(NON_FINITE.format(self.history.epochs))
 
@@ -162,8 +163,9 @@ class Fit(_Fit):
     Parameters
     ----------
     epochs : StochasticRun or PairRun
-        What trains the network for one epoch.
+        Object whose method ``epoch`` trains the network for one epoch.
     stopping : Stopping
+        Conditions that end the fit.
     history : History, optional
         The records to continue; new ones by default.
     validator : Validator, optional
@@ -174,12 +176,12 @@ class Fit(_Fit):
     Attributes
     ----------
     network : Network or SiameseNetwork
-        Trained in place; with ``stopping.early`` and ``stopping.restore_best`` it has the
-        parameters of the best epoch in the end.
+        The network, which is trained in place; with ``stopping.early`` and
+        ``stopping.restore_best`` it has the parameters of the best epoch at the end.
     pocket : Pocket or None
         The best parameters so far [S 65.94].
     ended : bool
-        Whether nothing is left to do: stopped by itself, or after the last epoch.
+        Whether the fit is complete: it stopped by itself, or after the last epoch.
     out_of_epochs : bool
         Whether the fit ended because ``stopping.max_epochs`` was reached.
     """
@@ -200,9 +202,9 @@ class Fit(_Fit):
         self.ended = self.out_of_epochs = False
 
     def run(self) -> History:
-        """Train until progress stops, an observer asks for it, or the epochs are used up.
+        """Train until progress stops, an observer stops the fit, or the last epoch is done.
 
-        Ctrl-C ends the fit as an observer would: ``interrupted`` is then True.
+        Ctrl-C ends the fit as an observer does; ``interrupted`` is then True.
 
         Raises
         ------
@@ -231,7 +233,7 @@ class Fit(_Fit):
 
     @property
     def norms(self) -> Array | None:
-        """Norms of the last batch's gradient by layer, where the run keeps them."""
+        """Norms of the last batch's gradient by layer, if the run records them."""
         norms: Array | None = self.epochs.gradient_norms
         return norms
 
@@ -316,14 +318,17 @@ class FullBatchFit(_Fit):
     Parameters
     ----------
     risk : Risk
+        The risk that is minimised.
     solver : {"lbfgs", "cg", "gd"}
+        Name of the solver.
     max_iter, max_fun, tol
         See `mlp.training.full_batch.minimize`.
     history : History, optional
         The records to continue; new ones by default.
     observers : sequence of Observer, default=()
+        Notified in this order after each iteration, in the reverse order at the end.
     with_norms : bool, default=False
-        Whether to keep the norms of the gradient.
+        Whether to record the norms of the gradient.
 
     Attributes
     ----------
@@ -372,7 +377,7 @@ class FullBatchFit(_Fit):
         return perf_counter() - self._began
 
     def run(self) -> History:
-        """Minimize the risk; Ctrl-C ends the fit with the last accepted parameters.
+        """Minimise the risk; Ctrl-C ends the fit with the last accepted parameters.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """Full-batch solvers, on the core's loss and gradient: 'lbfgs', 'cg', 'gd' [B; O].
 
-The proximal way with ‖W‖₁ has a smooth `Risk` and the penalty apart from it: 'lbfgs' then
-works on W = P − N with P, N ≥ 0, where the penalty is l1·Σ(P + N); 'gd' takes steps
-W ← S_{a·l1}(W − a∇) with a found by backtracking.
+With l1_method='proximal' the `Risk` is smooth and does not contain the penalty l1‖W‖₁.
+'lbfgs' then minimises over P, N ≥ 0 with W = P − N, where the penalty is l1·Σ(P + N); 'gd'
+takes steps W ← S_{a·l1}(W − a∇) with a found by backtracking.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ __all__ = ["FULL_BATCH_SOLVERS", "Risk", "minimize"]
 
 Array = NDArray[Any]
 
-#: rows that go through the network at once
+#: rows that the network evaluates at once
 ROWS = 1024
 #: scipy's status after a StopIteration
 STOPPED = 99
@@ -35,8 +35,8 @@ USUAL_TOL, USUAL_DECREASE = 1e-4, 1e7 * np.finfo(float).eps
 class Risk:
     """The risk of a network over all samples, and its gradient [S 65.45].
 
-    It is the mean loss, summed over the outputs, plus the penalties: the problem that the
-    stochastic solvers work on too, so that a penalty means the same with every solver.
+    It is the mean loss, summed over the outputs, plus the penalties.  Stochastic solvers
+    minimise the same risk, so that a penalty has the same meaning with every solver.
     """
 
     network: Network
@@ -82,8 +82,11 @@ class Risk:
         return loss + penalty, self._trained_of(gradient)
 
     def reported(self, risk: float) -> float:
-        """The loss to report where the network's parameters have this risk: as in
-        scikit-learn, the squared error is averaged over the outputs, the penalties not."""
+        """Return the loss to report for this risk of the network's parameters.
+
+        As in scikit-learn, the squared error is averaged over the outputs, and penalties
+        are not.
+        """
         penalty, _ = self.penalties.full_batch(self.network, self.weight_sum)
         return risk if self.scale == 1 else self.scale * (risk - penalty) + penalty
 
@@ -101,8 +104,8 @@ class Risk:
         self.network.tie()
 
     def accept(self, vector: Array) -> None:
-        """Make the network that of these parameters, ready for predictions: batch norm has
-        the statistics of all samples."""
+        """Set the trained parameters, and the statistics of batch norm over all samples, so
+        that the network is ready for predictions."""
         self.accepted = vector.copy()
         self.put(vector)
         network = self.network
@@ -122,7 +125,7 @@ class Risk:
         return np.concatenate([vector[part] for part in self.trained])
 
     def bounds(self) -> scipy.optimize.Bounds | None:
-        """Widths of radial basis functions stay positive; all else is free."""
+        """Bounds that keep widths of radial basis functions positive; None without them."""
         network = self.network
         if not network.has_rbf:
             return None
@@ -131,7 +134,7 @@ class Risk:
         return scipy.optimize.Bounds(self._trained_of(lower), np.inf)
 
 
-#: of the parameters that an iteration has come to, and their risk; True to stop
+#: function of the parameters after an iteration and their risk; returns True to stop
 OnIteration = Callable[[Array, float], bool]
 
 
@@ -158,11 +161,11 @@ def _lbfgs(
             "maxfun": max_fun,
             "maxiter": max_iter,
             "gtol": tol,
-            # near the minimum the decrease goes as the square of the gradient
+            # near the minimum the decrease is proportional to the squared gradient
             "ftol": USUAL_DECREASE * min(1.0, tol / USUAL_TOL) ** 2,
         },
     )
-    if result.status == STOPPED:  # nothing to warn of
+    if result.status == STOPPED:  # not a reason to warn
         result.status, result.message = 0, "STOPPED BY A CALLBACK"
     return result
 
@@ -209,11 +212,11 @@ def _gd(
     tol: float,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
-    """Steepest descent to the minimum along each direction [B].
+    """Steepest descent with exact line searches [B].
 
-    Where the search along the gradient finds nothing lower, as at the kinks of 'relu', the
-    last step is halved until it does; if no step lowers the risk, the search ends there
-    without having converged.
+    Where the line search finds no lower risk, as at the kinks of 'relu', the last step is
+    halved until the risk is lower; if no step lowers it, the solver ends there without
+    having converged.
     """
     x = start.copy()
     value, gradient = risk(x)
@@ -255,8 +258,10 @@ def _gd(
 def _shorter_step(
     risk: Risk, x: Array, gradient: Array, value: float, step: float
 ) -> float | None:
-    """The first of step/2, step/4, … along the gradient whose risk is below `value`; None
-    if there is no such step, or no finite risk to compare with."""
+    """Return the first of step/2, step/4, … along the gradient whose risk is below `value`.
+
+    Return None if there is no such step, or if the value or gradient is not finite.
+    """
     if not np.isfinite(value) or not np.isfinite(gradient).all():
         return None
     while np.any(x - step * gradient != x):
@@ -291,7 +296,7 @@ class _Split:
         return vector
 
     def total(self, z: Array, value: float) -> float:
-        """The risk with l1‖W‖₁, given that with l1·Σ(P + N)."""
+        """Return the risk with l1‖W‖₁, given that with l1·Σ(P + N)."""
         return value - 2 * float(self.l1 @ np.minimum(z[self.where], z[self.n :]))
 
     def __call__(self, z: Array) -> tuple[float, Array]:
@@ -334,7 +339,7 @@ def _split_lbfgs(
 
 
 def _least_subgradient(x: Array, gradient: Array, l1: Array) -> float:
-    """Largest entry of the subgradient of smallest norm of the risk with l1‖W‖₁."""
+    """Return the largest entry of the risk's subgradient of smallest norm, with l1‖W‖₁."""
     at_zero = np.maximum(np.abs(gradient) - l1, 0)
     return float(np.where(x == 0, at_zero, np.abs(gradient + l1 * np.sign(x))).max())
 
@@ -347,7 +352,7 @@ def _proximal_gradient(
     tol: float,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
-    """ISTA by backtracking; a line search begins at Barzilai and Borwein's step."""
+    """ISTA with backtracking that begins at the Barzilai–Borwein step."""
     assert risk.l1 is not None
     l1, x = risk.l1, start.copy()
     value, gradient = risk(x)
@@ -397,7 +402,7 @@ FULL_BATCH_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
     "cg": _cg,
     "gd": _gd,
 }
-#: the same for a risk whose `l1` is apart
+#: the same for a risk that does not contain its penalty `l1`
 PROXIMAL_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
     "lbfgs": _split_lbfgs,
     "gd": _proximal_gradient,
@@ -413,26 +418,30 @@ def minimize(
     tol: float,
     on_iteration: Callable[[float], bool],
 ) -> scipy.optimize.OptimizeResult:
-    """Minimise the risk; the network ends at the minimum, or, if something is raised, where
-    the last iteration left it.  The result's ``fun`` is the loss to report.
+    """Minimise the risk.
+
+    The network then has the parameters of the minimum, or after an exception those of the
+    last iteration.  The ``fun`` of the result is the loss to report.
 
     Parameters
     ----------
     risk : Risk
+        The risk to minimise.
     solver : key of `FULL_BATCH_SOLVERS`
+        Name of the solver.
     max_iter, max_fun : int
-        Most iterations, most evaluations of the risk.
+        Largest number of iterations, and of evaluations of the risk.
     tol : float
-        Largest entry of the gradient at which the search ends; 'lbfgs' also ends at a
+        Largest entry of the gradient at which the solver stops; 'lbfgs' also stops at a
         relative decrease of 2.2e-9, which shrinks as the square of a tol below 1e-4.
     on_iteration : callable
-        Called with the loss to report after each iteration, when the network is that
-        iteration's; returns True to stop.
+        Function that is called with the loss to report after each iteration, when the
+        network has the parameters of that iteration; it returns True to stop.
     """
     network = risk.network
     if network.has_rbf and solver != "lbfgs":
         raise ValueError(
-            f"solver={solver!r} can't keep the widths of activation='rbf' positive; take "
+            f"solver={solver!r} can't keep the widths of activation='rbf' positive; use "
             "'lbfgs' or a stochastic solver"
         )
     risk.accepted = start = risk.get()

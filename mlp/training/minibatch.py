@@ -1,6 +1,6 @@
-"""Training a `Network` by mini-batches: a solver's memory, and epochs.
+"""Training of a `Network` by mini-batches: optimizers, penalties, and epochs.
 
-One epoch is one call into the core; between two of them the caller may look, score, stop.
+One epoch is one call into the core; after each the caller may evaluate the network or stop.
 """
 
 from copy import copy
@@ -20,13 +20,15 @@ __all__ = ["Optimizer", "Penalties", "StochasticRun"]
 
 Array = NDArray[Any]
 
-#: rows of a mini-batch that are in the workspace at once; larger batches go in pieces
+#: rows of a mini-batch that are in the workspace at once; larger batches are divided
 LARGEST_PIECE = 4096
 
 
 def first_order(samples: Array | None, n: int, *, shuffle: bool) -> Array | None:
-    """What `next_order` makes the first epoch's order from; `samples` names those to train
-    on, all n if None."""
+    """Return the order that `next_order` takes for the first epoch.
+
+    `samples` are the indices of the training samples; None stands for all n.
+    """
     if not shuffle:
         return samples
     return np.arange(n, dtype=np.int64) if samples is None else samples.copy()
@@ -35,10 +37,10 @@ def first_order(samples: Array | None, n: int, *, shuffle: bool) -> Array | None
 def next_order(
     order: Array | None, n: int, rng: RandomState, *, shuffle: bool, sampling: str
 ) -> Array | None:
-    """The samples that an epoch takes, in their order.
+    """Return the indices of an epoch's samples in their order.
 
-    Permutes `order` in place, as scikit-learn does; with sampling='replacement' draws n of
-    them independently and leaves `order` as it is.
+    This permutes `order` in place, as scikit-learn does.  With sampling='replacement' it
+    draws n of the indices independently and leaves `order` unchanged.
     """
     if sampling == "replacement":
         drawn = rng.randint(0, n, n, dtype=np.int64)
@@ -49,8 +51,10 @@ def next_order(
 
 
 def steps_of_epoch(n: int, batch_size: int, *, joins_last: bool) -> int:
-    """Mini-batches of n samples; with batch norm a last one of one sample joins the one
-    before it."""
+    """Return the number of mini-batches of n samples.
+
+    With `joins_last` (batch norm) a last batch of one sample joins the batch before it.
+    """
     return -(-n // batch_size) - int(
         joins_last and n > batch_size > 1 == n % batch_size
     )
@@ -60,7 +64,7 @@ def steps_of_epoch(n: int, batch_size: int, *, joins_last: bool) -> int:
 class Penalties:
     """(alpha/2)‖W‖²/Σweights of the batch + l2‖W‖² + l1‖W‖₁ [S 65.45, P65.15].
 
-    With `l1_method` 'proximal' the solvers meet l1‖W‖₁ by soft thresholds, which make
+    With ``l1_method='proximal'`` solvers apply l1‖W‖₁ by soft thresholding, which makes
     weights exactly 0; with 'subgradient' it is part of the gradient.
     """
 
@@ -71,13 +75,13 @@ class Penalties:
     l1_method: str = "subgradient"
 
     def attach(self, plan: Any) -> None:
-        """Let `plan` train with these penalties."""
+        """Set the penalties of a plan."""
         plan.set_penalties(
             self.alpha, self.l2, self.l1, self.l2_bias, self.l1_method == "proximal"
         )
 
     def full_batch(self, network: Network, weight_sum: float) -> tuple[float, Array]:
-        """Value and (sub)gradient over all samples, in the parameters."""
+        """Return value and (sub)gradient of the penalty over all samples."""
         params = network.params
         gradient = np.zeros_like(params)
         strength = self.alpha / weight_sum + 2 * self.l2
@@ -100,17 +104,18 @@ class Penalties:
 
 @dataclass
 class Optimizer:
-    """A stochastic solver's constants, and what it remembers between steps.
+    """Constants and state of a stochastic solver.
 
     Attributes
     ----------
     solver : str
         A key of `mlp.training.optimizers.STOCHASTIC_SOLVERS`.
     schedule : Schedule
+        Schedule of the learning rate.
     steps : int
-        Updates made so far.
+        Number of updates so far.
     moment_1, moment_2 : ndarray of shape (n_params,) or None
-        The velocity, or Adam's two averages.
+        The velocity of 'sgd', or the two moving averages of 'adam' and 'adamw'.
     """
 
     solver: str
@@ -129,7 +134,7 @@ class Optimizer:
 
     @property
     def kernel(self) -> str:
-        """The core's name of the update."""
+        """Name of the update rule in the core."""
         if self.solver != "sgd":
             return self.solver
         if self.momentum == 0:
@@ -137,7 +142,7 @@ class Optimizer:
         return "nesterov" if self.nesterov else "momentum"
 
     def copy(self) -> "Optimizer":
-        """The same solver with copies of its memory."""
+        """Return the same solver with a copy of its state."""
         moments = (self.moment_1, self.moment_2)
         first, second = (None if m is None else m.copy() for m in moments)
         return replace(
@@ -145,11 +150,11 @@ class Optimizer:
         )
 
     def fits(self, network: Network) -> bool:
-        """Whether what it remembers is of as many parameters as are now trained."""
+        """Whether the state is of as many parameters as the network has."""
         return self.moment_1 is None or self.moment_1.shape == network.params.shape
 
     def attach(self, plan: Any) -> None:
-        """Let `plan` update with these constants, on these moments."""
+        """Set the solver of a plan, with these constants and moments."""
         plan.set_solver(
             _core.SOLVER_CODES[self.kernel],
             momentum=self.momentum,
@@ -172,35 +177,41 @@ class StochasticRun:
     Parameters
     ----------
     network : Network
-        Trained in place.
+        The network, which is trained in place.
     data : _core.Data
+        The samples.
     optimizer : Optimizer
-        Goes on from what it remembers.
+        The solver, which continues from its state.
     penalties : Penalties
+        The penalties that are added to the loss.
     batch_size : int
+        Number of samples per batch.
     samples : ndarray of int64, optional
-        The samples to train on; all of them if None.
+        Indices of the samples to train on; None stands for all.
     shuffle : bool, default=True
+        Whether each epoch takes the samples in a new order.
     rng : RandomState
-        Draws each epoch's order as scikit-learn does.
+        Generator of each epoch's order, which is drawn as in scikit-learn.
     sampling : {"shuffle", "replacement"}, default="shuffle"
-        'replacement' draws each sample of each batch independently.
+        Whether an epoch takes every sample once, or draws each sample of each batch
+        independently.
     n_threads : int, default=1
+        Number of threads.
     augment : callable, optional
-        ``X_batch -> X_batch``, called for every batch.
+        Function ``X_batch -> X_batch`` that is called for every batch.
     with_norms : bool, default=False
-        Whether to note the norms of the gradient.
+        Whether to record the norms of the gradient.
 
     Attributes
     ----------
     order : ndarray of int64 or None
         The samples in the order of the last epoch, which the next one permutes; with
-        replacement those that all epochs draw from.
+        replacement the samples that every epoch draws from.
     seconds : float
-        What the last epoch took.
+        Duration of the last epoch.
     gradient_norms : ndarray of shape (n_layers,) or None
-        Norm of the gradient in each layer's weights, offsets and scales, of the last
-        epoch's last batch; of its mean loss, without penalties and before clipping.
+        Norm of the gradient in each layer's weights, offsets and scales, in the last batch
+        of the last epoch; of its mean loss, without penalties and before clipping.
     """
 
     def __init__(
@@ -227,9 +238,7 @@ class StochasticRun:
         penalties.attach(self.plan)
         optimizer.attach(self.plan)
         rows = min(batch_size, LARGEST_PIECE)
-        if (
-            network.spec.batch_norm
-        ):  # all of a batch at once, and one that joins the last
+        if network.spec.batch_norm:  # whole batches; the last may have one more sample
             rows = batch_size + 1
         self.plan.allocate(rows, n_threads, data.sparse)
         permuted = shuffle and sampling == "shuffle"
@@ -241,7 +250,7 @@ class StochasticRun:
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
 
     def epoch(self) -> float:
-        """Train on every sample once; the mean loss of the batches, penalties included."""
+        """Train for an epoch; return the mean loss of the batches, with the penalties."""
         order = next_order(
             self.order,
             self.n_samples,

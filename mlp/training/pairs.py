@@ -1,4 +1,4 @@
-"""Training a `SiameseNetwork` by mini-batches of pairs: solvers’ memory, and epochs."""
+"""Training of a `SiameseNetwork` by mini-batches of pairs: optimizers and epochs."""
 
 from dataclasses import replace
 from time import perf_counter
@@ -24,13 +24,14 @@ Array = NDArray[Any]
 
 
 class PairOptimizer:
-    """An `Optimizer` for each of the two networks, by one schedule.
+    """An `Optimizer` for each of the two networks, with a common schedule.
 
     Attributes
     ----------
     schedule : Schedule
+        Schedule of the learning rate.
     each : list of Optimizer
-        The twin's, the head's.
+        The optimizer of the branch, and that of the head.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -38,7 +39,7 @@ class PairOptimizer:
         self.each = [optimizer, replace(optimizer)]
 
     def copy(self) -> "PairOptimizer":
-        """The same solvers with copies of their memory, by one schedule."""
+        """Return the same solvers with copies of their states and one schedule."""
         other = PairOptimizer(self.each[0].copy())
         other.each = [other.each[0], *(memory.copy() for memory in self.each[1:])]
         for memory in other.each:
@@ -46,34 +47,40 @@ class PairOptimizer:
         return other
 
     def fits(self, network: SiameseNetwork) -> bool:
-        """Whether what it remembers is of the networks' parameters."""
+        """Whether each state is of as many parameters as its network has."""
         parts = zip(self.each, network.networks, strict=False)
         return all(memory.fits(part) for memory, part in parts)
 
 
 class PairRun:
-    """Epochs of a stochastic solver over pairs: what `StochasticRun` is for samples.
+    """Epochs of a stochastic solver over pairs, as `StochasticRun` makes over samples.
 
     Parameters
     ----------
     network : SiameseNetwork
-        Trained in place.
+        The network, which is trained in place.
     data : _core.PairData
+        The pairs.
     optimizer : PairOptimizer
-        Goes on from what it remembers.
+        The solvers, which continue from their states.
     penalties : Penalties
+        The penalties that are added to the loss.
     batch_size : int
-        Pairs in a batch.
+        Number of pairs per batch.
     samples : ndarray of int64, optional
-        The pairs to train on; all of them if None.
-    shuffle : bool
+        Indices of the pairs to train on; None stands for all.
+    shuffle : bool, default=True
+        Whether each epoch takes the pairs in a new order.
     rng : RandomState
-        Draws each epoch's order.
+        Generator of each epoch's order.
     sampling : {"shuffle", "replacement"}, default="shuffle"
-        'replacement' draws each pair of each batch independently.
-    n_threads : int
+        Whether an epoch takes every pair once, or draws each pair of each batch
+        independently.
+    n_threads : int, default=1
+        Number of threads.
     with_norms : bool, default=False
-        Note the norms of the gradient, of the twin's layers and then of the head's.
+        Whether to record the norms of the gradient, first of the branch's layers, then of
+        the head's.
     """
 
     def __init__(
@@ -103,9 +110,7 @@ class PairRun:
                 penalties.attach(plan)
                 memory.attach(plan)
         at_once = min(batch_size, LARGEST_PIECE // 2)
-        if (
-            network.spec.batch_norm
-        ):  # all of a batch at once, and one that joins the last
+        if network.spec.batch_norm:  # whole batches; the last may have one more pair
             at_once = batch_size + 1
         self.plan.allocate(at_once, n_threads, data.samples.sparse)
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
@@ -117,7 +122,7 @@ class PairRun:
         )
 
     def epoch(self) -> float:
-        """Train on every pair once; the mean loss of the batches, penalties included."""
+        """Train for an epoch; return the mean loss of the batches, with the penalties."""
         order = next_order(
             self.order,
             self.n_samples,

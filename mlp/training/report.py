@@ -1,4 +1,4 @@
-"""Observers of a fit, and the lines that one of them prints after each epoch."""
+"""Observers of a fit, among them the one that prints a line after each epoch."""
 
 import sys
 from typing import Any
@@ -14,8 +14,10 @@ Array = NDArray[Any]
 
 
 def caller_level() -> int:
-    """The ``stacklevel`` with which a warning points at the user's line: the first one that
-    is neither of this package nor of scikit-learn, whose wrappers call `fit`."""
+    """Return the ``stacklevel`` with which a warning points at the user's line.
+
+    It is the first line outside this package and scikit-learn, whose wrappers call `fit`.
+    """
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
@@ -26,17 +28,17 @@ def caller_level() -> int:
 
 
 class Observer:
-    """Is notified by a `mlp.training.fit.Fit`; this base class does nothing."""
+    """Base class of objects that a `mlp.training.fit.Fit` notifies; it does nothing."""
 
     def fit_began(self, fit: Any) -> None:
         """Prepare, before the first epoch."""
 
     def epoch_ended(self, fit: Any) -> bool:
-        """Look at ``fit.history`` and ``fit.network``; return True to stop the fit."""
+        """Read ``fit.history`` and ``fit.network``; return True to stop the fit."""
         return False
 
     def fit_ended(self, fit: Any) -> None:
-        """Look at the result; not called if the fit has raised an error."""
+        """Read the result; not called if the fit has raised an error."""
 
 
 class EpochLines(Observer):
@@ -45,8 +47,9 @@ class EpochLines(Observer):
     Parameters
     ----------
     verbose : int
-        0 prints nothing; 1 prints the loss and the validation score, as scikit-learn does;
-        2 prints one line with the gradient's norm, the learning rate and the speed too.
+        Amount of output: 0 prints nothing; 1 prints the loss and the validation score, as
+        scikit-learn does; 2 prints the gradient's norm, the learning rate and the speed on
+        the same line.
     """
 
     def __init__(self, verbose: int) -> None:
@@ -92,17 +95,18 @@ def epoch_line(
     rate: float | None = None,
     validation: tuple[float, float] | None = None,
 ) -> str:
-    """One line; it begins as the line of scikit-learn's ``verbose=True`` does.
+    """Format an epoch as a line, which begins like that of scikit-learn's ``verbose=True``.
 
     Parameters
     ----------
     iteration : int
-        Counted from 1.
+        Number of the epoch or iteration, counted from 1.
     loss : float
+        Loss of the epoch.
     norms : ndarray of shape (n_layers,) or None
-        Of the gradient, layer by layer, where they are known.
+        Norms of the gradient by layer, if they are known.
     samples, seconds : int, float
-        How many samples were trained on, and in what time.
+        Number of samples that were trained on, and the time that it took.
     rate : float, optional
         The learning rate, if the solver has one.
     validation : tuple of float, optional
@@ -120,11 +124,11 @@ def epoch_line(
 
 
 def layer_norms(network: Network, gradient: Array) -> Array:
-    """The norm of the gradient in each layer's weights, offsets and scales."""
+    """Return the norm of the gradient in each layer's weights, offsets and scales."""
     layers = zip(*network.unpack(gradient.astype(np.float64)), strict=True)
     squares = [
-        0.0 if still else sum(float((g * g).sum()) for g in layer if g is not None)
-        for layer, still in zip(
+        0.0 if frozen else sum(float((g * g).sum()) for g in layer if g is not None)
+        for layer, frozen in zip(
             layers, network.spec.frozen or [False] * len(network.coefs), strict=True
         )
     ]

@@ -1,4 +1,4 @@
-"""The codecs of training's objects in files: solvers' memory, schedules, progress."""
+"""Codecs of the objects of training in files: optimizers, schedules, progress."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from mlp.training.stopping import EarlyStopping, Progress
 __all__ = ["CODECS"]
 
 
-#: objects that parameters of estimators take
+#: objects that are values of estimators' parameters
 FEATURES = (CosineDecay, EarlyStopping, InverseTimeDecay, StepDecay)
 
 
@@ -34,7 +34,7 @@ SCHEDULE = attributes_codec(Schedule)
 
 
 def _schedule(decoder: Decoder, content: dict[str, Any]) -> Any:
-    """A schedule, without the constants of 'step' that files of version 1 have."""
+    """Decode a schedule without the constants of 'step', which files of version 1 have."""
     kept = {k: v for k, v in content.items() if k not in ("step_every", "step_drop")}
     return SCHEDULE.decode(decoder, kept)
 

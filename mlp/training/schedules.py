@@ -1,4 +1,4 @@
-"""The table of learning-rate schedules: when the rate changes, and to what.
+"""Schedules of the learning rate.
 
 Scikit-learn's own schedules change the rate between epochs; the others change it with every
 step (mini-batch).
@@ -31,30 +31,30 @@ Array = NDArray[np.float64]
 #: names that `learning_rate` takes; a `Decay` or a callable ``steps done -> rate`` is legal
 #: too
 SCHEDULES = ("constant", "invscaling", "adaptive", "inverse_time", "step", "cosine")
-#: scikit-learn's, which it applies to 'sgd' alone and ignores with other solvers
+#: scikit-learn's own, which it applies to 'sgd' and ignores with other solvers
 SGD_SCHEDULES = ("invscaling", "adaptive")
 
 
 def schedule_of(learning_rate: Any, solver: str) -> Any:
-    """The schedule in force: scikit-learn's own are ignored unless solver='sgd'."""
+    """Return the schedule in effect: scikit-learn's own need solver='sgd'."""
     of_sgd = isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES
     return "constant" if of_sgd and solver != "sgd" else learning_rate
 
 
 class Decay(Feature):
-    """A learning rate that falls with the epochs or steps; the base of its kinds."""
+    """Base class of learning rates that fall with the number of epochs or steps."""
 
     def rates(self, initial: float, steps: Array, epochs: Array, horizon: int) -> Array:
-        """The learning rate of each of n steps.
+        """Return the learning rate of each of n steps.
 
         Parameters
         ----------
         initial : float
-            ``learning_rate_init``.
+            Initial learning rate, ``learning_rate_init``.
         steps : ndarray of shape (n,)
-            Number of steps before each of these.
+            Number of steps before each step.
         epochs : ndarray of shape (n,)
-            Number of epochs before each of these, with the fraction of the present one.
+            Number of epochs before each step, with the fraction of the current one.
         horizon : int
             Largest number of epochs of the fit.
 
@@ -72,9 +72,9 @@ class StepDecay(Decay):
     Parameters
     ----------
     every : int, default=10
-        Number of epochs between two drops.
+        Number of epochs after which the rate is multiplied by `factor`.
     factor : float, default=0.5
-        Factor of a drop, in (0, 1].
+        Factor of the rate, in (0, 1].
 
     Raises
     ------
@@ -110,17 +110,17 @@ class StepDecay(Decay):
 
 @dataclass(frozen=True, repr=False)
 class CosineDecay(Decay):
-    """A learning rate that falls to 0 along half a period of a cosine, step by step.
+    """A learning rate that falls to 0 in every step, along half a period of a cosine.
 
     Parameters
     ----------
     epochs : int or None, default=None
-        Number of epochs until 0 is reached; ``max_iter`` by default.
+        Number of epochs after which the rate is 0; None stands for ``max_iter``.
 
     Raises
     ------
     ValueError
-        If it is not positive.
+        If `epochs` is not a positive integer.
 
     Examples
     --------
@@ -156,7 +156,7 @@ class InverseTimeDecay(Decay):
     Raises
     ------
     ValueError
-        If it is negative.
+        If `power` is not a number >= 0.
 
     Examples
     --------
@@ -180,15 +180,15 @@ class InverseTimeDecay(Decay):
 
 @dataclass
 class Schedule:
-    """The step size μ of each step (mini-batch), as a run goes on.
+    """The step size μ of each step (mini-batch) of a fit.
 
     Parameters
     ----------
     kind : str, Decay or callable
-        'constant'; 'invscaling': initial/(t+1)^power_t after t samples; 'adaptive': a fifth
-        whenever progress stops; 'inverse_time': `InverseTimeDecay` with ``power_t``;
-        'step': `StepDecay()`; 'cosine': `CosineDecay()`; a callable returns the rate for a
-        number of steps done.
+        Kind of the schedule: 'constant'; 'invscaling', which is initial/(t+1)^power_t after
+        t samples; 'adaptive', which is divided by 5 whenever progress stops;
+        'inverse_time', for `InverseTimeDecay` with ``power_t``; 'step', for `StepDecay()`;
+        'cosine', for `CosineDecay()`; a `Decay`; or a function ``steps done -> rate``.
     initial : float
         The first step size.
     power_t : float, default=0.5
@@ -196,8 +196,8 @@ class Schedule:
     horizon : int, default=200
         Largest number of epochs of the fit.
     rate : float
-        Step size of the last step; before the first one and for the schedules that change
-        between epochs, of the next.
+        Step size of the last step.  Before the first step, and with schedules that change
+        between epochs, it is that of the next step.
     epochs : int, default=0
         Number of epochs done.
     """
@@ -209,15 +209,17 @@ class Schedule:
     rate: float = field(default=0.0)
     epochs: int = 0
 
-    #: 'adaptive' stops instead of going below this
+    #: rate at or below which 'adaptive' ends the fit instead of reducing the rate
     smallest = 1e-6
 
     def __post_init__(self) -> None:
         self.rate = self._asked(0) if callable(self.kind) else self.initial
 
     def rates(self, steps: int, n: int) -> Array:
-        """The step sizes of the n steps of an epoch, after so many steps in all; one for
-        all of them where it does not change within the epoch."""
+        """Return the step sizes of the n steps of an epoch, or one for all of them.
+
+        `steps` is the number of steps before the epoch.
+        """
         if callable(self.kind):
             return np.array([self._asked(k) for k in range(steps, steps + n)])
         decay = self._decay()
@@ -247,17 +249,17 @@ class Schedule:
         return float(rate)
 
     def used(self, rates: Array, n: int) -> None:
-        """Note that an epoch has made n steps, at the first of these rates."""
+        """Record that an epoch has made n steps, with the first n of these rates."""
         self.rate = float(rates[min(max(n, 1), len(rates)) - 1])
 
     def epoch_ends(self, samples: int) -> None:
-        """Set the rate of the next epoch, after so many samples in all."""
+        """Set the rate of the next epoch; `samples` have been visited so far."""
         self.epochs += 1
         if self.kind == "invscaling":
             self.rate = self.initial / (samples + 1) ** self.power_t
 
     def progress_stopped(self) -> bool:
-        """React to a stop of progress; True if training should end."""
+        """Change the rate when progress stops; return True if training should end."""
         if self.kind != "adaptive" or self.rate <= self.smallest:
             return True
         self.rate /= 5.0

@@ -1,4 +1,4 @@
-"""When to stop, and what to go back to: progress by epochs and the pocket [S 65.94]."""
+"""Stopping criteria, and the pocket that keeps the best parameters [S 65.94]."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,22 +13,23 @@ __all__ = ["EarlyStopping", "Pocket", "Progress", "Stopping"]
 class EarlyStopping(Feature):
     """Validation after each epoch, and a stop when its score no longer improves.
 
-    ``early_stopping=True`` stands for ``EarlyStopping()``.  When to stop, and which part of
-    the samples is held out, say ``n_iter_no_change``, ``tol`` and ``validation_fraction``,
-    as in scikit-learn.
+    ``early_stopping=True`` stands for ``EarlyStopping()``.  As in scikit-learn, the
+    estimator's ``n_iter_no_change``, ``tol`` and ``validation_fraction`` set when to stop
+    and which part of the samples is held out.
 
     Parameters
     ----------
     scoring : str, callable or None, default=None
-        The score: a name of scikit-learn's, a scorer ``(estimator, X, y) -> float``,
-        'loss' for the negated validation loss, or None for the estimator's own score.
+        Score that is monitored: the name of a scorer of scikit-learn, a scorer
+        ``(estimator, X, y) -> float``, 'loss' for the negated validation loss, or None for
+        the estimator's own score.
     restore_best : bool, default=True
         Whether the fit ends with the parameters of the best epoch.
 
     Raises
     ------
     ValueError
-        If an argument is neither.
+        If an argument is of another type.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class EarlyStopping(Feature):
 
     @classmethod
     def of(cls, given: "bool | EarlyStopping") -> "EarlyStopping | None":
-        """A user's ``early_stopping`` as an object; None for False."""
+        """Convert a user's ``early_stopping`` to an object; None for False."""
         if isinstance(given, EarlyStopping):
             return given
         return cls() if given else None
@@ -70,11 +71,11 @@ class Stopping:
     max_epochs : int
         Largest number of epochs.
     tol : float
-        Smallest improvement of the watched value that counts as progress.
+        Smallest improvement of the monitored value that counts as progress.
     patience : int
         Number of epochs in a row without progress after which the fit stops.
     early : bool
-        Whether the validation score is watched, instead of the training loss.
+        Whether the validation score is monitored, instead of the training loss.
     restore_best : bool
         Whether an `early` fit ends with the parameters of the best score.
     """
@@ -88,14 +89,16 @@ class Stopping:
 
 @dataclass
 class Progress:
-    """Counts the epochs in a row that improved on the best value by less than `tol`.
+    """Counts the consecutive epochs that improved on the best value by less than `tol`.
 
     Attributes
     ----------
     tol : float
+        Smallest improvement that counts as progress.
     best : float
-        The largest value so far; losses are given negated.
+        The largest value so far; losses are negated.
     stalled : int
+        Number of consecutive epochs without progress.
     """
 
     tol: float
@@ -103,7 +106,7 @@ class Progress:
     stalled: int = 0
 
     def update(self, value: float) -> bool:
-        """Take an epoch's value in; True if it is the best so far."""
+        """Record an epoch's value; return True if it is the best so far."""
         self.stalled = self.stalled + 1 if value < self.best + self.tol else 0
         improved = value > self.best
         if improved:
@@ -113,7 +116,7 @@ class Progress:
 
 @dataclass
 class Pocket:
-    """The parameters and batch-norm statistics that did best on validation samples."""
+    """Keeps the parameters and batch-norm statistics of the best validation score."""
 
     network: Network
     kept: list[Any] = field(init=False)
@@ -122,9 +125,9 @@ class Pocket:
         self.kept = self.network.snapshot()
 
     def keep(self) -> None:
-        """Put the present state into the pocket."""
+        """Store the current state of the network."""
         self.network.snapshot(self.kept)
 
     def take_out(self) -> None:
-        """Go back to what is in the pocket."""
+        """Restore the stored state of the network."""
         self.network.restore(self.kept)
