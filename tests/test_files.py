@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ from mlp import (
     Network,
     SiameseClassifier,
 )
-from mlp.estimators.saving import ESTIMATORS, _of_version_1
-from mlp.files import container
+from mlp.estimators.saving import CODECS, ESTIMATORS, _of_version_1
+from mlp.files import container, io
+from mlp.files.encoding import Encoder
 from mlp.projection_pursuit.regressor import ProjectionPursuitRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -677,6 +679,26 @@ def test_the_parameters_of_losses_in_earlier_files_stand_with_their_names():
         ValueError, match="loss='quantile' differs from the fitted network's"
     ):
         model.set_params(loss="quantile").fit(given["X"], given["y"])
+
+
+def test_load_when_a_siamese_network_of_version_1_has_a_twin_then_it_is_the_branch(
+    path,
+):
+    pairs = np.random.default_rng(0).standard_normal((12, 2, 3))
+    model = mlp.SiameseClassifier(4, max_iter=1, head="distance")
+    network = model.fit(pairs, np.arange(12) % 2).network_
+    codec = CODECS["SiameseNetwork"]
+
+    def encode(encoder, value, where):
+        content = codec.encode(encoder, value, where)
+        content["twin"] = content.pop("branch")
+        return content
+
+    encoder = Encoder({**CODECS, "SiameseNetwork": replace(codec, encode=encode)})
+    io.write(path, encoder, encoder(network, "network"))
+    loaded = mlp.load(path)
+    assert_array_equal(loaded.params, network.params)
+    assert_array_equal(loaded.embed(pairs[:, 0]), network.embed(pairs[:, 0]))
 
 
 def test_parameters_of_earlier_files_are_arguments_of_what_they_belong_to():

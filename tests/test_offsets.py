@@ -173,7 +173,7 @@ def test_tied_autoencoders_and_twins_of_pairs_have_none_either():
     assert no_offsets(model)
     pairs = SiameseClassifier(5, head="distance", fit_intercept=False, max_iter=3)
     pairs.fit(X.reshape(30, 2, 4), Y[:30])
-    assert not any(b.any() for b in pairs.network_.twin.intercepts)
+    assert not any(b.any() for b in pairs.network_.branch.intercepts)
     assert pairs.network_.head.intercepts[0].any()  # or equal samples would give 1/2
 
 

@@ -61,7 +61,7 @@ def tanh_gradient(network, outputs, delta):
 
 def plain_loss_and_gradient(network, U_rows, V_rows, t, w):
     """Mean loss of a tanh network's pairs and its gradient, by the shortest route."""
-    both = tanh_network(network.twin, np.vstack([U_rows, V_rows]))
+    both = tanh_network(network.branch, np.vstack([U_rows, V_rows]))
     U, V = np.split(both[-1], 2)
     w = w / w.sum()
     head_gradient = []
@@ -88,7 +88,7 @@ def plain_loss_and_gradient(network, U_rows, V_rows, t, w):
             dU, dV = np.sign(U - V) * down, np.sign(V - U) * down
         else:
             dU, dV = np.hsplit(down, 2)
-    gradient = tanh_gradient(network.twin, both, np.vstack([dU, dV]))[0]
+    gradient = tanh_gradient(network.branch, both, np.vstack([dU, dV]))[0]
     return loss, np.concatenate([gradient, *head_gradient])
 
 
@@ -204,21 +204,21 @@ def test_batch_norm_is_over_both_samples_of_a_batchs_pairs(head):
     for rows in (slice(0, 4), slice(4, 9)):  # a last one by itself joins them
         batch = stepped.data(X, index[rows], t[rows], w[rows])
         gradient = stepped.loss_and_gradient(batch)[1]
-        z = X[index[rows].ravel()] @ stepped.twin.coefs[0]
+        z = X[index[rows].ravel()] @ stepped.branch.coefs[0]
         at = 0
         for part in stepped.networks:
             part.params -= 0.1 * gradient[at : at + part.params.size]
             at += part.params.size
-        lam = stepped.twin.spec.batch_norm.momentum
+        lam = stepped.branch.spec.batch_norm.momentum
         for kept, seen in zip(
-            stepped.twin.statistics[0],
+            stepped.branch.statistics[0],
             (z.mean(axis=0), z.var(axis=0, ddof=1)),
             strict=False,
         ):
             kept[:] = lam * kept + (1 - lam) * seen
     assert_allclose(trained.params, stepped.params, rtol=1e-11, atol=1e-13)
     assert_allclose(
-        trained.twin.statistics[0][:2], stepped.twin.statistics[0][:2], rtol=1e-11
+        trained.branch.statistics[0][:2], stepped.branch.statistics[0][:2], rtol=1e-11
     )
 
 
@@ -327,7 +327,7 @@ def test_the_cores_door_refuses_what_does_not_fit(head):
         plan.epoch(network.data(X[:, :4], index, t), 4)
     wrong = Network((3, 1)).plan()
     with pytest.raises(ValueError, match=r"no head|the head must take"):
-        _core.PairPlan(network.twin.plan(), wrong, head)
+        _core.PairPlan(network.branch.plan(), wrong, head)
 
 
 # ---- pairs drawn at random -------------------------------------------------------------

@@ -181,16 +181,16 @@ every_head = pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
 @every_head
 def test_displays_of_siamese_networks_draw_the_branch(head):
     _, _, model = siamese(head)
-    twin = model.network_.twin
+    branch = model.network_.branch
     graph = NetworkDisplay.from_estimator(model)
     assert graph.layer_sizes == [4, 5, 2]
-    assert_array_equal(graph.coefs[1], twin.coefs[1])
+    assert_array_equal(graph.coefs[1], branch.coefs[1])
     assert graph.output_names == ["y0", "y1"]  # an embedding, not the labels
     assert WeightImageDisplay.from_estimator(model).weights.shape == (4, 5)
     assert ActivationDisplay.from_estimator(model).names == ["tanh", "identity"]
-    assert NetworkDisplay.from_estimator(twin).layer_sizes == [4, 5, 2]
+    assert NetworkDisplay.from_estimator(branch).layer_sizes == [4, 5, 2]
     with pytest.raises(
-        TypeError, match=r"NetworkDisplay .* pass SiameseNetwork\.twin"
+        TypeError, match=r"NetworkDisplay .* pass SiameseNetwork\.branch"
     ):
         NetworkDisplay.from_estimator(model.network_)
     flow = GradientFlowDisplay.from_estimator(model)
@@ -207,10 +207,10 @@ def test_loss_surface_of_siamese_networks_is_over_the_branch_parameters(head):
     )
     assert_array_equal(model.network_.params, before)
     assert_allclose(display.loss[1, 1], model.validation_loss_curve_[-1], 1e-9)
-    twin = model.network_.twin
-    twin.coefs[0][2, 1] += 0.5
-    twin.intercepts[1][0] -= 0.5
-    twin.refold()
+    branch = model.network_.branch
+    branch.coefs[0][2, 1] += 0.5
+    branch.intercepts[1][0] -= 0.5
+    branch.refold()
     data = model._validation_targets(X, y, None).data()
     expected = model.network_.prediction_loss(data)
     assert_allclose(display.loss[0, 2], expected, 1e-9)

@@ -173,7 +173,7 @@ def test_pairs_reach_exact_zeros():
     pairs = np.stack([X[:30], X[30:]], axis=1)
     model = proximal(SiameseClassifier, hidden=(6,), l1=0.05, max_iter=50)
     model.set_params(learning_rate_init=0.02).fit(pairs, np.arange(30) % 2)
-    assert any((W == 0).any() for W in model.network_.twin.coefs)
+    assert any((W == 0).any() for W in model.network_.branch.coefs)
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3}, {"batch_size": 1}, {}], ids=str)

@@ -96,7 +96,7 @@ def test_an_outlier_pulls_however_far_it_is(dtype):
 def test_cosines_of_very_long_and_very_short_embeddings(dtype, power):
     size = FAR[str(np.dtype(dtype))] ** power
     network = SiameseNetwork(Network([2, 2], dtype=dtype), "cosine")
-    network.twin.coefs[0][:] = np.eye(2)
+    network.branch.coefs[0][:] = np.eye(2)
     network.refold()
     U, V = np.array([[1.0, 0]], dtype), np.array([[1.0, 1]], dtype)
     data = network.data(size * np.vstack([U, V]), [[0, 1]], [1.0])

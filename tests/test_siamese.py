@@ -1,4 +1,4 @@
-"""`SiameseClassifier`: verification by a twin network."""
+"""`SiameseClassifier`: verification by a Siamese network."""
 
 import json
 import os

@@ -124,8 +124,8 @@ def test_an_integer_weight_is_a_repeated_pair(kind):
         (first[rows], second[rows]), same[rows]
     )
     np.testing.assert_allclose(
-        weighted.network_.twin.input_scale,
-        repeated.network_.twin.input_scale,
+        weighted.network_.branch.input_scale,
+        repeated.network_.branch.input_scale,
         rtol=1e-12,
     )
 
@@ -200,7 +200,7 @@ def test_input_scale_of_pairs_when_a_column_is_constant_then_is_1():
     same = np.arange(100) % 2
     model = SiameseClassifier(3, standardize=True, max_iter=1, random_state=0)
     model.fit(given, same, sample_weight=np.random.RandomState(0).rand(100))
-    assert model.network_.twin.input_scale[1] == 1
+    assert model.network_.branch.input_scale[1] == 1
 
 
 def test_predictions_when_a_constant_column_moves_then_move_as_little():

@@ -78,7 +78,7 @@ class BuildsNetwork:
         network = base
         if "network_" in getattr(base, "__dict__", {}):
             network = base.network  # with arrays assigned to coefs_
-        network = getattr(network, "twin", network)  # of a SiameseClassifier
+        network = getattr(network, "branch", network)  # of a SiameseClassifier
         if not isinstance(network, Network):
             raise ValueError(
                 f"base={self.base!r} must be a fitted estimator or a Network; as clone() "
@@ -197,7 +197,7 @@ class BuildsSiameseNetwork(BuildsNetwork):
 
     def _specifications(self, targets: Any, dtype: Any) -> list[NetworkSpec]:
         """Return the specifications of the branch and, if there is one, of the head."""
-        twin = NetworkSpec(
+        branch = NetworkSpec(
             (targets.X.shape[2], *hidden_sizes(self), self.n_embedding),
             self.activation,
             self.embedding_activation,
@@ -205,8 +205,8 @@ class BuildsSiameseNetwork(BuildsNetwork):
             fit_intercept=self.fit_intercept,
             dtype=dtype if self.dtype is None else self.dtype,
         )
-        head = head_spec(twin, self.head, self._head_sizes(), self.head_activation)
-        return [twin] if head is None else [twin, head]
+        head = head_spec(branch, self.head, self._head_sizes(), self.head_activation)
+        return [branch] if head is None else [branch, head]
 
     def _initialize(self, targets: Any) -> None:
         """Make new networks and draw their parameters, first those of the branch."""
@@ -226,7 +226,7 @@ class BuildsSiameseNetwork(BuildsNetwork):
                 b[:] = drawn if part.spec.fit_intercept else 0.0
         self.network_ = network
         if self.standardize:
-            measure(network.twin, targets.samples(), False)
+            measure(network.branch, targets.samples(), False)
         network.refold()
         self._use(self.network_)
         self._begin_records()
@@ -236,8 +236,8 @@ class BuildsSiameseNetwork(BuildsNetwork):
         network = self.network_
         if self.head != network.kind:
             raise self._differs("head", network.kind)
-        if self.n_embedding != network.twin.n_outputs:
-            raise self._differs("n_embedding", network.twin.n_outputs)
+        if self.n_embedding != network.branch.n_outputs:
+            raise self._differs("n_embedding", network.branch.n_outputs)
         asked = self._specifications(targets, network.dtype)
         fitted = [part.spec for part in network.networks]
         for names, before, now in zip(PARAMETERS_OF, fitted, asked, strict=False):

@@ -465,7 +465,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
 
     def _check_inputs(self, targets: Any) -> None:
         if targets.sparse:
-            check_sparse(self.network_.twin)
+            check_sparse(self.network_.branch)
 
     def _new_optimizer(self) -> Any:
         return PairOptimizer(super()._new_optimizer())
@@ -479,7 +479,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
         **options: Any,
     ) -> Any:
         trained_on = targets.take(slice(None))
-        trained_on.X.rows = standardized(network.twin, targets.samples()).X
+        trained_on.X.rows = standardized(network.branch, targets.samples()).X
         return PairRun(network, trained_on.data(), optimizer, penalties, **options)
 
 

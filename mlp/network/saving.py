@@ -1,5 +1,6 @@
 """Networks in files: the codecs of `Network` and `SiameseNetwork`, and `load_network`."""
 
+from dataclasses import replace
 from typing import Any
 
 from mlp.files import io
@@ -17,11 +18,11 @@ def _network(decoder: Decoder, content: dict[str, Any]) -> Network:
     return network
 
 
-def _siamese_network(twin: Any, kind: Any, head: Any) -> SiameseNetwork:
-    """A network with a head of this kind that fits the twin, and the head's parameters."""
+def _siamese_network(branch: Any, kind: Any, head: Any) -> SiameseNetwork:
+    """Make a network of a branch and a head, which must be of this kind."""
     layers = () if head is None else head.layer_sizes[1:-1]
     activations = "relu" if head is None else head.spec.activations
-    made = SiameseNetwork(twin, kind, layers, activations)
+    made = SiameseNetwork(branch, kind, layers, activations)
     sizes = [h and h.layer_sizes for h in (head, made.head)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"the head does not fit head={kind!r}")
@@ -31,13 +32,20 @@ def _siamese_network(twin: Any, kind: Any, head: Any) -> SiameseNetwork:
     return made
 
 
+SIAMESE = attributes_codec(SiameseNetwork, ("branch", "kind", "head"), _siamese_network)
+
+
+def _siamese(decoder: Decoder, content: dict[str, Any]) -> Any:
+    """Decode a Siamese network, whose branch is "twin" in files of version 1."""
+    renamed = {"branch" if k == "twin" else k: v for k, v in content.items()}
+    return SIAMESE.decode(decoder, renamed)
+
+
 #: codecs of networks, by their names in files
 CODECS: dict[str, Codec] = {
     **FEATURE_CODECS,
     "Network": Codec(Network, encode_network, _network),
-    "SiameseNetwork": attributes_codec(
-        SiameseNetwork, ("twin", "kind", "head"), _siamese_network
-    ),
+    "SiameseNetwork": replace(SIAMESE, decode=_siamese),
 }
 
 

@@ -53,7 +53,7 @@ def head_spec(
         raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}")
     if branch.output_name == "softmax" or branch.has_rbf:
         raise ValueError(
-            "the twin of a SiameseNetwork can't have softmax outputs or 'rbf' units"
+            "the branch of a SiameseNetwork can't have softmax outputs or 'rbf' units"
         )
     n = branch.layer_sizes[-1]
     if head == "distance":
@@ -75,8 +75,8 @@ class SiameseNetwork:
 
     Parameters
     ----------
-    twin : Network
-        The network of both branches.  Its outputs are the embedding; softmax outputs and
+    branch : Network
+        The network that maps each sample of a pair to its embedding.  Softmax outputs and
         radial basis functions are refused.
     head : {"cosine", "distance", "relation"}, default="cosine"
         'cosine': uᵀv/‖u‖‖v‖, trained by squared error to ±1; 'distance': |u − v| through
@@ -102,13 +102,13 @@ class SiameseNetwork:
 
     def __init__(
         self,
-        twin: Network,
+        branch: Network,
         head: str = "cosine",
         head_layer_sizes: Sequence[int] = (),
         activation: Any = "relu",
     ) -> None:
-        spec = head_spec(twin.spec, head, head_layer_sizes, activation)
-        self.twin, self.kind = twin, head
+        spec = head_spec(branch.spec, head, head_layer_sizes, activation)
+        self.branch, self.kind = branch, head
         self.head: Network | None = None if spec is None else Network.of(spec)
         self._plain: SiameseNetwork | None = None
         self.refold()
@@ -117,55 +117,55 @@ class SiameseNetwork:
 
     @property
     def networks(self) -> list[Network]:
-        """The twin, and the head if there is one."""
-        return [self.twin] if self.head is None else [self.twin, self.head]
+        """The branch, and the head if there is one."""
+        return [self.branch] if self.head is None else [self.branch, self.head]
 
     @property
     def params(self) -> Array:
-        """A copy of all parameters, the twin's and then the head's."""
+        """A copy of all parameters, the branch's and then the head's."""
         return np.concatenate([network.params for network in self.networks])
 
     @property
     def coefs(self) -> list[Array]:
-        """Views of the weights of the twin, then of the head."""
+        """Views of the weights of the branch, then of the head."""
         return [W for network in self.networks for W in network.coefs]
 
     @property
     def intercepts(self) -> list[Array]:
-        """Views of the offsets of the twin, then of the head."""
+        """Views of the offsets of the branch, then of the head."""
         return [b for network in self.networks for b in network.intercepts]
 
     @property
     def spec(self) -> NetworkSpec:
-        """The specification of the twin; the head has its own."""
-        return self.twin.spec
+        """The specification of the branch; the head has its own."""
+        return self.branch.spec
 
     @property
     def dtype(self) -> Any:
         """Precision of the parameters: float32 or float64."""
-        return self.twin.dtype
+        return self.branch.dtype
 
     @property
     def prediction_dtype(self) -> Any:
         """Precision of the embeddings."""
-        return self.twin.prediction_dtype
+        return self.branch.prediction_dtype
 
     @property
     def input_scale(self) -> Any:
         """Deviations by which inputs are standardised, or None."""
-        return self.twin.input_scale
+        return self.branch.input_scale
 
     @property
     def n_features(self) -> int:
         """Number of inputs of each sample."""
-        return self.twin.n_features
+        return self.branch.n_features
 
     def copy(self) -> "SiameseNetwork":
         """The same networks on copies of their parameters and statistics."""
         other: SiameseNetwork = SiameseNetwork.__new__(SiameseNetwork)
         other.__setstate__(
             {
-                "twin": self.twin.copy(),
+                "branch": self.branch.copy(),
                 "head": None if self.head is None else self.head.copy(),
                 "kind": self.kind,
             }
@@ -173,7 +173,7 @@ class SiameseNetwork:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"twin": self.twin, "head": self.head, "kind": self.kind}
+        return {"branch": self.branch, "head": self.head, "kind": self.kind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -198,7 +198,7 @@ class SiameseNetwork:
 
     def _for_each(self, snapshot: list[Array], method: str) -> None:
         at = len(snapshot) - (self.head is not None)  # a head has no statistics
-        getattr(self.twin, method)(snapshot[:at])
+        getattr(self.branch, method)(snapshot[:at])
         if self.head is not None:
             getattr(self.head, method)(snapshot[at:])
 
@@ -223,7 +223,7 @@ class SiameseNetwork:
     def summary(
         self, samples: Any = None, index: Any = None, n_threads: int = 1
     ) -> Summary:
-        """The layers of the twin, and of the head if there is one, as tables of text.
+        """The layers of the branch, and of the head if there is one, as tables of text.
 
         With samples and their pairs, as in `data`, the tables have the numbers of dead
         units; see `Network.summary`.
@@ -232,7 +232,7 @@ class SiameseNetwork:
         if samples is not None:
             embedding = self.embed(samples, n_threads)
             inputs = [samples, self._joined(*(embedding[rows] for rows in index.T))]
-        names = [f"twin, compared by the {self.kind}", "head"]
+        names = [f"branch, compared by the {self.kind}", "head"]
         tables = zip(names, self.networks, inputs, strict=False)
         return Summary(
             "\n\n".join(
@@ -291,8 +291,8 @@ class SiameseNetwork:
     # -- embeddings, scores, loss --
 
     def embed(self, X: Any, n_threads: int = 1) -> Array:
-        """Embeddings of samples: the twin's outputs, of shape (n_samples, n_embedding)."""
-        return self.twin.forward(X, n_threads)
+        """Return the outputs of the branch, embeddings (n_samples, n_embedding)."""
+        return self.branch.forward(X, n_threads)
 
     def scores(self, U: Array, V: Array, n_threads: int = 1) -> Array:
         """Similarity of two embeddings: their cosine, or the logit of the head's output.
@@ -335,16 +335,16 @@ class SiameseNetwork:
     def plain(self) -> "SiameseNetwork":
         """Plain networks that predict, as of the last `refold`; the same object unless the
         head's precision differs from the folded branch's."""
-        branch = self.twin.plain()
-        if branch is self.twin:
+        branch = self.branch.plain()
+        if branch is self.branch:
             return self
         made = self._plain
-        if made is None or made.twin is not branch or made.dtype != self.dtype:
+        if made is None or made.branch is not branch or made.dtype != self.dtype:
             made = self._plain = SiameseNetwork.__new__(SiameseNetwork)
             head = self.head
             if head is not None and head.dtype != branch.dtype:
                 head = head.folded(branch.dtype)
-            made.__setstate__({"twin": branch, "head": head, "kind": self.kind})
+            made.__setstate__({"branch": branch, "head": head, "kind": self.kind})
         return made
 
 

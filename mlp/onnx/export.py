@@ -179,7 +179,7 @@ def _siamese(estimator: Any) -> Graph:
     network = estimator.network_
     g = Graph(network.prediction_dtype)
     pair = [g.input(name, network.n_features) for name in ("X1", "X2")]
-    u, v = (list(layer_outputs(g, x, network.twin))[-1] for x in pair)
+    u, v = (list(layer_outputs(g, x, network.branch))[-1] for x in pair)
     if network.head is None:
         cosine = _cosine(g, u, v)
         p = g("Mul", g("Add", cosine, 1.0), 0.5)

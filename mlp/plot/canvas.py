@@ -66,11 +66,11 @@ def network_of(model: Any, display: str) -> Network:
     if isinstance(model, Network):
         return model
     if isinstance(model, SiameseNetwork):
-        raise TypeError(f"{display} draws one network, pass SiameseNetwork.twin")
+        raise TypeError(f"{display} draws one network, pass SiameseNetwork.branch")
     check_is_fitted(model)
     network = getattr(model, "network", None)
     if isinstance(network, SiameseNetwork):
-        return network.twin
+        return network.branch
     if not isinstance(network, Network):
         kind = type(model)
         raise TypeError(

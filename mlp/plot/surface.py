@@ -25,7 +25,7 @@ def _loss_at(
     Of a Siamese network, the parameters of the branch vary and the head is constant.
     """
     whole = (model if isinstance(model, Network) else model.network).copy()
-    network = whole.twin if isinstance(whole, SiameseNetwork) else whole
+    network = whole.branch if isinstance(whole, SiameseNetwork) else whole
     threads = resolve_threads(getattr(model, "n_threads", None))
     if isinstance(model, Network):
         data = network.folded().data(X, y, sample_weight)
