@@ -54,12 +54,12 @@ activation : str, tuple or sequence, default="relu"
     A tuple gives a name with its parameter, as in ``("leaky_relu", 0.1)``.  A sequence
     names one activation per layer, a sequence of sequences one per node [S P65.6].
 solver : str, default="adam"
-    Optimizer.  On mini-batches:
+    Optimizer.  Stochastic solvers train on mini-batches:
 
     {solvers}
 
-    On all samples in every step: 'lbfgs', 'cg' (conjugate gradients) and 'gd' (steepest
-    descent with exact line search [B]).
+    Full-batch solvers use all samples in every step: 'lbfgs', 'cg' (conjugate gradients)
+    and 'gd' (steepest descent with exact line search [B]).
 alpha : float, default=0.0001
     Strength of the L2 penalty (alpha/2)‖W‖², which is divided by the number (or the total
     weight) of the batch's samples.
@@ -141,7 +141,7 @@ l2 : float, default=0.0
 l2_bias : bool, default=False
     Whether the penalty of `l2` includes the offsets.
 weight_decay : float, default=0.01
-    Decoupled weight decay, only with the solvers that have it.
+    Decoupled weight decay, only with solvers that have it, such as 'adamw'.
 clip_norm : float or None, default=None
     Largest norm of a step's gradient; a longer gradient is scaled to it.
 clip_value : float or None, default=None

@@ -1,4 +1,4 @@
-"""Constraints of parameters, by themselves and together; warnings without effect."""
+"""Constraints of parameters, alone and together; warnings of parameters without effect."""
 
 import warnings
 from collections.abc import Callable
@@ -217,18 +217,18 @@ def _normalises(estimator: Any) -> bool:
     return norm is None or norm.where != "hidden" or bool(hidden_sizes(estimator))
 
 
-def _goes_by_epochs(estimator: Any) -> bool:
+def _is_stochastic(estimator: Any) -> bool:
     return estimator.solver in STOCHASTIC_SOLVERS
 
 
 def _stops_early(estimator: Any) -> bool:
     has_arguments = isinstance(estimator.early_stopping, EarlyStopping)
-    return not has_arguments or _goes_by_epochs(estimator)
+    return not has_arguments or _is_stochastic(estimator)
 
 
 def _changes_the_rate(estimator: Any) -> bool:
     has_arguments = isinstance(estimator.learning_rate, Decay)
-    return not has_arguments or _goes_by_epochs(estimator)
+    return not has_arguments or _is_stochastic(estimator)
 
 
 def _has_relation(estimator: Any) -> bool:
@@ -259,7 +259,7 @@ NEEDS: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ),
     ("dropout", "", _drops, "a rate above 0 and hidden layers"),
     ("dropout", "decay", _decays_dropped, "mask='batch' and a penalty (alpha, l2, l1)"),
-    ("sampling", "", _goes_by_epochs, STOCHASTIC),
+    ("sampling", "", _is_stochastic, STOCHASTIC),
     ("batch_norm", "", _normalises, "hidden layers"),
     ("early_stopping", "", _stops_early, STOCHASTIC),
     ("learning_rate", "", _changes_the_rate, STOCHASTIC),

@@ -72,7 +72,7 @@ class SiameseClassifier(ClassifierMixin, BuildsSiameseNetwork, BaseMLP):
     head_activation : str, tuple or sequence, default="relu"
         Activation of the head's hidden layers, only with head='relation'.
     solver : str, default="adam"
-        Optimizer, which trains branch and head together on mini-batches:
+        Stochastic solver, which trains branch and head together on mini-batches:
 
         {solvers}
 

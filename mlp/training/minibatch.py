@@ -109,7 +109,7 @@ class Optimizer:
     Attributes
     ----------
     solver : str
-        A key of `mlp.training.optimizers.STOCHASTIC_SOLVERS`.
+        Name of the solver, a key of `mlp.training.optimizers.STOCHASTIC_SOLVERS`.
     schedule : Schedule
         Schedule of the learning rate.
     steps : int

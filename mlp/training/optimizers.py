@@ -1,6 +1,6 @@
-"""The table of stochastic solvers: their own parameters, and how documentation names them.
+"""Table of the stochastic solvers, with their own parameters and their documentation.
 
-A further solver needs an entry here, its row in the core's `SOLVER_LIST`, its update in
+A new solver needs an entry here, its row in the core's `SOLVER_LIST`, its update in
 `training/optimizer.h`, and a reference in the tests.
 """
 
@@ -16,10 +16,10 @@ class Entry:
     Attributes
     ----------
     line : str
-        Its line in the documentation of the parameter `solver`.
+        Line of the solver in the documentation of the parameter `solver`.
     parameters : tuple of str
-        Parameters of the estimators that have an effect with this solver only, or with a
-        few.
+        Parameters of the estimators that have an effect only with this solver and those
+        that list them too.
     nearest : str
         Solver of scikit-learn that replaces it in `to_sklearn`.
     """
@@ -30,7 +30,7 @@ class Entry:
 
     @property
     def decays_weights(self) -> bool:
-        """Whether the solver decays weights apart from the gradient."""
+        """Whether the solver has decoupled weight decay."""
         return "weight_decay" in self.parameters
 
 
@@ -40,7 +40,7 @@ STOCHASTIC_SOLVERS = {
         "Adam [S 65.95–65.98]", ("beta_1", "beta_2", "epsilon"), "adam"
     ),
     "adamw": Entry(
-        "Adam that decays the weights apart from the gradient, by `weight_decay`",
+        "Adam with decoupled weight decay, by `weight_decay`",
         ("beta_1", "beta_2", "epsilon", "weight_decay"),
         "adam",
     ),
@@ -53,5 +53,5 @@ STOCHASTIC_SOLVERS = {
 
 
 def describe(name: str) -> str:
-    """The solver's line of a list in a docstring."""
+    """Return the solver's line of a list in a docstring."""
     return f"'{name}': {STOCHASTIC_SOLVERS[name].line}"
