@@ -241,7 +241,7 @@ def test_frozen_and_missing_weights_keep_their_bits(Estimator, option, fitted):
     model, X, y = fitted(Estimator, option)
     start = clone(model).set_params(max_iter=1, learning_rate_init=1e-300)
     start = start.set_params(alpha=0.0).fit(X, y)
-    frozen = getattr(start.network_, "frozen", None) or [False] * len(model.coefs_)
+    frozen = start.network_.spec.frozen or [False] * len(model.coefs_)
     for k, still in enumerate(frozen):
         unchanged = same(start.coefs_[k], model.coefs_[k])
         unchanged &= same(start.intercepts_[k], model.intercepts_[k])
