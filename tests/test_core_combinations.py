@@ -305,7 +305,7 @@ def test_gradient_of_any_combination_is_the_central_difference(options):
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(anything, st.sampled_from(["exact", "diagonal"]))
-def test_loss_and_gradient_of_any_combination_are_the_twins(options, bn_gradient):
+def test_loss_and_gradient_of_any_combination_are_that_of_numpy(options, bn_gradient):
     case = Case({**options, "l1_method": "subgradient"}, bn_gradient)
     assume(not case.mute())
     loss = case.plan().epoch(case.data(), len(case.X), None, 0.0, case.seed)
@@ -354,7 +354,7 @@ def rule_of(name, net, clipping):
     st.integers(2, 4),
     st.booleans(),
 )
-def test_epochs_of_any_combination_and_solver_are_the_twins(
+def test_epochs_of_any_combination_and_solver_are_that_of_numpy(
     options, solver, clipping, batch_size, falling
 ):
     assume(not options["rbf"])  # the twin knows no floor for the widths

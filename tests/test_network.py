@@ -50,7 +50,7 @@ def relative(actual, expected):
 @every_activation
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_outputs_loss_and_gradient_are_the_twins(
+def test_outputs_loss_and_gradient_are_that_of_numpy(
     hidden, output, loss, missing, weighted
 ):
     net, X, T, w = case(hidden, output, loss, missing=missing)

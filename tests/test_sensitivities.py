@@ -95,7 +95,7 @@ def differences(f, x, h=1e-5):
 
 @either_mode
 @pytest.mark.parametrize("seed", range(28))
-def test_jacobian_is_the_twins_whatever_is_folded(seed, mode):
+def test_jacobian_is_that_of_numpy_whatever_is_folded(seed, mode):
     net, X, *_ = any_network(seed)
     twin = twin_of(net)
     assert relative(twin.jacobian(X, mode=mode), oracle.jacobian(net, X)) < 1e-12
@@ -146,7 +146,7 @@ def test_products_with_the_jacobian(seed):
 
 
 @pytest.mark.parametrize("seed", range(28))
-def test_gradient_of_each_sample_in_its_inputs_is_the_twins(seed):
+def test_gradient_of_each_sample_in_its_inputs_is_that_of_numpy(seed):
     net, X, T, _ = any_network(seed)
     expected = len(X) * oracle.gradients(net, X, T, train=False).X
     assert relative(twin_of(net).loss_gradients(X, T), expected) < 1e-12
@@ -255,7 +255,7 @@ def both_diagonals(hidden, output, loss, sizes=(3, 4, 3), residual=False):
 
 @every_named_pair
 @pytest.mark.parametrize("hidden", [h for h in HIDDEN if h != "rbf"], ids=str)
-def test_curvature_diagonal_is_the_twins(hidden, output, loss):
+def test_curvature_diagonal_is_that_of_numpy(hidden, output, loss):
     net, X, T, w = case(hidden, output, loss, residual=False)
     expected = vector(oracle.hessian_diagonal(net, X, T, "curvature", sample_weight=w))
     actual = twin_of(net).hessian_diagonal(X, T, "curvature", w)
@@ -542,7 +542,7 @@ def test_no_samples_give_empty_answers():
 
 
 @pytest.mark.parametrize("seed", range(28))
-def test_hidden_activations_are_the_twins(seed):
+def test_hidden_activations_are_that_of_numpy(seed):
     net, X, *_ = any_network(seed)
     twin, expected = twin_of(net), oracle.forward(net, X)
     for layer in range(3):

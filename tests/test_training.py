@@ -99,7 +99,7 @@ def assert_same(actual, expected, bound=1e-10):
 @on_every_isa
 @every_rule
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 53])  # 53 = 6·8 + 5
-def test_three_epochs_are_the_twins(batch_size, rule, isa):
+def test_three_epochs_are_that_of_numpy(batch_size, rule, isa):
     args = rule, *case(alpha=0.3), batch_size
     assert_same(ours(*args), theirs(*args))
 
@@ -128,7 +128,7 @@ def test_single_precision_differs_by_its_roundings(rule, isa):
     ],
     ids=str,
 )
-def test_penalties_are_the_twins(penalties, batch_size, rule, isa):
+def test_penalties_are_that_of_numpy(penalties, batch_size, rule, isa):
     args = rule, *case(n=21, **penalties), batch_size
     assert_same(ours(*args), theirs(*args))
 
@@ -146,7 +146,7 @@ def test_penalties_are_the_twins(penalties, batch_size, rule, isa):
     ],
     ids=str,
 )
-def test_clipping_of_the_penalised_gradient_is_the_twins(
+def test_clipping_of_the_penalised_gradient_is_that_of_numpy(
     clipping, batch_size, rule, isa
 ):
     args = rule, *case(n=21, alpha=0.5, l1=0.01), batch_size
@@ -156,7 +156,7 @@ def test_clipping_of_the_penalised_gradient_is_the_twins(
 @on_every_isa
 @every_rule
 @pytest.mark.parametrize("batch_size", [1, 8, 53])
-def test_sample_weights_are_the_twins(batch_size, rule, isa):
+def test_sample_weights_are_that_of_numpy(batch_size, rule, isa):
     args = rule, *case(alpha=0.3), batch_size
     w = np.random.default_rng(4).uniform(0.5, 3, 53)
     if batch_size > 1:
@@ -191,7 +191,7 @@ def test_batch_larger_than_the_workspace_is_one_step(make, batch_size, rule, isa
 @on_every_isa
 @every_rule
 @pytest.mark.parametrize("sizes", [(4, 1), (9, 1, 1), (5, 40, 33, 1)])
-def test_squared_error_of_one_output_is_the_twins(sizes, rule, isa):
+def test_squared_error_of_one_output_is_that_of_numpy(sizes, rule, isa):
     args = rule, *case(n=30, sizes=sizes, hidden="relu", output="identity"), 7
     assert_same(ours(*args), theirs(*args))
 
