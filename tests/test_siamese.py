@@ -419,7 +419,7 @@ def test_ctrl_c_amid_an_epoch_leaves_a_usable_model():
 
 @pytest.mark.parametrize("head", ["cosine", "distance", "relation"])
 @pytest.mark.parametrize("batch_norm", [None, "hidden"])
-def test_norms_of_the_gradient_are_that_of_numpy_and_then_the_heads(head, batch_norm):
+def test_norms_of_the_gradient_are_those_of_the_branch_and_then_the_heads(head, batch_norm):
     rng = np.random.RandomState(0)
     X, same = (rng.randn(40, 4), rng.randn(40, 4)), np.arange(40) % 2
     model = SiameseClassifier(
