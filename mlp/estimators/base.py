@@ -253,7 +253,8 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         self._check_combination(incremental)
         warn_without_effect(self)
         saved = None if checkpoint is None else EstimatorCheckpoint(checkpoint, self)
-        by_hand = vars(self).copy() if first and self.warm_start else {}
+        continues = self.warm_start or incremental
+        by_hand = vars(self).copy() if first and continues else {}
         targets = self._validate_targets(
             X,
             y,
