@@ -16,7 +16,13 @@ from mlp.estimators.base import BaseMLP, set_parameters
 from mlp.estimators.docstrings import document
 from mlp.estimators.inspection import Inspection
 from mlp.estimators.parameters import RATE, dropout_of, hidden_sizes
-from mlp.estimators.training_data import TrainingData, check_weights
+from mlp.estimators.training_data import (
+    RANGES,
+    TrainingData,
+    check_weights,
+    lies_in,
+    value_range,
+)
 from mlp.estimators.validation import validate_data
 from mlp.network.activations import is_single
 from mlp.network.losses import losses_of, resolve_loss
@@ -33,13 +39,6 @@ Array = NDArray[Any]
 
 #: numbers of sparse samples that are dense at once for the comparison with reconstructions
 DENSE = 2**20
-#: output activation -> range of the values that it is suited to
-RANGES = {
-    "logistic": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "exp": (0.0, np.inf),
-}
 
 
 @document
@@ -117,8 +116,6 @@ class MLPAutoencoder(
         "denoising": [RATE],
         "output_activation": [str, tuple, list],
     }
-    #: parameter of the other estimators that autoencoders do not have
-    residual = False
 
     def __init__(
         self,
@@ -440,7 +437,7 @@ class MLPAutoencoder(
     def _validation_targets(self, X: Any, y: Any, sample_weight: Any) -> TrainingData:
         try:
             targets = self._samples(X, sample_weight, first=False)
-            needed = _needed_output(self._built_by("loss"))
+            needed = resolve_loss(self._built_by("loss")).needed_output
             if needed:
                 self._check_range(targets.X, needed)
             return targets
@@ -475,17 +472,17 @@ class MLPAutoencoder(
             )
         if output != "auto":
             return output
-        if needed := _needed_output(self.loss):
+        if needed := resolve_loss(self.loss).needed_output:
             return needed
-        fitting = (name for name in ("logistic", "tanh") if _lies_in(name, X))
+        fitting = (name for name in ("logistic", "tanh") if lies_in(name, X))
         return "identity" if self.standardize else next(fitting, "identity")
 
     def _check_range(self, X: Any, output: Any) -> None:
         """Refuse values outside the range of the loss or of the chosen outputs."""
         loss = self._built_by("loss")
         chosen = self.output_activation == "auto"
-        needed = _needed_output(loss)
-        if not (chosen or needed) or _lies_in(output, X):
+        needed = resolve_loss(loss).needed_output
+        if not (chosen or needed) or lies_in(output, X):
             return
         reason = f"loss={loss!r}"
         if not needed:
@@ -493,28 +490,8 @@ class MLPAutoencoder(
                 f"output_activation='auto', which chose {output!r} in the first fit,"
             )
         low, high = RANGES[output]
-        smallest, largest = _range(X)
+        smallest, largest = value_range(X)
         raise ValueError(
             f"{reason} needs values in [{low:g}, {high:g}], but X has values in "
             f"[{smallest:g}, {largest:g}]"
         )
-
-
-def _needed_output(loss: Any) -> str | None:
-    """Return the activation of single outputs that a loss needs, or None."""
-    links = resolve_loss(loss).entry.links
-    return links[-1] if links else None
-
-
-def _range(X: Any) -> tuple[float, float]:
-    """Return the smallest and the largest value."""
-    return float(X.min()), float(X.max())
-
-
-def _lies_in(output: Any, X: Any) -> bool:
-    """Whether the values of X are in the range of the outputs, up to rounding errors."""
-    if not isinstance(output, str) or output not in RANGES:
-        return True
-    slack = 8 * float(np.finfo(X.dtype).eps)
-    (low, high), (smallest, largest) = RANGES[output], _range(X)
-    return low - slack <= smallest and largest <= high + slack

@@ -253,8 +253,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         self._check_combination(incremental)
         warn_without_effect(self)
         saved = None if checkpoint is None else EstimatorCheckpoint(checkpoint, self)
-        continues = self.warm_start or incremental
-        by_hand = vars(self).copy() if first and continues else {}
+        by_hand = vars(self).copy() if self.warm_start or incremental else {}
         targets = self._validate_targets(
             X,
             y,

@@ -121,7 +121,7 @@ class BuildsNetwork:
             targets.groups,
             batch_norm=self.batch_norm,
             dropout=dropout_of(self),
-            skip_scales=self.residual,
+            skip_scales=getattr(self, "residual", False),
             edges=self.connectivity,
             fit_intercept=self.fit_intercept,
             frozen=self.freeze,

@@ -177,7 +177,7 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
         (e.early_stopping and not e._validates and not e.validation_fraction > 0,
          f"early_stopping=True needs validation_fraction > 0, got "
          f"{e.validation_fraction!r}, or X_val, y_val"),
-        (e.residual and not any(a == b for a, b in pairs),
+        (getattr(e, "residual", False) and not any(a == b for a, b in pairs),
          "residual=True needs two consecutive hidden layers of equal width, which "
          f"hidden_layer_sizes={e.hidden_layer_sizes!r} does not have"),
         (e.base is not None and e.standardize, "standardize=True would scale the inputs "

@@ -11,9 +11,24 @@ from mlp import _core
 from mlp.network.losses import check_callable
 from mlp.network.samples import as_rows
 
-__all__ = ["TrainingData", "check_loss", "check_weights"]
+__all__ = [
+    "RANGES",
+    "TrainingData",
+    "check_loss",
+    "check_weights",
+    "lies_in",
+    "value_range",
+]
 
 Array = NDArray[Any]
+
+#: output activation -> range of the values that it is suited to
+RANGES = {
+    "logistic": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "exp": (0.0, np.inf),
+}
 
 
 @dataclass
@@ -192,3 +207,17 @@ def check_loss(network: Any, loss: Any, targets: TrainingData) -> None:
         else:
             y_true[np.arange(len(labels)), labels] = 1
     check_callable(loss, y_true, y_out)
+
+
+def value_range(X: Any) -> tuple[float, float]:
+    """Return the smallest and the largest value."""
+    return float(X.min()), float(X.max())
+
+
+def lies_in(output: Any, X: Any) -> bool:
+    """Whether the values of X are in the range of the outputs, up to rounding errors."""
+    if not isinstance(output, str) or output not in RANGES:
+        return True
+    slack = 8 * float(np.finfo(X.dtype).eps)
+    (low, high), (smallest, largest) = RANGES[output], value_range(X)
+    return low - slack <= smallest and largest <= high + slack

@@ -131,6 +131,11 @@ class Loss:
             return None if self.function is not_given else self.function
         return (self.name, self.parameter) if self.entry.parameter else self.name
 
+    @property
+    def needed_output(self) -> str | None:
+        """The activation of single outputs that the loss needs, or None."""
+        return self.entry.links[-1] if self.entry.links else None
+
     def value_scale(self, n_outputs: int) -> float:
         """Factor of the loss where it is reported: as in scikit-learn, the squared error
         is averaged over the outputs."""
