@@ -470,7 +470,7 @@ def test_class_weights_of_label_columns_come_back_from_a_file(tmp_path):
         ({0: 1, 1: 5}, np.stack([Y, Y], 1), "must be a list of 2 dicts where y is a"),
         ([{1: 5}], np.stack([Y, Y], 1), "must be a list of 2 dicts where y is a"),
         ([{1: 5}, {1: "a"}], np.stack([Y, Y], 1), r"class_weight\[1\]: .*, got 'a'"),
-        ([{1: 5}, {2: 1}], np.stack([Y, Y], 1), r"class_weight\[1\] names \[2\]"),
+        ([{1: 5}, {2: 1}], np.stack([Y, Y], 1), r"class_weight\[1\] has the keys \[2\]"),
     ],
 )
 def test_class_weights_that_do_not_suit_y_are_refused(class_weight, y, words):
