@@ -133,3 +133,30 @@ def test_files_of_the_core_include_in_no_circle(includes):
 
 def test_files_that_the_core_includes_are_there(includes):
     assert {name for names in includes.values() for name in names} <= set(includes)
+
+
+#: folders of the core by floor, from the structs up to the table of kernels
+CORE_FLOORS = [
+    {"mlp_core.h"},
+    {"machine"},
+    {"products"},
+    {"network"},
+    {"training", "single", "derivatives"},
+    {"kernels.c", "dispatch.c", "dispatch.h"},
+]
+
+
+def test_files_of_the_core_include_from_lower_floors(includes):
+    def core_floor(name):
+        folder = name.split("/")[0]
+        return next(k for k, names in enumerate(CORE_FLOORS) if folder in names)
+
+    wrong = [
+        (name, other)
+        for name, others in includes.items()
+        for other in others
+        if name.split("/")[0] != other.split("/")[0]
+        and core_floor(other) >= core_floor(name)
+        and not {name, other} <= {"kernels.c", "dispatch.c", "dispatch.h"}
+    ]
+    assert not wrong

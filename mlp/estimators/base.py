@@ -478,7 +478,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         a small network's prediction for one row."""
         return (
             type(X) is np.ndarray
-            and X.dtype is self.network_.dtype
+            and X.dtype is self.network_.params.dtype
             and X.ndim == 2
             and X.shape[1] == self.n_features_in_
             and X.shape[0] > 0

@@ -32,7 +32,7 @@ class Entry:
 
     Attributes
     ----------
-    kernel : str
+    code : str
         A key of ``ACTIVATION_CODES``.
     doc : str
         f(z) as docstrings have it.
@@ -45,14 +45,14 @@ class Entry:
         adds one (`mlp.onnx.graph.Graph`); None for an activation of a whole layer.
     parameters : tuple of (name, default)
     fixed : tuple of float or None
-        The kernel's parameters in a special case of another entry.
+        The core's parameters in a special case of another entry.
     positive : bool
         The parameters must be > 0, else only nonzero.
     hidden, trainable : bool
         Whether hidden layers may have it; whether it has a useful derivative.
     """
 
-    kernel: str
+    code: str
     doc: str
     formula: str
     derivative: str
@@ -74,7 +74,7 @@ def _elu(g: Any, z: str, alpha: float, scale: float) -> str:
     return str(g("Mul", g.by_sign(z, g("Mul", grown, alpha), z), scale))
 
 
-#: name -> Entry; `fixed` gives the parameters of a special case of another kernel
+#: name -> Entry; `fixed` gives the parameters of a special case of another function of the core
 ACTIVATIONS: dict[str, Entry] = {
     "identity": Entry(
         "identity",
@@ -273,9 +273,9 @@ class Activation:
         return ACTIVATIONS[self.name]
 
     @property
-    def kernel(self) -> tuple[int, bool, float, float]:
+    def core(self) -> tuple[int, bool, float, float]:
         """Arguments for the core: code, whether f′ needs z, two parameters."""
-        code, keeps_z = ACTIVATION_CODES[self.entry.kernel]
+        code, keeps_z = ACTIVATION_CODES[self.entry.code]
         a, b = self.entry.fixed or (*self.parameters, 0.0, 0.0)[:2]
         return code, keeps_z, a, b
 

@@ -15,12 +15,12 @@ __all__ = ["PredictionLoss", "evaluation_plan", "plan"]
 GRADIENT_ROWS, LOSS_ROWS = 1024, 128
 
 
-def _kernel_activation(f: LayerActivation) -> tuple[Any, ...]:
+def _core_activation(f: LayerActivation) -> tuple[Any, ...]:
     """A layer's activation for `_core.Plan`: one, or kinds and the kind of each node."""
     if isinstance(f, Activation):
-        return f.kernel
+        return f.core
     kinds = list(dict.fromkeys(f))
-    return [k.kernel for k in kinds], [kinds.index(node) for node in f]
+    return [k.core for k in kinds], [kinds.index(node) for node in f]
 
 
 def plan(
@@ -42,7 +42,7 @@ def plan(
     made = _core.Plan(
         network.params,
         spec.layer_sizes,
-        [_kernel_activation(f) for f in spec.layers],
+        [_core_activation(f) for f in spec.layers],
         network.spans(),
         spec.groups,
         spec.normed,

@@ -133,7 +133,7 @@ class Optimizer:
     moment_2: Array | None = None
 
     @property
-    def kernel(self) -> str:
+    def core(self) -> str:
         """Name of the update rule in the core."""
         if self.solver != "sgd":
             return self.solver
@@ -156,7 +156,7 @@ class Optimizer:
     def attach(self, plan: Any) -> None:
         """Set the solver of a plan, with these constants and moments."""
         plan.set_solver(
-            _core.SOLVER_CODES[self.kernel],
+            _core.SOLVER_CODES[self.core],
             momentum=self.momentum,
             beta_1=self.beta_1,
             beta_2=self.beta_2,
