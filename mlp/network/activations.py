@@ -74,7 +74,7 @@ def _elu(g: Any, z: str, alpha: float, scale: float) -> str:
     return str(g("Mul", g.by_sign(z, g("Mul", grown, alpha), z), scale))
 
 
-#: name -> Entry; `fixed` gives the parameters of a special case of another function of the core
+#: name -> Entry; `fixed` has the parameters of a special case of another entry
 ACTIVATIONS: dict[str, Entry] = {
     "identity": Entry(
         "identity",
