@@ -1,14 +1,16 @@
 """Timing of both scikit-learn-style estimators, ours and scikit-learn's, by one rule.
 
 A training round is the difference of two fits on the same data,
-``time(1 + epochs) - time(1 epoch)``, divided by the steps in ``epochs``. The costs per fit
-(validation, initial weights, label encoding) cancel; everything that belongs to an epoch
-(shuffle, loss curve, bookkeeping) is counted. The best time so far is used for the short
-fit, because a disturbed short fit would make the round look faster than it was. A disturbed
-long fit makes it look slower, as with every other peer.
+``time(1 + epochs) - time(1 epoch)``, divided by the steps in ``epochs``. With a warm-up
+both fits have its epochs in addition. The costs per fit (validation, initial weights, label
+encoding) cancel; everything that belongs to an epoch (shuffle, loss curve, bookkeeping) is
+counted. The best time so far is used for the short fit, because a disturbed short fit would
+make the round look faster than it was. A disturbed long fit makes it look slower, as with
+every other peer; where a round repeats short runs, it takes the median of the long fits.
 """
 
 import warnings
+from statistics import median
 
 import numpy as np
 
@@ -61,13 +63,18 @@ def prepare_training(make, job):
     steps = min(job.workload.n // batch, max(20, int(job.budget / step)))
     rows = steps * batch
     epochs = max(1, round(job.budget / (step * steps)))
+    first, fits = 1 + -(-job.workload.warm_up // steps), 1
+    if job.workload.most_steps:
+        total, epochs = epochs, max(1, job.workload.most_steps // steps - first)
+        fits = -(-total // epochs)
 
-    short = min(seconds(fit, rows, 1) for _ in range(3))
+    short = min(seconds(fit, rows, first) for _ in range(3))
 
     def run():
         nonlocal short
-        short = min(short, seconds(fit, rows, 1))
-        return seconds(fit, rows, 1 + epochs) - short, epochs * steps
+        short = min(short, *(seconds(fit, rows, first) for _ in range(fits)))
+        long = median(seconds(fit, rows, first + epochs) for _ in range(fits))
+        return long - short, epochs * steps
 
     return run
 

@@ -145,7 +145,7 @@ def prepare(job):
         choices = {"scan": {}}
     variants = {name: trainer(row, X, y, **c) for name, c in choices.items()}
     name, epoch = fastest(variants, trials=3)
-    return name, repeated(epoch, row.n // row.batch, job.budget)
+    return name, repeated(epoch, row.n // row.batch, job.budget, row.warm_up)
 
 
 def prepare_forward(job, X):

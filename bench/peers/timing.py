@@ -24,8 +24,13 @@ def fastest(variants, trials=5):
     return name, variants[name]
 
 
-def repeated(function, steps_per_call, budget):
-    """Return a round that calls ``function`` for about ``budget`` seconds."""
+def repeated(function, steps_per_call, budget, warm_up=0):
+    """Return a round that calls ``function`` for about ``budget`` seconds.
+
+    ``warm_up`` steps are made first.
+    """
+    for _ in range(-(-warm_up // steps_per_call)):
+        function()
     best = min(seconds(function) for _ in range(3))
     calls = max(1, round(budget / best))
 

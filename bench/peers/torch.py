@@ -88,7 +88,7 @@ def prepare(job, compiled=False):
         name: (lambda train=train: train(steps)) for name, train in trainers.items()
     }
     name, call = fastest(calls)
-    return name, repeated(call, steps, job.budget)
+    return name, repeated(call, steps, job.budget, row.warm_up)
 
 
 def prepare_forward(job, X):

@@ -9,7 +9,7 @@ cdef object view_of(const void *p, size_t rows, size_t columns, size_t ld, dtype
     return np.frombuffer(raw, dtype=dtype).reshape(rows, ld)[:, :columns]
 
 
-cdef int call_loss(void *context, const loss_rows_t *r) noexcept with gil:
+cdef int run_loss(void *context, const loss_rows_t *r) noexcept with gil:
     cdef Description plan = <Description> context
     cdef size_t i
     try:
@@ -32,7 +32,7 @@ cdef int call_loss(void *context, const loss_rows_t *r) noexcept with gil:
         return 1
 
 
-cdef int call_augment(void *context, size_t rows, size_t ld, void *x) noexcept with gil:
+cdef int run_augment(void *context, size_t rows, size_t ld, void *x) noexcept with gil:
     cdef Description plan = <Description> context
     try:
         batch = view_of(x, rows, plan.c.net.n_features, ld, plan.dtype)
@@ -44,6 +44,23 @@ cdef int call_augment(void *context, size_t rows, size_t ld, void *x) noexcept w
     except BaseException as failure:
         plan.failure = failure
         return 1
+
+
+# What the kernels call.  Whatever Python does, destructors of the local variables included,
+# happens between the two calls of team.h.
+
+cdef int call_loss(void *context, const loss_rows_t *r) noexcept nogil:
+    team_enter_callback()
+    cdef int failed = run_loss(context, r)
+    team_leave_callback()
+    return failed
+
+
+cdef int call_augment(void *context, size_t rows, size_t ld, void *x) noexcept nogil:
+    team_enter_callback()
+    cdef int failed = run_augment(context, rows, ld, x)
+    team_leave_callback()
+    return failed
 
 
 # ---- the network ----------------------------------------------------------------------------

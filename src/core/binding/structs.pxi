@@ -291,6 +291,8 @@ cdef extern from "dispatch.h" nogil:
 
     const char *const mlp_isa_names[]
     double team_seconds()
+    void team_enter_callback()
+    void team_leave_callback()
     int mlp_isa_runs(const char *name)
     const kernels_t *mlp_kernels(const char *name, int is_double)
     const char *mlp_build()

@@ -67,7 +67,7 @@ static void output_curvature(const block_t *b, size_t row, real *u, real *spare)
     if (softmax)
         memcpy(spare, u, n * sizeof(real));
     if (loss->code == LOSS_HUBER)
-        huber_curvature((real)loss->parameter, y, t, u, n);
+        huber_curvature(at_least_normal(loss->parameter), y, t, u, n);
     else
         for (size_t j = 0; j < n; j += LANES) {
             const vec target = v_load(t + j);
@@ -103,7 +103,7 @@ static void loss_derivatives(const block_t *b, size_t row)
         return;
     }
     if (loss->code == LOSS_HUBER)
-        huber_loss((real)loss->parameter, y, t, g, n);
+        huber_loss(at_least_normal(loss->parameter), y, t, g, n);
     else
         elementwise_loss(loss->code, (real)loss->parameter, y, t, g, n);
     if (f->code != ACT_SOFTMAX)

@@ -261,6 +261,14 @@ INLINE real v_max_lane(vec a)
 #define LINE (64 / sizeof(real))
 
 INLINE size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+/* A divisor that is a setting, such as Adam's epsilon: flushed to 0 (subnormals.h) it would make
+ * 0/0 of the update of a weight without gradient. */
+#define SMALLEST_NORMAL R(1.17549435e-38f, 2.2250738585072014e-308)
+INLINE real at_least_normal(double x)
+{
+    return (real)x < SMALLEST_NORMAL ? SMALLEST_NORMAL : (real)x;
+}
+
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 #endif

@@ -1,6 +1,8 @@
 /* team.c — see team.h. */
 #include "machine/team.h"
 
+#include "machine/subnormals.h"
+
 #if defined(_WIN32)
 __declspec(dllexport)
 #else
@@ -8,6 +10,24 @@ __attribute__((visibility("default")))
 #endif
 extern const int mlp_has_team; /* by this name threadpoolctl knows the core */
 const int mlp_has_team = 1;
+
+/* The control word that this thread had before its innermost run; a worker's before its first. */
+static _Thread_local uint64_t callers_control;
+
+/* The caller's share of a run.  A callback may start another run, hence `outer`. */
+static void run_caller(team_function *f, void *arg, const worker_t *w)
+{
+    const uint64_t outer = callers_control, control = read_control();
+    callers_control = control;
+    flush_subnormals(control);
+    f(arg, w);
+    restore_control(control);
+    callers_control = outer;
+}
+
+void team_enter_callback(void) { restore_control(callers_control); }
+
+void team_leave_callback(void) { flush_subnormals(callers_control); }
 
 #if defined(_WIN32)
 
@@ -24,7 +44,7 @@ void team_run(team_function *f, void *arg, size_t n_threads)
 {
     const worker_t only = {0, 1, NULL};
     (void)n_threads;
-    f(arg, &only);
+    run_caller(f, arg, &only);
 }
 void team_wait(struct team_barrier *barrier, size_t n) { (void)barrier; (void)n; }
 
@@ -97,6 +117,8 @@ static void *run_worker(void *arg)
 {
     const size_t tid = (size_t)arg;
     unsigned long seen = 0;
+    callers_control = read_control();
+    flush_subnormals(callers_control); /* for good: the thread does nothing else */
     pthread_mutex_lock(&pool.lock);
     for (;;) {
         while (pool.run == seen || tid >= pool.wanted) {
@@ -167,7 +189,7 @@ void team_run(team_function *f, void *arg, size_t n_threads)
 {
     n_threads = reserve(n_threads);
     if (n_threads <= 1) {
-        f(arg, &(worker_t){0, 1, NULL});
+        run_caller(f, arg, &(worker_t){0, 1, NULL});
         return;
     }
     pthread_mutex_lock(&pool.lock);
@@ -178,7 +200,7 @@ void team_run(team_function *f, void *arg, size_t n_threads)
     pool.run++;
     pthread_cond_broadcast(&pool.go);
     pthread_mutex_unlock(&pool.lock);
-    f(arg, &(worker_t){0, n_threads, &barrier});
+    run_caller(f, arg, &(worker_t){0, n_threads, &barrier});
     pthread_mutex_lock(&pool.lock);
     while (pool.running)
         pthread_cond_wait(&pool.done, &pool.lock);

@@ -8,6 +8,9 @@
  *
  * One team runs at a time.  A caller who finds it busy is served by one thread (and gets the
  * same bits); a child process after fork() starts a new team.
+ *
+ * During a run subnormal numbers are 0 in all its threads (subnormals.h).  The caller's
+ * floating-point mode is restored at its end, and while a callback runs.
  */
 #ifndef MLP_MACHINE_TEAM_H
 #define MLP_MACHINE_TEAM_H
@@ -29,6 +32,10 @@ typedef void team_function(void *arg, const worker_t *w);
 
 /* Calls f(arg, worker) in up to n_threads threads and returns when all have returned. */
 void team_run(team_function *f, void *arg, size_t n_threads);
+/* Around a callback, in the thread that called team_run: the user's code runs in the mode that
+ * the thread had before. */
+void team_enter_callback(void);
+void team_leave_callback(void);
 void team_wait(struct team_barrier *barrier, size_t n_threads);
 double team_seconds(void);
 

@@ -97,7 +97,7 @@ INLINE vec v_log(vec x)
     static const real c[] = {0.6666666655f, 0.4000012221f, 0.2855077863f,
         0.2333161447f}; /* 1.2e-9 */
 #endif
-    const vec smallest = v_set1(R(1.17549435e-38f, 2.2250738585072014e-308));
+    const vec smallest = v_set1(SMALLEST_NORMAL);
     const ivec subnormal = V_LT(x, smallest);
     const vec scaled =
         v_select(subnormal, x * v_set1(R(16777216.0f, 18014398509481984.0)), x);

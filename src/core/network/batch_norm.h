@@ -82,7 +82,7 @@ static void norm_forward(const piece_t *c, const normed_t *x, const region_t *r)
 {
     const norm_t *norm = x->norm;
     const size_t ld = r->ld, rows = c->rows, n = x->n;
-    const vec eps = v_set1((real)c->net->norm_epsilon);
+    const vec eps = v_set1(at_least_normal(c->net->norm_epsilon));
     real *z = r->c;
     size_t from, to;
     split_range(c->w, n, LANES, &from, &to);

@@ -338,7 +338,7 @@ static double loss_row(const loss_t *loss, const activation_t *f, real *y, const
     if (softmax)
         grouped_softmax(loss, y);
     if (loss->code == LOSS_HUBER)
-        q = huber_loss((real)loss->parameter, y, t, d, n);
+        q = huber_loss(at_least_normal(loss->parameter), y, t, d, n);
     else
         q = elementwise_loss(loss->code, (real)loss->parameter, y, t, d, n);
     if (!loss->from_logits)

@@ -41,7 +41,7 @@ static update_t update_of(const plan_t *p, const step_t *step, double length, in
     /* 1 − β before it is rounded: float32 rounds β₂ = 1 − 1e-8 to 1 */
     s.rest1 = v_set1((real)(1 - o->beta_1[biases]));
     s.rest2 = v_set1((real)(1 - o->beta_2[biases]));
-    s.eps = v_set1((real)o->epsilon);
+    s.eps = v_set1(at_least_normal(o->epsilon));
     s.l2 = v_set1(
         (real)((penalised ? q->alpha / step->weight_sum : 0) + (with_l2 ? 2 * q->l2 : 0)));
     s.sum_l1 = penalised && q->l1 != 0;
