@@ -78,7 +78,7 @@ class Plan:
         spans: Sequence[tuple[str, int, int]],
         groups: Sequence[int] | None = None,
         normed: Sequence[bool] | None = None,
-        residual: Sequence[float] | None = None,
+        skip_scales: Sequence[float] | None = None,
         connections: Sequence[Any] | None = None,
         frozen: Sequence[bool] | None = None,
         ties: Sequence[tuple[int, int]] = (),

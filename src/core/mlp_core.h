@@ -97,8 +97,7 @@ typedef struct {
     activation_t f;
     void *y;                 /* (B × ld) outputs                                         */
     void *s;                 /* (B × ld) what f′ is computed from; may be y itself       */
-    int residual;            /* y = f(z) + y of the layer below                          */
-    double skip_scale;       /* y += skip_scale · y of the layer below                   */
+    double skip_scale;       /* y = f(z) + skip_scale · y of the layer below; 0: no skip */
     const int32_t *skip;     /* thinned: index of the unit below, −1 if dropped; or NULL */
     int has_norm;
     norm_t norm;
@@ -153,7 +152,7 @@ typedef struct {
     void *t;                 /* (B × ldt) targets                                        */
     double *row_loss;        /* (B,)                                                     */
     void *delta[2];          /* (B × widest) δ of the layer above and of this one        */
-    void *skip_delta[2];     /* (B × widest) ∂Q/∂y across residual connections           */
+    void *skip_delta[2];     /* (B × widest) ∂Q/∂y across skip connections               */
     void *diagonal;          /* (B × widest) the diagonal gradient of batch norm         */
     void *delta_columns;     /* δ of a sparse layer, one unit per row                    */
     void *pack;              /* n_threads × pack_size                                    */

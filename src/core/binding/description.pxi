@@ -83,7 +83,7 @@ cdef class Description:
         Outputs of each task of a softmax.
     normed : sequence of bool, optional
         Weight layers with batch norm; each has a scale a of n_out parameters.
-    residual : sequence of float, optional
+    skip_scales : sequence of float, optional
         Per weight layer the factor of its input when that is added to its output; 0: it is
         not added.
     connections : sequence, optional
@@ -113,7 +113,7 @@ cdef class Description:
     cdef readonly object dropout
 
     def __cinit__(self, params, sizes, activations, spans, groups=None, normed=None,
-                  residual=None, connections=None, frozen=None, ties=(), bint offsets=True,
+                  skip_scales=None, connections=None, frozen=None, ties=(), bint offsets=True,
                   isa=None):
         memset(&self.c, 0, sizeof(plan_t))
         self.dtype = params.dtype
@@ -152,9 +152,8 @@ cdef class Description:
             self.c.net.layers[i].ld = self.k.row_stride(sizes[i + 1])
             self.c.net.layers[i].w = weight
             self.c.net.layers[i].b = bias
-            if residual is not None and residual[i]:
-                self.c.net.layers[i].residual = 1
-                self.c.net.layers[i].skip_scale = residual[i]
+            if skip_scales is not None and skip_scales[i]:
+                self.c.net.layers[i].skip_scale = skip_scales[i]
                 self.c.plain = 0
             weight += <size_t> counts[i]
             bias += <size_t> sizes[i + 1]

@@ -77,13 +77,13 @@ cdef class Plan(Description):
         cdef size_t i
         if self.grads is not None:
             return 0
-        any_residual = any(self.c.net.layers[i].residual for i in range(self.c.net.n_layers))
+        any_skip = any(self.c.net.layers[i].skip_scale for i in range(self.c.net.n_layers))
         work.ldx = self.k.row_stride(self.c.net.n_features)
         if not self.sparse or self.c.noise.corrupt > 0:
             work.x = self._reals(self.rows, work.ldx)
             work.rows = <const void **> address(self._buffer(self.rows, np.uintp), 1)
         for i in range(2):
-            if any_residual:
+            if any_skip:
                 work.skip_delta[i] = self._reals(self.rows, self.widest)
         if self.c.net.norm_diagonal:
             work.diagonal = self._reals(self.rows, self.widest)
@@ -117,7 +117,7 @@ cdef class Plan(Description):
 
     cdef int _allocate_layer(self, layer_t *layer, size_t rows) except -1:
         layer.y = layer.s = self._reals(rows, layer.ld)
-        if (layer.f.keeps_z or layer.residual
+        if (layer.f.keeps_z or layer.skip_scale != 0
                 or (self.c.noise.drop_per_sample and layer.drop > 0)):
             layer.s = self._reals(rows, layer.ld)
         if layer.has_norm:
@@ -150,7 +150,7 @@ cdef class Plan(Description):
             t.kept[i] = self._reals(self.k.row_stride(width))
         for i in range(n):
             rows += full[i].n_in + 2
-            if full[i].residual:
+            if full[i].skip_scale != 0:
                 layers[i].skip = <const int32_t *> address(
                     self._buffer(full[i].n_out, np.int32))
             if full[i].sparse != NULL:

@@ -39,7 +39,6 @@ cdef extern from "dispatch.h" nogil:
         activation_t f
         void *y
         void *s
-        int residual
         double skip_scale
         const int32_t *skip
         int has_norm

@@ -3,7 +3,7 @@
  *   reverse  λ_L = J u,  λ_l = f′ ⊙ (W_l λ_{l+1})    vjp, ∂Q, the Jacobian by rows      [S P65.9]
  *   forward  Λ_{l+1} = f′ ⊙ (W_lᵀ Λ_l)               jvp, the Jacobian by columns      [S P65.10]
  *
- * J is diag f′, or that of the softmax.  A residual connection adds s·y of the layer below, and
+ * J is diag f′, or that of the softmax.  A skip connection adds s·y of the layer below, and
  * s·λ in the reverse direction.  Radial basis functions y = exp(−‖x − μ‖²/2λ) are a layer with
  * f′ = y/λ whose product W v is taken at x: (μ − x)·v.
  *
@@ -132,7 +132,7 @@ static void layer_slopes(const activation_t *f, const real *s, real *d1, real *d
 INLINE real *saved_at(const block_t *b, size_t l, size_t row)
 {
     const layer_t *layer = &b->p->net.layers[l];
-    return values(b, layer->f.keeps_z || layer->residual ? Q_D1 : Q_Y, l, row);
+    return values(b, layer->f.keeps_z || layer->skip_scale != 0 ? Q_D1 : Q_Y, l, row);
 }
 
 /* f′ and, if `second`, f″ of layer l's rows [row, row + rows) */
@@ -271,10 +271,10 @@ static void reverse_adjoints(block_t *b, size_t rows, real *inputs, real *params
         gemm(&g, b->pack, &alone);
         if (l == 0)
             break;
-        for (size_t i = 0; layer->residual && i < m; i++)
+        for (size_t i = 0; layer->skip_scale != 0 && i < m; i++)
             add_scaled(below + i * b->ld, (real)layer->skip_scale, skip + i * b->ld,
                        layer->n_out);
-        if (p->net.layers[l - 1].residual)
+        if (p->net.layers[l - 1].skip_scale != 0)
             memcpy(skip, below, m * b->ld * sizeof(real));
         through_layer(b, l - 1, below, rows);
         real *t = above;
@@ -336,7 +336,7 @@ static const real *forward_tangents(const block_t *b, size_t rows, const real *v
         else
             for (size_t i = 0; i < m; i++)
                 through_output(b, i / b->per, above + i * b->ld);
-        for (size_t i = 0; layer->residual && i < m; i++)
+        for (size_t i = 0; layer->skip_scale != 0 && i < m; i++)
             add_scaled(above + i * b->ld, (real)layer->skip_scale, below + i * b->ld,
                        layer->n_out);
         real *t = below;

@@ -13,7 +13,7 @@
  * first, of which only H's diagonal is needed).  [S P65.12] keeps diag(f″ ⊙ e_l) alone,
  * 'curvature' here: exact only if every layer above is linear.
  *
- * A residual connection y_{l+1} = f(z_{l+1}) + s y_l adds to ∂²Q/∂y_l²
+ * A skip connection y_{l+1} = f(z_{l+1}) + s y_l adds to ∂²Q/∂y_l²
  *   s (W f′ E + (W f′ E)ᵀ) + s² E  with E = ∂²Q/∂y_{l+1}².
  * Radial basis functions, y = exp(−d²/2λ), are a layer with f′ = y/λ and Rz = ½(d² Rλ/λ − R d²),
  * so that Ry = f′ Rz; R f′ = f′ (Rz − Rλ)/λ.
@@ -159,7 +159,7 @@ static void r_forward(const block_t *b, const real *v, size_t row, size_t rows)
         for (size_t i = 0; i < rows && l + 1 < p->net.n_layers; i++) {
             memcpy(ry + i * b->ld, rz + i * b->ld, n * sizeof(real));
             multiply_row(ry + i * b->ld, values(b, Q_D1, l, row + i), n);
-            if (layer->residual)
+            if (layer->skip_scale != 0)
                 add_scaled(ry + i * b->ld, (real)layer->skip_scale,
                            values(b, Q_RY, l - 1, row + i), n);
         }
@@ -209,9 +209,9 @@ static void r_backward(const block_t *b, const real *v, size_t row, size_t rows)
             block_product(b, &g);
         }
         for (size_t i = 0; i < rows; i++) {
-            if (layer->residual)
+            if (layer->skip_scale != 0)
                 add_scaled(e + i * b->ld, s, values(b, Q_E, l, row + i), n);
-            if (layer->residual && v)
+            if (layer->skip_scale != 0 && v)
                 add_scaled(re + i * b->ld, s, values(b, Q_RE, l, row + i), n);
             r_backward_row(b, v, l - 1, row + i);
         }
@@ -292,7 +292,7 @@ static void hessian_through_activation(real *h, const real *e, const real *d1, c
     }
 }
 
-/* E (n_in × n_in) = ∂²Q/∂y below layer l from H in z above and, across a residual connection,
+/* E (n_in × n_in) = ∂²Q/∂y below layer l from H in z above and, across a skip connection,
  * `across` = ∂²Q/∂y above; H is lost */
 static void curvature_below(const block_t *b, size_t l, size_t row)
 {
@@ -305,7 +305,7 @@ static void curvature_below(const block_t *b, size_t l, size_t row)
     block_product(b, &wh);
     const gemm_t whw = {NT, n_in, n_in, n, half, w, e, ld, n, ld, 0, NULL, NULL};
     block_product(b, &whw);
-    if (!layer->residual)
+    if (layer->skip_scale == 0)
         return;
     const real s = (real)layer->skip_scale;
     for (size_t i = 0; i < n; i++)
@@ -347,7 +347,7 @@ static void diagonal_row(const block_t *b, size_t row, real weight)
         const layer_t *below = &p->net.layers[l - 1];
         real *diagonal = values(b, Q_RZ, l - 1, row);
         const real *d1 = values(b, Q_D1, l - 1, row);
-        if (l == 1 && !p->net.layers[1].residual) {
+        if (l == 1 && p->net.layers[1].skip_scale == 0) {
             diagonal_below(b, 1, h, half, e);
             for (size_t j = 0; j < below->n_out; j++)
                 diagonal[j] += d1[j] * d1[j] * e[j];
@@ -357,7 +357,7 @@ static void diagonal_row(const block_t *b, size_t row, real weight)
         hessian_through_activation(h, e, d1, diagonal, below->n_out, ld);
         for (size_t j = 0; j < below->n_out; j++)
             diagonal[j] = h[j * ld + j];
-        if (below->residual)
+        if (below->skip_scale != 0)
             memcpy(across, e, below->n_out * ld * sizeof(real));
     }
 }

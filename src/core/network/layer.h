@@ -3,7 +3,7 @@
  *   product       dense, sparse or radial basis functions (a file each)
  *   batch norm    between the product and f, in training (batch_norm.h)
  *   f             in the product's tiles, unless batch norm comes first
- *   after f       y += y of the layer below (residual connection), then a mask per sample
+ *   after f       y += y of the layer below (skip connection), then a mask per sample
  *
  * Training, prediction and derivatives call `layer_forward`; training calls `layer_backward` and
  * `layer_gradient`, for the thinned network of dropout too.
@@ -53,7 +53,7 @@ INLINE int masks_outputs(const piece_t *c, const layer_t *layer)
 
 INLINE int has_post_activation(const piece_t *c, const layer_t *layer)
 {
-    return layer->residual || masks_outputs(c, layer);
+    return layer->skip_scale != 0 || masks_outputs(c, layer);
 }
 
 /* f(z) is kept at s, then y += y of the layer below; then the mask per sample. */
@@ -68,10 +68,10 @@ static void post_activation(const piece_t *c, size_t l, const input_t *in, const
         const real *below = in->a + i * in->ld;
         if (out->s != out->y && !layer->f.keeps_z)
             memcpy(out->s + i * out->ld, y, n * sizeof(real));
-        if (layer->residual && layer->skip)
+        if (layer->skip_scale != 0 && layer->skip)
             for (size_t j = 0; j < n; j++) /* thinned: only in training, not scaled */
                 y[j] += layer->skip[j] < 0 ? 0 : kept_scale(c->p, l) * below[layer->skip[j]];
-        else if (layer->residual)
+        else if (layer->skip_scale != 0)
             add_scaled(y, (real)layer->skip_scale, below, n);
     }
     if (masks_outputs(c, layer))
@@ -104,13 +104,13 @@ INLINE void layer_forward(const piece_t *c, size_t l, const input_t *in, const o
 /* ---- backward ------------------------------------------------------------------------ */
 
 /* δ on its way down: of layer l at `above`, of the layer under it at `below`; and ∂Q/∂y of both
- * where residual connections pass it on. */
+ * where skip connections pass it on. */
 typedef struct {
     real *above, *below, *skip_above, *skip_below;
 } deltas_t;
 
-/* ∂Q/∂y of the layer under l, at `below`: l's residual connection adds its part, the mask per
- * sample is applied; it is kept at `skip_below` for the residual connection of the layer under
+/* ∂Q/∂y of the layer under l, at `below`: l's skip connection adds its part, the mask per
+ * sample is applied; it is kept at `skip_below` for the skip connection of the layer under
  * it; then ⊙ f′. */
 static void post_activation_backward(const piece_t *c, size_t l, const deltas_t *d)
 {
@@ -118,7 +118,7 @@ static void post_activation_backward(const piece_t *c, size_t l, const deltas_t 
     const size_t ld = under->ld;
     size_t from, to;
     split_range(c->w, c->rows, 4, &from, &to);
-    for (size_t i = from; layer->residual && i < to; i++) {
+    for (size_t i = from; layer->skip_scale != 0 && i < to; i++) {
         real *e = d->below + i * ld;
         const real *across = d->skip_above + i * layer->ld;
         for (size_t j = 0; layer->skip && j < layer->n_out; j++)
@@ -129,7 +129,7 @@ static void post_activation_backward(const piece_t *c, size_t l, const deltas_t 
     }
     if (masks_outputs(c, under))
         mask_rows(c, l, d->below, under->n_out, ld);
-    if (under->residual && from < to)
+    if (under->skip_scale != 0 && from < to)
         memcpy(d->skip_below + from * ld, d->below + from * ld, (to - from) * ld * sizeof(real));
     if (under->f.code == ACT_RBF)
         rbf_delta(c, under, d->below, from, to);
@@ -159,7 +159,7 @@ static void layer_backward(const piece_t *c, size_t l, const deltas_t *d)
         delta_to_columns(c, layer, down);
     if (l > c->net->first_trained) {
         const int post =
-            has_post_activation(c, under) || under->f.code == ACT_RBF || layer->residual;
+            has_post_activation(c, under) || under->f.code == ACT_RBF || layer->skip_scale != 0;
         const activation_t *f = post ? NULL : &under->f;
         if (layer->sparse)
             sparse_backward(c, l, f, d->below);

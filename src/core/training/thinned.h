@@ -105,7 +105,7 @@ static void lay_out_thinned(const plan_t *p)
             thin->norm.scale = weight + n_biases + n_scales;
             n_scales += thin->n_out;
         }
-        if (thin->residual)
+        if (thin->skip_scale != 0)
             for (size_t j = 0; j < thin->n_out; j++)
                 ((int32_t *)thin->skip)[j] = t->place[l][thin->unit[j]];
         if (thin->f.n_kinds)
