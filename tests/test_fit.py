@@ -229,6 +229,26 @@ def test_network_is_fitted_without_scikit_learn(tmp_path):
     subprocess.run(script, check=True)
 
 
+@pytest.mark.parametrize("options", [{}, {"batch_norm": "all"}, {"standardize": True}])
+def test_validation_makes_as_many_plans_for_many_epochs_as_for_few(
+    options, monkeypatch
+):
+    made, original = [], Network.plan
+
+    def counted(network, **arguments):
+        made.append(network)
+        return original(network, **arguments)
+
+    monkeypatch.setattr(Network, "plan", counted)
+    numbers = []
+    for max_iter in (2, 9):
+        made.clear()
+        model = small(max_iter=max_iter, early_stopping=True, tol=0.0, **options)
+        assert model.fit(X, Y).n_iter_ == max_iter
+        numbers.append(len(made))
+    assert numbers[0] == numbers[1]
+
+
 # -- what an estimator is while it fits, and after a fit that fails --
 
 
