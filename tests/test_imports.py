@@ -33,7 +33,8 @@ def test_without_a_compiled_core_the_import_says_what_to_run(tmp_path):
     shutil.copytree(package, tmp_path / "mlp", ignore=without)
     for statement in ("import mlp", "from mlp import MLPClassifier"):
         done = subprocess.run(
-            [sys.executable, "-c", statement],
+            # without site-packages: an editable install finds its own core for the copy
+            [sys.executable, "-S", "-c", statement],
             cwd=tmp_path,
             capture_output=True,
             text=True,
