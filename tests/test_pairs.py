@@ -1,5 +1,11 @@
 """Pairs through a twin network: gradients, epochs, and how pairs are drawn."""
 
+from pathlib import Path
+from typing import Any
+from mlp.training.checkpoint import Checkpoint
+from mlp.training.fit import Fit
+from mlp.training.report import Observer
+from mlp.training.stopping import Stopping
 import numpy as np
 import pytest
 import scipy.sparse
@@ -376,3 +382,31 @@ def test_every_pair_can_be_had():
 def test_impossible_samples_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sample_pairs(**{"y": [0, 0, 1, 1]} | arguments)
+
+
+def test_a_fit_of_pairs_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    X = np.random.RandomState(0).randn(12, 3)
+    index = np.random.RandomState(1).randint(0, 12, (20, 2))
+
+    def fitted(n: int, *observers: Any) -> Any:
+        branch = Network([3, 4, 2], "tanh")
+        branch.params[:] = np.linspace(-1, 1, branch.params.size)
+        network = SiameseNetwork(branch, "distance")
+        run = PairRun(
+            network,
+            network.data(X, index, np.arange(20.0) % 2),
+            PairOptimizer(Optimizer("adam", Schedule("constant", 0.01))),
+            Penalties(),
+            batch_size=8,
+            rng=np.random.RandomState(0),
+        )
+        Fit(run, Stopping(n, tol=0), observers=observers).run()
+        return network.params
+
+    class Stop(Observer):
+        def epoch_ended(self, fit: Any) -> bool:
+            return bool(fit.history.epochs == 2)
+
+    path = tmp_path / "run.mlp"
+    fitted(5, Checkpoint(path), Stop())
+    np.testing.assert_array_equal(fitted(5, Checkpoint(path)), fitted(5))

@@ -335,3 +335,17 @@ def test_a_twins_dtype_cannot_change_silently():
     model = SiameseClassifier(5, warm_start=True, **SHORT).fit(pairs, same)
     with pytest.raises(ValueError, match="dtype='float32' differs"):
         model.set_params(dtype="float32").fit(pairs, same)
+
+
+def test_attributes_set_during_a_fit_stay() -> None:
+    class Counting(MLPRegressor):
+        def count(self, batch, rng):  # type: ignore[no-untyped-def]
+            self.seen_ = getattr(self, "seen_", 0) + 1
+            return batch
+
+    X = np.eye(4)
+    model = Counting((2,), max_iter=1, random_state=0)
+    model.set_params(augment=model.count)
+    for n in (1, 2):
+        model.partial_fit(X, X[:, 0])
+        assert model.seen_ == n

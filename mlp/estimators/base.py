@@ -183,6 +183,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         """Train a copy of this estimator, then take its state: after an error this
         estimator is unchanged."""
         continues = self.warm_start or incremental
+        before = vars(self).copy()
         trial = self._for_training(continues)
         lengths = {k: len(v) for k in LISTS if (v := vars(self).get(k)) is not None}
         try:
@@ -201,7 +202,7 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
                 del vars(self)[name][n:]
             self.__dict__.update(trial._callback_state())
             raise
-        self._take_state(trial, continues)
+        self._take_state(trial, before, continues)
         return self
 
     def _for_training(self, continues: bool) -> Self:
@@ -217,15 +218,25 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
                 trial._optimizer = self._optimizer.copy()
         return trial
 
-    def _take_state(self, trial: Self, continues: bool) -> None:
-        """Take the state of `trial`.  If training continued, the network stays the same
-        object, and so do the arrays of `coefs_`, to which a user may have references."""
-        network = vars(self).get("network_")
-        self.__dict__.clear()
-        self.__dict__.update(trial.__dict__)
+    def _take_state(self, trial: Self, before: dict[str, Any], continues: bool) -> None:
+        """Take what training has changed in `trial`, which began with the attributes
+        `before`.  If training continued, the network stays the same object, and so do the
+        arrays of `coefs_`, to which a user may have references.
+
+        One update sets all attributes: another thread that predicts never finds some of
+        them missing.  Attributes that the caller's code has set meanwhile stay.
+        """
+        network = before.get("network_")
         if continues and network is not None:
-            self._use(network)
             network.assign(trial.network_)
+            trial._use(network)
+        changed = vars(trial)
+        removed = [name for name in before if name not in changed]
+        self.__dict__.update(
+            {k: v for k, v in changed.items() if k not in before or before[k] is not v}
+        )
+        for name in removed:
+            self.__dict__.pop(name, None)
 
     def _callback_state(self) -> dict[str, Any]:
         """State that scikit-learn needs to end running callbacks."""

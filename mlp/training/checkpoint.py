@@ -103,10 +103,18 @@ class Checkpoint(Observer):
     def _restore(self, fit: Any) -> None:
         run, epochs = self._run, fit.epochs
         self._put_back(fit.network, run["last"])
-        saved = run["optimizer"]
-        for field in fields(saved):
-            setattr(epochs.optimizer, field.name, getattr(saved, field.name))
-        epochs.optimizer.attach(epochs.plan)
+        optimizer, saved = epochs.optimizer, run["optimizer"]
+        plans = [epochs.plan]
+        if hasattr(optimizer, "each"):  # a PairOptimizer: one plan for each network
+            optimizer.schedule = saved.schedule
+            plans = [epochs.plan.branch, epochs.plan.head]
+        for mine, other, plan in zip(
+            _solvers(optimizer), _solvers(saved), plans, strict=True
+        ):
+            for field in fields(other):
+                setattr(mine, field.name, getattr(other, field.name))
+            if plan is not None:
+                mine.attach(plan)
         epochs.rng.set_state(run["random_generator"].get_state(legacy=False))
         if run["order"] is not None:
             check_order(run["order"], epochs.order, self._name)
@@ -159,14 +167,16 @@ class Checkpoint(Observer):
     def _compare_solver(self, optimizer: Any, run: dict[str, Any]) -> None:
         """Refuse to resume with a solver of other constants."""
         changes = ("steps", "moment_1", "moment_2", "schedule")
-        for field in fields(optimizer):
-            now = getattr(optimizer, field.name)
-            before = getattr(run["optimizer"], field.name)
-            if field.name not in changes and now != before:
-                raise ValueError(
-                    f"{self._name} holds a run with {field.name}={before!r}, not {now!r}; "
-                    f"{ADVICE}"
-                )
+        for mine, saved in zip(
+            _solvers(optimizer), _solvers(run["optimizer"]), strict=True
+        ):
+            for field in fields(mine):
+                now, before = getattr(mine, field.name), getattr(saved, field.name)
+                if field.name not in changes and now != before:
+                    raise ValueError(
+                        f"{self._name} holds a run with {field.name}={before!r}, not "
+                        f"{now!r}; {ADVICE}"
+                    )
 
     def _compare_data(self, run: dict[str, Any]) -> None:
         if run["data"] != self._data:
@@ -233,6 +243,11 @@ class Checkpoint(Observer):
         history = {f.name: getattr(fit.history, f.name) for f in fields(fit.history)}
         own = {"optimizer": fit.epochs.optimizer, "history": history}
         return encoder(fit.network, "Network"), own
+
+
+def _solvers(optimizer: Any) -> list[Any]:
+    """The optimizers of a `PairOptimizer`, or the optimizer alone."""
+    return getattr(optimizer, "each", [optimizer])
 
 
 def check_order(order: Array, own: Array | None, name: str) -> None:
