@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from numpy.testing import assert_array_equal
 from small_data import make_data
 
-from mlp import MLPClassifier, MLPRegressor, Network, load
+from mlp import MLPClassifier, MLPRegressor, Network, StepDecay, load
 from mlp.training.checkpoint import Checkpoint
 from mlp.training.fit import Fit, Validator
 from mlp.training.minibatch import Optimizer, Penalties, StochasticRun
@@ -177,6 +177,56 @@ def test_checkpoint_of_another_solver_is_refused(tmp_path):
     other.epochs.optimizer.epsilon = 1e-6
     with pytest.raises(ValueError, match="a run with epsilon=1e-08, not 1e-06"):
         other.run()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 8}, "a run with batch_size=16, not 8"),
+        ({"rate": 0.01}, "a run with learning_rate_init=0.05, not 0.01"),
+    ],
+)
+def test_checkpoint_of_other_settings_is_refused(change, message, tmp_path):
+    path = tmp_path / "run.mlp"
+    new_fit(Checkpoint(path), max_epochs=1).run()
+    with pytest.raises(ValueError, match=message):
+        new_fit(Checkpoint(path), **change).run()
+
+
+def test_checkpoint_of_a_learning_rate_function_is_refused_before_the_first_epoch(
+    tmp_path,
+):
+    fit = new_fit(Checkpoint(tmp_path / "run.mlp"))
+    fit.epochs.optimizer.schedule.kind = lambda step: 0.1
+    with pytest.raises(ValueError, match="cannot hold the function"):
+        fit.run()
+    assert fit.history.epochs == 0
+
+
+def squares(y, out):
+    return ((out - y) ** 2).sum(axis=1), 2 * (out - y)
+
+
+def test_fit_with_a_loss_of_ones_own_resumes_to_the_same_bits(tmp_path):
+    def network():
+        made = Network([X.shape[1], 6, 1], "tanh", loss=squares)
+        made.params[:] = RandomState(3).uniform(-0.5, 0.5, made.params.size)
+        return made
+
+    path, whole = tmp_path / "run.mlp", new_fit(network=network())
+    whole.run()
+    with pytest.raises(RuntimeError, match="crash"):
+        new_fit(Checkpoint(path), At(4, crash), network=network()).run()
+    resumed = new_fit(Checkpoint(path), network=network())
+    resumed.run()
+    assert_array_equal(resumed.network.params, whole.network.params)
+
+
+def test_decay_changed_after_a_fit_does_not_change_its_continuation():
+    decay = StepDecay(2)
+    model = small(MLPRegressor, solver="sgd", learning_rate=decay).partial_fit(X, Y)
+    decay.set_params(every=7)
+    assert model._optimizer.schedule.kind == StepDecay(2)
 
 
 def test_checkpoint_of_other_samples_is_refused(tmp_path, monkeypatch):

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 from typing import Any
-from mlp.training.checkpoint import Checkpoint
-from mlp.training.fit import Fit
-from mlp.training.report import Observer
-from mlp.training.stopping import Stopping
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -14,9 +11,13 @@ from twins import either_dtype, on_every_isa
 
 from mlp import Network, _core, sample_pairs
 from mlp.network.siamese import HEADS, SiameseNetwork, cosines
+from mlp.training.checkpoint import Checkpoint
+from mlp.training.fit import Fit
 from mlp.training.minibatch import Optimizer, Penalties
 from mlp.training.pairs import PairOptimizer, PairRun
+from mlp.training.report import Observer
 from mlp.training.schedules import Schedule
+from mlp.training.stopping import Stopping
 
 every_head = pytest.mark.parametrize("head", HEADS)
 

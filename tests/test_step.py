@@ -190,3 +190,41 @@ def test_epoch_when_given_an_order_then_data_are_unchanged():
     plan.epoch(data, BATCH, ORDER, 0.0)
     assert data.shape == X.shape
     assert plan.loss_and_gradient(data) == pytest.approx(net.loss(X, T), rel=1e-12)
+
+
+@pytest.mark.parametrize("row", [-1, N, 2**62])
+def test_order_beyond_the_data_when_given_then_refused(row):
+    net = network_of()
+    plan = plan_of(net, SOLVERS["adam"], {})
+    data, order = net.data(X, T), np.array([0, row])
+    with pytest.raises(ValueError, match=f"order must name rows below {N}, got {row}"):
+        plan.gradient(data, order)
+    with pytest.raises(ValueError, match=f"order must name rows below {N}, got {row}"):
+        plan.epoch(data, BATCH, order, 0.1)
+
+
+def test_plan_without_workspace_when_used_then_refused():
+    net = network_of()
+    plan, data = net.plan(), net.data(X, T)
+    Optimizer("adam", Schedule("constant", 0.1)).attach(plan)
+    for use in (plan.gradient, plan.loss_and_gradient, lambda d: plan.epoch(d, BATCH)):
+        with pytest.raises(ValueError, match=r"no workspace: call Plan\.allocate"):
+            use(data)
+    with pytest.raises(ValueError, match="rows must be at least 1"):
+        plan.allocate(0)
+
+
+def test_data_of_none_when_given_then_refused():
+    plan = plan_of(network_of(), SOLVERS["adam"], {})
+    for use in (plan.gradient, plan.loss_and_gradient, plan.forward):
+        with pytest.raises(TypeError, match="None"):
+            use(None)
+
+
+@pytest.mark.parametrize("rate", [-1.0, np.nan, np.inf])
+def test_rate_out_of_range_when_stepping_then_refused(rate):
+    net = network_of()
+    plan = plan_of(net, SOLVERS["adam"], {})
+    plan.gradient(net.data(X, T))
+    with pytest.raises(ValueError, match="rate must be finite and >= 0"):
+        plan.step(rate)

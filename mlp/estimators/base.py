@@ -129,6 +129,9 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
             given = getattr(self, name)
             if len(given) == len(views) and all(map(operator.is_, given, views)):
                 continue
+            if self.network_ is not network:  # another thread has just ended a fit
+                self._adopt_parameters()
+                return
             shapes = [np.shape(new) for new in given]
             if shapes != [view.shape for view in views]:
                 raise ValueError(

@@ -157,7 +157,7 @@ class EstimatorCheckpoint(checkpoint.Checkpoint):
         with self.shown(fit.history):
             state = saving.state_of(self._estimator, TEMPORARY)
             content = saving.encode_estimator(encoder, self._estimator, state)
-        return content, {"optimizer": None, "history": None}
+        return content, {"optimizer": None, "history": None, "settings": None}
 
 
 class _Namer(pickle.Pickler):

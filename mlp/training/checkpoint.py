@@ -31,6 +31,7 @@ RUN = (
     "validation",
     "optimizer",
     "history",
+    "settings",
     "last",
     "best",
     "finished",
@@ -85,10 +86,13 @@ class Checkpoint(Observer):
         """
         if not self._data:  # an estimator would have read the file before
             self._data = fingerprint(fit.epochs.data)
+            _settings(fit.epochs)  # refuse what no file can hold before the first epoch
             if os.path.exists(self.path):
-                network, header = self._read({})
+                functions = {"loss": _loss_function(fit.network)}
+                network, header = self._read(functions)
                 self._check_network(network, fit.network)
                 self._compare_solver(fit.epochs.optimizer, header["run"])
+                self._compare_settings(fit.epochs, header["run"])
                 self._compare_data(header["run"])
                 self._run = header["run"]
                 self._restore(fit)
@@ -116,6 +120,10 @@ class Checkpoint(Observer):
             if plan is not None:
                 mine.attach(plan)
         epochs.rng.set_state(run["random_generator"].get_state(legacy=False))
+        if not run["finished"] and (run["order"] is None) != (epochs.order is None):
+            raise ValueError(
+                f"{self._name} holds a run over other samples of the data; {ADVICE}"
+            )
         if run["order"] is not None:
             check_order(run["order"], epochs.order, self._name)
             epochs.order[:] = run["order"]
@@ -162,6 +170,15 @@ class Checkpoint(Observer):
                     f"{self._name} holds a run of a network with "
                     f"{names[0]}={before.spec.notation(names[0])!r}, not "
                     f"{part.spec.notation(names[0])!r}; {ADVICE}"
+                )
+
+    def _compare_settings(self, epochs: Any, run: dict[str, Any]) -> None:
+        """Refuse to resume with other settings of the epochs."""
+        for name, now in _settings(epochs).items():
+            if run["settings"][name] != now:
+                raise ValueError(
+                    f"{self._name} holds a run with {name}={run['settings'][name]!r}, not "
+                    f"{now!r}; {ADVICE}"
                 )
 
     def _compare_solver(self, optimizer: Any, run: dict[str, Any]) -> None:
@@ -241,13 +258,41 @@ class Checkpoint(Observer):
     def _content(self, encoder: Any, fit: Any) -> tuple[Any, dict[str, Any]]:
         """Return the file's content, and the parts of the run that it does not contain."""
         history = {f.name: getattr(fit.history, f.name) for f in fields(fit.history)}
-        own = {"optimizer": fit.epochs.optimizer, "history": history}
+        own = {
+            "optimizer": fit.epochs.optimizer,
+            "history": history,
+            "settings": _settings(fit.epochs),
+        }
         return encoder(fit.network, "Network"), own
 
 
 def _solvers(optimizer: Any) -> list[Any]:
     """The optimizers of a `PairOptimizer`, or the optimizer alone."""
     return getattr(optimizer, "each", [optimizer])
+
+
+def _loss_function(network: Any) -> Any:
+    """The user's own loss of a network, or None."""
+    return getattr(network, "spec", None) and network.spec.loss.function
+
+
+def _settings(epochs: Any) -> dict[str, Any]:
+    """The settings of a run that decide over its bits, beside those of the solver."""
+    schedule, penalties = epochs.optimizer.schedule, epochs.penalties
+    if callable(schedule.kind):
+        raise ValueError(
+            "a checkpoint cannot hold the function that gives the learning rate; use a "
+            "Decay of mlp.training.schedules"
+        )
+    return {
+        "batch_size": epochs.batch_size,
+        "shuffle": epochs.shuffle,
+        "sampling": epochs.sampling,
+        **{field.name: getattr(penalties, field.name) for field in fields(penalties)},
+        "learning_rate": schedule.kind,
+        "learning_rate_init": schedule.initial,
+        "power_t": schedule.power_t,
+    }
 
 
 def check_order(order: Array, own: Array | None, name: str) -> None:

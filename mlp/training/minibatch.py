@@ -233,7 +233,7 @@ class StochasticRun:
         self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
-        self.network = network
+        self.network, self.penalties = network, penalties
         self.plan = network.plan(augment=augment)
         penalties.attach(self.plan)
         optimizer.attach(self.plan)

@@ -99,7 +99,7 @@ class PairRun:
         with_norms: bool = False,
     ) -> None:
         self.network, self.data, self.optimizer = network, data, optimizer
-        self.batch_size = batch_size
+        self.batch_size, self.penalties = batch_size, penalties
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
         self.plan = network.plan()

@@ -5,6 +5,7 @@ step (mini-batch).
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Integral, Real
@@ -37,6 +38,8 @@ SGD_SCHEDULES = ("invscaling", "adaptive")
 
 def schedule_of(learning_rate: Any, solver: str) -> Any:
     """Return the schedule in effect: scikit-learn's own need solver='sgd'."""
+    if isinstance(learning_rate, Decay):
+        return copy(learning_rate)  # a later change of the user's object has no effect
     of_sgd = isinstance(learning_rate, str) and learning_rate in SGD_SCHEDULES
     return "constant" if of_sgd and solver != "sgd" else learning_rate
 

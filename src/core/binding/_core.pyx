@@ -17,6 +17,7 @@ E. No `cimport numpy`: addresses come through the buffer protocol, read-only arr
 from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE  # no-cython-lint
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer  # no-cython-lint
 from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
+from libc.math cimport INFINITY  # no-cython-lint
 from libc.stdint cimport SIZE_MAX, int32_t, int64_t, uint8_t, uint64_t  # no-cython-lint
 from libc.stdlib cimport calloc, free  # no-cython-lint
 from libc.string cimport memcpy, memset  # no-cython-lint

@@ -32,7 +32,7 @@ cdef double _work_per_sample(Plan plan, int kind):
     return work
 
 
-def sensitivity(Plan plan, derivative, Data data, direction=None, n_threads=1):
+def sensitivity(Plan plan, derivative, Data data not None, direction=None, n_threads=1):
     """Derivatives of a plan's network at samples; the plan needs no workspace.
 
     Parameters

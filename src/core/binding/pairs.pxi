@@ -111,7 +111,7 @@ cdef class PairPlan:
         self.c.index = <const int64_t *> address(data.index)
         return 0
 
-    def loss_and_gradient(self, PairData data, bint with_gradient=True):
+    def loss_and_gradient(self, PairData data not None, bint with_gradient=True):
         """Σ of weighted losses / Σ of weights; its gradients are in the plans' `grads`."""
         cdef Plan branch = self.branch
         cdef size_t n = data.c.n_samples, most = branch.c.work.batch / 2
@@ -133,7 +133,7 @@ cdef class PairPlan:
         b.end, b.scale, b.with_gradient = n, 1 / weight, with_gradient
         return branch._sum_gradient(&b, step) / weight
 
-    def epoch(self, PairData data, size_t batch_size, order=None, rates=0.0,
+    def epoch(self, PairData data not None, size_t batch_size, order=None, rates=0.0,
               gradient_norms=None):
         """One pass over the pairs named by `order` (all of them if None), in that order;
         returns the mean loss of its batches, penalties included.
@@ -150,6 +150,7 @@ cdef class PairPlan:
         if self.head is not None:
             n_layers += self.head.c.net.n_layers
         order = set_order(&e.samples, &data.c, order)
+        check_order(&e.samples, 0, e.samples.n)
         norms = set_norms(&e, gradient_norms, n_layers)
         rates = set_rates(&e, rates, self.branch.c.optimizer.t)
         return self.branch._run(&e)

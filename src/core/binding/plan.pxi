@@ -50,6 +50,8 @@ cdef class Plan(Description):
         cdef workspace_t *work = &self.c.work
         cdef size_t i, threads = threads_of(n_threads)
         cdef double load = 3 * self.work_per_row * <double> rows
+        if rows < 1:
+            raise ValueError("rows must be at least 1, got 0")
         if sparse:
             self._refuse_sparse()
             load = load / 4
@@ -178,7 +180,7 @@ cdef class Plan(Description):
 
     # -- prediction --
 
-    def forward(self, Data data, n_threads=1, depth=None):
+    def forward(self, Data data not None, n_threads=1, depth=None):
         """Outputs (n_samples, n_outputs) of the network, or of its first `depth` layers; no
         workspace is needed."""
         cdef plan_t part
@@ -251,7 +253,7 @@ cdef class Plan(Description):
             b.accumulate = 1
         return total
 
-    def loss_and_gradient(self, Data data, bint with_gradient=True):
+    def loss_and_gradient(self, Data data not None, bint with_gradient=True):
         """Σ of weighted losses / Σ of weights of all samples, without penalties; its gradient is
         in `grads`."""
         cdef size_t n = data.c.n_samples
@@ -261,8 +263,8 @@ cdef class Plan(Description):
         if self.c.net.n_scales or self.c.net.has_norm:
             step = max(n, 1)  # the statistics are those of all rows
             self._check_rows(n)
-        self._allocate_batch()
         self._check_targets(data)
+        self._allocate_batch()
         if data.c.weights != NULL:
             weight = float(np.sum(data.sample_weight, dtype=np.float64))
         if n == 0 or weight <= 0:
@@ -272,8 +274,8 @@ cdef class Plan(Description):
         b.end, b.scale, b.with_gradient = n, 1 / weight, with_gradient
         return self._sum_gradient(&b, step) / weight
 
-    def gradient(self, Data data, order=None, size_t first=0, last=None, *, uint64_t seed=0,
-                 weight_sum=None):
+    def gradient(self, Data data not None, order=None, size_t first=0, last=None, *,
+                 uint64_t seed=0, weight_sum=None):
         """The gradient of one batch: the first half of a training step.
 
         Parameters
@@ -302,8 +304,8 @@ cdef class Plan(Description):
         """
         cdef batch_t b
         cdef double weight
-        self._allocate_batch()
         self._check_targets(data)
+        self._allocate_batch()
         memset(&b, 0, sizeof(batch_t))
         order = set_order(&b.samples, &data.c, order)
         b.first = b.begin = first
@@ -311,6 +313,7 @@ cdef class Plan(Description):
         if not b.begin < b.end <= b.samples.n:
             raise ValueError(f"first and last must be a range of samples within "
                              f"{b.samples.n}, got {first} and {last}")
+        check_order(&b.samples, b.begin, b.end)
         if self.c.net.joins_last:
             self._check_rows(b.end - b.begin)
         weight = weight_of(data, order, b.begin, b.end) if weight_sum is None else weight_sum
@@ -335,6 +338,8 @@ cdef class Plan(Description):
             `weight_sum` of the last `gradient`.
         """
         cdef step_t s
+        if not 0 <= rate < INFINITY:
+            raise ValueError(f"rate must be finite and >= 0, got {rate}")
         if self.weight_sum <= 0:
             raise ValueError("step needs a gradient: call Plan.gradient first")
         s.rate, s.t, s.weight_sum = rate, self.c.optimizer.t + 1, self.weight_sum
@@ -345,7 +350,7 @@ cdef class Plan(Description):
 
     # -- an epoch --
 
-    def epoch(self, Data data, size_t batch_size, order=None, rates=0.0, uint64_t seed=0,
+    def epoch(self, Data data not None, size_t batch_size, order=None, rates=0.0, uint64_t seed=0,
               gradient_norms=None):
         """One pass over the samples named by `order` (all of them if None), in that order;
         returns the mean loss of its batches, penalties included.
@@ -359,6 +364,7 @@ cdef class Plan(Description):
         e.batch_size = batch_size
         self.c.noise.seed = seed
         order = set_order(&e.samples, &data.c, order)
+        check_order(&e.samples, 0, e.samples.n)
         norms = set_norms(&e, gradient_norms, self.c.net.n_layers)
         rates = set_rates(&e, rates, self.c.optimizer.t)
         if self.k.single_possible(&self.c, &e):
@@ -419,6 +425,8 @@ cdef class Plan(Description):
     cdef int _check_workspace(self, Data data) except -1:
         """Whether the samples are of the kind that `allocate` made buffers for."""
         self._check(data)
+        if self.c.work.batch == 0:
+            raise ValueError("the plan has no workspace: call Plan.allocate first")
         if data.sparse != self.sparse:
             kinds = ("dense", "sparse")
             raise ValueError(f"X is {kinds[data.sparse]}, but the workspace was allocated for "

@@ -5,11 +5,24 @@ cdef object set_order(samples_t *samples, const data_t *data, order):
     """The samples of an epoch: those that `order` names, or all."""
     samples.data, samples.order, samples.n = data, NULL, data.n_samples
     if order is not None:
+        if not isinstance(order, np.ndarray):
+            raise ValueError(f"order must be an int64 vector, got {type(order).__name__}")
         if order.dtype != np.int64 or order.ndim != 1 or not order.flags.c_contiguous:
             raise ValueError(f"order must be a contiguous int64 vector, got {order.dtype} of "
                              f"shape {order.shape}")
         samples.order, samples.n = <const int64_t *> address(order), order.shape[0]
     return order
+
+
+cdef int check_order(const samples_t *samples, size_t first, size_t last) except -1:
+    """Refuse rows that the data do not have: the kernels read what they are told to."""
+    cdef size_t i
+    if samples.order != NULL:
+        for i in range(first, last):
+            if not 0 <= samples.order[i] < <int64_t> samples.data.n_samples:
+                raise ValueError(f"order must name rows below {samples.data.n_samples}, got "
+                                 f"{samples.order[i]}")
+    return 0
 
 
 cdef object set_norms(epoch_t *e, norms, size_t n_layers):
