@@ -226,12 +226,11 @@ def test_no_finite_input_gives_infinity_or_nan(name, dtype, isa):
     y = net.forward(z)
     # the loss's gradient in the offset is the slope, up to the sign
     slopes = [net.gradients(v, [[-9e37]])[1][1] for v in z[:, None]]
-    assert_allclose(y, oracle.activate(spec, z.astype(float)), rtol=1e-5, atol=1e-30)
+    # the core takes subnormal numbers for 0
+    seen = np.where(np.abs(z) < np.finfo(dtype).tiny, 0, z).astype(float)
+    assert_allclose(y, oracle.activate(spec, seen), rtol=1e-5, atol=1e-30)
     assert_allclose(
-        np.abs(slopes)[:, None],
-        np.abs(oracle.slope(spec, z.astype(float))),
-        rtol=1e-5,
-        atol=1e-6,
+        np.abs(slopes)[:, None], np.abs(oracle.slope(spec, seen)), rtol=1e-5, atol=1e-6
     )
 
 

@@ -386,22 +386,6 @@ class BaseMLP(BuildsNetwork, SaveMixin, CallbackSupportMixin, BaseEstimator):
         targets.smoothing = 0.0
         return targets
 
-    def _working_dtype(self) -> Any:
-        """Return the dtypes that X may have after validation: that of the network, or X's
-        own if it will be standardised."""
-        if self.dtype is None:
-            return (np.float64, np.float32)
-        dtype: Any
-        try:
-            dtype = np.dtype(self.dtype)
-        except TypeError:
-            dtype = np.dtype(object)
-        if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
-            raise ValueError(
-                f"dtype must be None, float32 or float64, got {self.dtype!r}"
-            )
-        return (np.float64, np.float32) if self.standardize else dtype.type
-
     def _cast(self, samples: TrainingData) -> None:
         """Convert samples to the network's dtype, except values to be standardised."""
         network = self.network_

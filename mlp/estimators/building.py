@@ -46,6 +46,22 @@ class BuildsNetwork:
 
         def __getattr__(self, name: str) -> Any: ...
 
+    def _working_dtype(self) -> Any:
+        """Return the dtypes that X may have after validation: that of the network, or X's
+        own if it will be standardised."""
+        if self.dtype is None:
+            return (np.float64, np.float32)
+        dtype: Any
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError:
+            dtype = np.dtype(object)
+        if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
+            raise ValueError(
+                f"dtype must be None, float32 or float64, got {self.dtype!r}"
+            )
+        return (np.float64, np.float32) if self.standardize else dtype.type
+
     def _initialize(self, targets: TrainingData) -> None:
         """Make a new network, drawn as by scikit-learn with the same random_state."""
         network = Network.of(self._specification(targets, targets.X.dtype))
