@@ -108,17 +108,11 @@ class Checkpoint(Observer):
         run, epochs = self._run, fit.epochs
         self._put_back(fit.network, run["last"])
         optimizer, saved = epochs.optimizer, run["optimizer"]
-        plans = [epochs.plan]
-        if hasattr(optimizer, "each"):  # a PairOptimizer: one plan for each network
-            optimizer.schedule = saved.schedule
-            plans = [epochs.plan.branch, epochs.plan.head]
-        for mine, other, plan in zip(
-            _solvers(optimizer), _solvers(saved), plans, strict=True
-        ):
+        optimizer.schedule = saved.schedule
+        for mine, other in zip(_solvers(optimizer), _solvers(saved), strict=True):
             for field in fields(other):
                 setattr(mine, field.name, getattr(other, field.name))
-            if plan is not None:
-                mine.attach(plan)
+        optimizer.attach(epochs.plan)
         epochs.rng.set_state(run["random_generator"].get_state(legacy=False))
         if not run["finished"] and (run["order"] is None) != (epochs.order is None):
             raise ValueError(

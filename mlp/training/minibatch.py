@@ -216,9 +216,9 @@ class StochasticRun:
 
     def __init__(
         self,
-        network: Network,
+        network: Any,
         data: Any,
-        optimizer: Optimizer,
+        optimizer: Any,
         penalties: Penalties,
         *,
         batch_size: int,
@@ -230,24 +230,35 @@ class StochasticRun:
         augment: Any = None,
         with_norms: bool = False,
     ) -> None:
-        self.data, self.optimizer, self.batch_size = data, optimizer, batch_size
+        self.network, self.data, self.optimizer = network, data, optimizer
+        self.batch_size, self.penalties = batch_size, penalties
         self.shuffle, self.sampling, self.rng = shuffle, sampling, rng
         self.n_samples = data.shape[0] if samples is None else len(samples)
-        self.network, self.penalties = network, penalties
-        self.plan = network.plan(augment=augment)
-        penalties.attach(self.plan)
-        optimizer.attach(self.plan)
+        joins_last = network.spec.batch_norm is not None
         rows = min(batch_size, LARGEST_PIECE)
-        if network.spec.batch_norm:  # whole batches; the last may have one more sample
+        if joins_last:  # whole batches; the last may have one more sample
             rows = batch_size + 1
-        self.plan.allocate(rows, n_threads, data.sparse)
+        self.plan = self._new_plan(rows, n_threads, augment)
         permuted = shuffle and sampling == "shuffle"
         self.order = first_order(samples, self.n_samples, shuffle=permuted)
-        self.n_steps = steps_of_epoch(
-            self.n_samples, batch_size, joins_last=bool(network.spec.batch_norm)
-        )
+        self.n_steps = steps_of_epoch(self.n_samples, batch_size, joins_last=joins_last)
         self.seconds = 0.0
         self.gradient_norms = np.zeros(len(network.coefs)) if with_norms else None
+
+    def _new_plan(self, rows: int, n_threads: int, augment: Any) -> Any:
+        """Make the plan that trains, with a workspace for `rows` samples at once."""
+        plan = self.network.plan(augment=augment)
+        self.penalties.attach(plan)
+        self.optimizer.attach(plan)
+        plan.allocate(rows, n_threads, self.data.sparse)
+        return plan
+
+    def _noise(self) -> dict[str, Any]:
+        """Draw the seed of the masks of an epoch, as an argument of ``Plan.epoch``."""
+        spec, seed = self.network.spec, 0
+        if spec.corruption or spec.dropout is not None:
+            seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
+        return {"seed": seed}
 
     def epoch(self) -> float:
         """Train for an epoch; return the mean loss of the batches, with the penalties."""
@@ -258,17 +269,20 @@ class StochasticRun:
             shuffle=self.shuffle,
             sampling=self.sampling,
         )
-        seed = 0
-        network = self.network
-        if network.spec.corruption or network.spec.dropout:
-            seed = int(self.rng.randint(2**31)) << 31 | int(self.rng.randint(2**31))
-        schedule, steps = self.optimizer.schedule, self.optimizer.steps
+        noise = self._noise()
+        schedule, steps = self.optimizer.schedule, self.plan.steps
         rates = schedule.rates(steps, self.n_steps)
-        norms, begun = self.gradient_norms, perf_counter()
+        begun = perf_counter()
         try:
-            return float(
-                self.plan.epoch(self.data, self.batch_size, order, rates, seed, norms)
+            loss = self.plan.epoch(
+                self.data,
+                self.batch_size,
+                order,
+                rates,
+                gradient_norms=self.gradient_norms,
+                **noise,
             )
+            return float(loss)
         finally:
             self.optimizer.steps = self.plan.steps
             schedule.used(rates, self.plan.steps - steps)
