@@ -135,15 +135,22 @@ class Risk:
 
 
 #: function of the parameters after an iteration and their risk; returns True to stop
+@dataclass(frozen=True)
+class Limits:
+    """The largest numbers of iterations and evaluations, and the tolerance."""
+
+    max_iter: int
+    max_fun: int
+    tol: float
+
+
 OnIteration = Callable[[Array, float], bool]
 
 
 def _lbfgs(
     risk: "Risk | _Split",
     start: Array,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
+    limits: Limits,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
@@ -158,11 +165,11 @@ def _lbfgs(
         bounds=risk.bounds(),
         callback=callback,
         options={
-            "maxfun": max_fun,
-            "maxiter": max_iter,
-            "gtol": tol,
+            "maxfun": limits.max_fun,
+            "maxiter": limits.max_iter,
+            "gtol": limits.tol,
             # near the minimum the decrease is proportional to the squared gradient
-            "ftol": USUAL_DECREASE * min(1.0, tol / USUAL_TOL) ** 2,
+            "ftol": USUAL_DECREASE * min(1.0, limits.tol / USUAL_TOL) ** 2,
         },
     )
     if result.status == STOPPED:  # not a reason to warn
@@ -173,9 +180,7 @@ def _lbfgs(
 def _cg(
     risk: Risk,
     start: Array,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
+    limits: Limits,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     """Nonlinear conjugate gradient (Polak–Ribière) [O]."""
@@ -185,7 +190,7 @@ def _cg(
     def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
         nonlocal stopped
         stopped = on_iteration(intermediate_result.x, float(intermediate_result.fun))
-        if stopped or risk.evaluations >= max_fun:
+        if stopped or risk.evaluations >= limits.max_fun:
             raise StopIteration
 
     result = scipy.optimize.minimize(
@@ -194,7 +199,7 @@ def _cg(
         method="CG",
         jac=True,
         callback=callback,
-        options={"maxiter": max_iter, "gtol": tol},
+        options={"maxiter": limits.max_iter, "gtol": limits.tol},
     )
     if result.status == STOPPED:
         if stopped:
@@ -207,9 +212,7 @@ def _cg(
 def _gd(
     risk: Risk,
     start: Array,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
+    limits: Limits,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     """Steepest descent with exact line searches [B].
@@ -223,11 +226,11 @@ def _gd(
     step, status = 1.0, OUT_OF_STEPS
     message = "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
     iterations = 0
-    while iterations < max_iter:
-        if np.abs(gradient).max() <= tol:
+    while iterations < limits.max_iter:
+        if np.abs(gradient).max() <= limits.tol:
             status, message = CONVERGED, "CONVERGENCE: NORM OF GRADIENT <= TOL"
             break
-        if risk.evaluations >= max_fun:
+        if risk.evaluations >= limits.max_fun:
             message = TOO_MANY_EVALUATIONS
             break
         line = scipy.optimize.minimize_scalar(
@@ -318,9 +321,7 @@ class _Split:
 def _split_lbfgs(
     risk: Risk,
     start: Array,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
+    limits: Limits,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     assert risk.l1 is not None
@@ -328,9 +329,7 @@ def _split_lbfgs(
     result = _lbfgs(
         split,
         split.split(start),
-        max_iter,
-        max_fun,
-        tol,
+        limits,
         lambda z, value: on_iteration(split.joined(z), split.total(z, value)),
     )
     result.fun = split.total(result.x, float(result.fun))
@@ -347,9 +346,7 @@ def _least_subgradient(x: Array, gradient: Array, l1: Array) -> float:
 def _proximal_gradient(
     risk: Risk,
     start: Array,
-    max_iter: int,
-    max_fun: int,
-    tol: float,
+    limits: Limits,
     on_iteration: OnIteration,
 ) -> scipy.optimize.OptimizeResult:
     """ISTA with backtracking that begins at the Barzilai–Borwein step."""
@@ -360,11 +357,11 @@ def _proximal_gradient(
     step, status = 1.0, OUT_OF_STEPS
     message = "STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT"
     iterations = 0
-    while iterations < max_iter:
-        if _least_subgradient(x, gradient, l1) <= tol:
+    while iterations < limits.max_iter:
+        if _least_subgradient(x, gradient, l1) <= limits.tol:
             status, message = CONVERGED, "CONVERGENCE: NORM OF SUBGRADIENT <= TOL"
             break
-        while risk.evaluations < max_fun:
+        while risk.evaluations < limits.max_fun:
             u = x - step * gradient
             new = u - np.clip(u, -step * l1, step * l1)  # exactly 0 below the threshold
             d = new - x
@@ -396,7 +393,7 @@ def _proximal_gradient(
     )
 
 
-#: name -> function of (risk, start, max_iter, max_fun, tol, on_iteration)
+#: name -> function of (risk, start, limits, on_iteration)
 FULL_BATCH_SOLVERS: dict[str, Callable[..., scipy.optimize.OptimizeResult]] = {
     "lbfgs": _lbfgs,
     "cg": _cg,
@@ -450,9 +447,10 @@ def minimize(
         risk.accept(vector)
         return on_iteration(risk.reported(value))
 
+    limits = Limits(max_iter, max_fun, tol)
     try:
         solvers = FULL_BATCH_SOLVERS if risk.l1 is None else PROXIMAL_SOLVERS
-        result = solvers[solver](risk, start, max_iter, max_fun, tol, accept)
+        result = solvers[solver](risk, start, limits, accept)
     except BaseException:
         risk.accept(risk.accepted)
         raise
