@@ -366,7 +366,7 @@ def test_encoder_is_the_start_of_a_classifier(digits):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_layers_trained_one_by_one(tied):
-    """A deeper one starts from the first layer of a shallow one, which stands still."""
+    """A deeper autoencoder starts from the frozen first layer of a shallow one."""
     X = data()
     first = MLPAutoencoder(6, tied=tied, **settings()).fit(X)
     deep = MLPAutoencoder((6, 3), tied=tied, base=first, freeze=1, **settings()).fit(X)

@@ -58,7 +58,7 @@ def test_a_batch_is_normalised_by_its_own_moments(dtype):
     ):
         y = f(a * normalised(y @ np.float64(W)) + b)
     expected = ((y - T) ** 2).sum() / 2 / 9
-    # a batch of 9 leaves no variance small: some tens of roundings
+    # no variance over a batch of 9 is small: some tens of roundings
     assert network.loss(X, T) == pytest.approx(
         expected, rel=64 * float(np.finfo(dtype).eps)
     )

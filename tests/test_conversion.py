@@ -1,4 +1,4 @@
-"""Perceptrons from scikit-learn to ours and back: the same predictions, the same course."""
+"""Estimators of scikit-learn to ours and back: the same predictions and training."""
 
 import subprocess
 import sys

@@ -100,7 +100,7 @@ class Case:
 
     def __init__(self, options, bn_gradient="exact"):
         o = {**PLAIN, **options}
-        if o["rbf"]:  # distances: not of sparse, sleeping or normalised inputs
+        if o["rbf"]:  # distances: not of sparse, dropped or normalised inputs
             o["hidden"] = ["rbf", *o["hidden"][1:]]
             o["rates"] = [0.0, *o["rates"][1:]]
             o["norm"], o["sparse"] = o["norm"].partition("+")[0], False
@@ -165,7 +165,7 @@ class Case:
         all that are trained, where the penalties go on acting on the others."""
         if self.net.dropout_decay == "all":
             return self.trained()
-        return existing(self.net, oracle.awake(self.net, self.masks)) > 0
+        return existing(self.net, oracle.kept(self.net, self.masks)) > 0
 
     def trained(self):
         """The parameters that training may touch."""

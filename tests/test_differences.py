@@ -1,4 +1,4 @@
-"""What differs from scikit-learn on purpose, row by row: docs/coming_from.rst.
+"""Deliberate differences from scikit-learn, row by row: docs/coming_from.rst.
 
 Each test states both sides, so that it also fails when scikit-learn comes to agree.
 """

@@ -1,4 +1,4 @@
-"""Dropout: what sleeps stands still, and what predicts is the mean of what trains."""
+"""Dropout: dropped units do not change; predictions are those of the mean network."""
 
 import itertools
 import pickle
@@ -45,14 +45,14 @@ def case(sizes=(5, 8, 8, 3), rates=(0.4, 0.5, 0.5), n=6, **options):
     return net, *oracle.random_data(oracle.rng_of(2), net, n=n)
 
 
-# ---- sleepers ---------------------------------------------------------------------------
+# ---- dropped units ----------------------------------------------------------------------
 
 
 @either_dtype
 @pytest.mark.parametrize("norm", ["none", "hidden+input"])
 @pytest.mark.parametrize("penalties", DECAYS.values(), ids=DECAYS)
 @pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
-def test_sleepers_and_their_moments_stand_still_bit_for_bit(
+def test_dropped_units_and_their_moments_keep_their_bits(
     options, penalties, norm, dtype
 ):
     net, X, T = case(norm=norm)
@@ -63,12 +63,12 @@ def test_sleepers_and_their_moments_stand_still_bit_for_bit(
     before = [None if a is None else a.copy() for a in state]
     plan.epoch(data, 6, None, 0.1, SEED + 1)
     [masks] = masks_of(twin, SEED + 1, [np.arange(6)])
-    asleep = vector(oracle.awake(net, masks)) == 0
-    assert 0 < asleep.sum() < len(asleep)
+    dropped = vector(oracle.kept(net, masks)) == 0
+    assert 0 < dropped.sum() < len(dropped)
     for old, new in zip(before, state, strict=True):
         if old is not None:
-            assert_array_equal(new[asleep], old[asleep])
-            assert (new[~asleep] != old[~asleep]).mean() > 0.95
+            assert_array_equal(new[dropped], old[dropped])
+            assert (new[~dropped] != old[~dropped]).mean() > 0.95
 
 
 @either_dtype
@@ -88,7 +88,7 @@ def test_dropped_units_when_all_weights_decay_take_the_penalties_step_alone(
     before = twin.params.copy()
     plan.epoch(data, batch_size, order, 0.1, SEED + 1)
     [masks] = masks_of(twin, SEED + 1, [order])
-    dropped = vector(oracle.awake(net, masks)) == 0
+    dropped = vector(oracle.kept(net, masks)) == 0
     net = oracle.with_parameters(net, [np.float64(a) for a in parts(twin, before)])
     W, b = oracle.penalty_gradients(net, batch_size)
     decay = vector(oracle.per_parameter(net, options.get("weight_decay", 0.0), 0.0))
@@ -158,7 +158,7 @@ def test_dropout_decay_when_changed_holds_from_the_next_fit_on(decay):
     assert same == (decay == "kept")
 
 
-def test_statistics_of_a_sleeping_unit_stand_still():
+def test_statistics_of_a_dropped_unit_do_not_change():
     net, X, T = case(norm="hidden+input")
     twin = twin_of(net)
     plan_of(twin, 6).epoch(twin.data(X, T), 6, None, 0.1, SEED)
@@ -193,7 +193,7 @@ def test_the_thinned_network_is_the_smaller_dense_one(scaling):
 
 @either_dtype
 @pytest.mark.parametrize("norm", ["none", "hidden+input"])
-def test_a_batch_in_which_all_sleep_trains_the_output_offsets_only(norm, dtype):
+def test_a_batch_in_which_all_are_dropped_trains_the_output_offsets_only(norm, dtype):
     net, X, T = case(rates=(0.99, 0.99, 0.99), norm=norm)
     twin = twin_of(net, dtype)
     seed = next(
@@ -230,7 +230,7 @@ def test_masks_of_other_epochs_batches_and_layers_are_independent(change):
 
 @pytest.mark.parametrize("piece", [200, 64])
 def test_samples_have_masks_of_their_own(piece):
-    # the inputs are ones, and sleep: each row's outputs tell which of them were awake
+    # the inputs are ones, and dropped: each row's outputs tell which were kept
     seen = []
 
     def loss(y_true, y_out):

@@ -1,4 +1,4 @@
-"""scikit-learn's manners: its estimator checks, pipelines, searches and data frames."""
+"""The scikit-learn API: estimator checks, pipelines, searches and data frames."""
 
 import inspect
 import warnings

@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor accept, and what they refuse by name."""
+"""Inputs that MLPClassifier and MLPRegressor accept, and those that they refuse."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor

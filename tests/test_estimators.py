@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor promise beyond scikit-learn's numbers."""
+"""Promises of MLPClassifier and MLPRegressor beyond scikit-learn's numbers."""
 
 import pickle
 import warnings

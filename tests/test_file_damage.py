@@ -170,7 +170,7 @@ FORGERIES = {
     "layers beyond all memory": put([4, 10**15, 10**15, 1], "layer_sizes", "tuple"),
     "no layers": put([], "layer_sizes", "tuple"),
     "negative layers": put([4, -5, 5, 1], "layer_sizes", "tuple"),
-    "layers that are no numbers": put(["4", 5, 5, 1], "layer_sizes", "tuple"),
+    "layers that are not numbers": put(["4", 5, 5, 1], "layer_sizes", "tuple"),
     "statistics missing": put([None, None, None], "statistics"),
     "statistics swapped": lambda h: network_of(h)["statistics"].reverse(),
     "shift missing a feature": put([1.0], "input_shift"),
@@ -196,7 +196,7 @@ FORGERIES = {
         input_shift=network_of(h)["input_scale"]
     ),
     "an array that isn't there": put({"array": 99}, "params"),
-    "parameters that are no array": put("abc", "params"),
+    "parameters that are not an array": put("abc", "params"),
     "a class that isn't ours": lambda h: h["content"]["estimator"].__setitem__(
         0, "Popen"
     ),

@@ -222,7 +222,7 @@ def test_every_exported_estimator_can_be_saved():
     assert exported - {"Network"} <= set(ESTIMATORS)
 
 
-# -- training goes on --
+# -- further training --
 
 CONTINUED = {
     "sgd": {"solver": "sgd", "learning_rate": "invscaling"},
@@ -279,7 +279,7 @@ def test_without_training_state_the_solver_begins_anew(path):
     assert_array_equal(mlp.load(path).predict_proba(X), model.predict_proba(X))
 
 
-# -- what is no data --
+# -- parameters that are not data --
 
 
 def half_square(y_true, y_out):

@@ -234,7 +234,7 @@ def test_connections_that_do_not_exist_have_no_gradient(sparse):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_connections_that_sleep_have_no_gradient(sparse):
+def test_connections_of_dropped_units_have_no_gradient(sparse):
     net, X, T = partly_connected()
     net.configure(dropout=Dropout(0.5, input=0.4))
     dense = Network(net.layer_sizes, "tanh")

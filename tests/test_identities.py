@@ -168,7 +168,7 @@ def test_a_residual_layer_of_zero_weights_is_the_identity(width, seed):
 
 @many
 @given(seeds, st.sampled_from(["train", "test"]))
-def test_sleeping_units_could_as_well_not_be_there(seed, scaling):
+def test_dropped_units_could_as_well_not_be_there(seed, scaling):
     rng = oracle.rng_of(seed)
     net = oracle.make_net(rng, [3, 8, 2], dropout=[0.0, 0.5], scaling=scaling)
     X, T = oracle.random_data(rng, net)
@@ -179,7 +179,7 @@ def test_sleeping_units_could_as_well_not_be_there(seed, scaling):
     twin.intercepts[0][mask == 0] = np.nan
     plan_of(twin, 7).epoch(twin.data(X, T), 7, None, 1.0, seed)
     g = vector(oracle.flat(oracle.gradients(net, X, T, masks=[None, mask])))
-    awake = vector(oracle.awake(net, [None, mask])) > 0
+    kept = vector(oracle.kept(net, [None, mask])) > 0
     expected = vector(oracle.parameters(net)) - g
-    assert_close(twin.params[awake], expected[awake])
-    assert np.isnan(twin.params[~awake]).all()
+    assert_close(twin.params[kept], expected[kept])
+    assert np.isnan(twin.params[~kept]).all()

@@ -1,4 +1,4 @@
-"""What is imported when: a network needs NumPy alone, estimators come when asked for."""
+"""Lazy imports: a network needs NumPy alone, estimators are imported on first use."""
 
 import json
 import shutil

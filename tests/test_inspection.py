@@ -1,4 +1,4 @@
-"""What fitted estimators answer is what their networks do, in the user's terms."""
+"""Derivatives of fitted estimators are those of their networks, in the user's terms."""
 
 import numpy as np
 import pandas as pd

@@ -249,7 +249,7 @@ CLASSIFIERS = [
 @pytest.mark.parametrize("y", [Y, THREE, MANY], ids=["two", "three", "labels"])
 def test_classifiers_learn_with_any_loss_and_output(y, loss, output):
     if y is MANY and output == "softmax":
-        pytest.skip("several labels at once are no distribution")
+        pytest.skip("several labels at once are not a distribution")
     if y is not MANY:  # no circles to square: classes that a plane divides
         y = np.unique(y)[X[:, : len(np.unique(y))].argmax(axis=1)]
     model = MLPClassifier(20, "tanh", loss=loss, output_activation=output)

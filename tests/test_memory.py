@@ -1,4 +1,4 @@
-"""What a fit allocates, beside X and y: so many times the parameters, the batch, an index.
+"""Memory that a fit allocates, beside X and y: so many parameters, batches, indices.
 
 The promise: peak ≤ 4 × parameters (with their gradient and two moments) + 3 × a batch's
 activations + one shuffled index array, and X of the right dtype and order is never copied.
@@ -21,14 +21,14 @@ from mlp.training.schedules import Schedule
 
 #: Python objects, small vectors, and the panel of packed weights of the one thread
 FIXED = 256 << 10
-#: an epoch's Python objects
+#: Python objects of one epoch
 FEW = 16 << 10
-#: bytes a sample that scikit-learn's train_test_split takes for its indices
+#: bytes per sample of the indices in scikit-learn's train_test_split
 SPLIT = 100
 
 
 def traced(function):
-    """What it returned, and by how much memory rose meanwhile at most."""
+    """Return the function's result, and the peak of memory above that before it."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -61,9 +61,9 @@ def promised(sizes, batch_size, n_samples, dtype):
 
 
 def allowance(sizes, n_samples, dtype, *, parameters=0.0):
-    """What comes on top: y in the core's form and what finding its classes takes; a byte a
-    parameter, when they are checked to be finite; so many times the parameters, where an
-    option needs them; the fixed part."""
+    """Return the rest: y in the core's form and the search for its classes; a byte per
+    parameter for the check that they are finite; copies of the parameters, where an option
+    needs them; the fixed part."""
     count = sum(a * b + b for a, b in pairwise(sizes))
     item = np.dtype(dtype).itemsize
     return FIXED + 16 * n_samples + count * (1 + parameters * item)

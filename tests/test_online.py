@@ -373,7 +373,7 @@ def test_samples_weigh_on_the_penalty_and_zero_weight_is_no_step(
 @on_every_isa
 @either_dtype
 def test_the_way_of_a_batch_of_one_agrees(dtype, isa):
-    """What the single-sample path can't do goes another way to the same end."""
+    """Options that the per-sample path lacks train by batches, with the same result."""
     net, X, T, order = case((13, 33, 10, 2), alpha=0.2)
     results = []
     for other_way in ({}, {"clip_norm": 1e9}):

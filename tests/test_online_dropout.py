@@ -1,4 +1,4 @@
-"""Single samples through a network of which some units sleep, where the rows lie."""
+"""Per-sample training with dropout, on the rows of the kept units in place."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,7 @@ def test_folding_leaves_the_predictions(norm, scaling):
     np.testing.assert_allclose(folded, oracle.predict(net, X), rtol=1e-12)
 
 
-def test_statistics_of_a_sleeping_node_stand_still():
+def test_statistics_of_a_dropped_node_do_not_change():
     mask = [np.ones(3), np.array([1, 0, 1, 1, 1]), np.ones(5)]
     net, _ = trained("hidden", masks=[mask] * 4, dropout=[0.0, 0.2, 0.0])
     np.testing.assert_array_equal(net.norm[1].count, [4, 0, 4, 4, 4])
@@ -59,7 +59,7 @@ def test_the_mean_over_all_masks_is_the_predicting_network(scaling):
 
 
 @pytest.mark.parametrize("rule", ["sgd", "momentum", "nesterov", "adam"])
-def test_sleepers_are_frozen_by_every_optimiser(rule):
+def test_dropped_units_are_kept_by_every_optimiser(rule):
     net = make_net(
         rng_of(30), [3, 4, 2], dropout=[0, 0.5], l2=0.1, l1=0.1, norm="hidden"
     )
@@ -72,12 +72,12 @@ def test_sleepers_are_frozen_by_every_optimiser(rule):
     second, _ = oracle.train_epoch(
         first, X, T, rows[1:], update, state, masks=masks[1:]
     )
-    asleep = [~a for a in oracle.awake(net, masks[1])]
-    for j, sleeping in enumerate(asleep):
+    dropped = [~a for a in oracle.kept(net, masks[1])]
+    for j, is_dropped in enumerate(dropped):
         before, after = oracle.parameters(first)[j], oracle.parameters(second)[j]
-        np.testing.assert_array_equal(before[sleeping], after[sleeping])
+        np.testing.assert_array_equal(before[is_dropped], after[is_dropped])
         for name, values in moments.items():
-            np.testing.assert_array_equal(values[j][sleeping], state[name][j][sleeping])
+            np.testing.assert_array_equal(values[j][is_dropped], state[name][j][is_dropped])
 
 
 def test_the_thinned_network_is_a_smaller_dense_network():

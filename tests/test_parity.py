@@ -4,9 +4,9 @@ The combinations come from a covering design: any two settings of a solver meet 
 at least one case.  Each case is fitted once by both packages, then every claim is
 tested on that pair of models.
 
-Rounding separates the two by about 1e-16 a step, and 20 epochs of these well-behaved
-trainings amplify it by less than 1e4 (measured by moving X by one part in 1e15), so
-1e-6 leaves room for any order of summation and none for a wrong formula.
+Rounding separates the two by about 1e-16 per step, and 20 epochs of these well-behaved
+trainings amplify it by less than 1e4 (measured by moving X by one part in 1e15), so that
+1e-6 allows any order of summation, but not a wrong formula.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""What the displays draw: artists hold the model's own numbers."""
+"""Displays: the artists hold the model's own numbers."""
 
 import subprocess
 import sys

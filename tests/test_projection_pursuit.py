@@ -1,4 +1,4 @@
-"""Projection pursuit: the smoother, the recovery of planted terms, manners."""
+"""Projection pursuit: the smoother, the recovery of planted terms, the scikit-learn API."""
 
 import pickle
 import sys
@@ -266,7 +266,7 @@ def test_constant_feature_has_no_part_in_the_directions():
     assert np.all(model.directions_[:, 3] == 0)
 
 
-# ---- manners
+# ---- the scikit-learn API
 
 
 def test_check_estimator():

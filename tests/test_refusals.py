@@ -1,4 +1,4 @@
-"""What a hostile user gave, and the words it is refused with."""
+"""Input of a hostile user, and the errors that refuse it."""
 
 import numpy as np
 import pytest

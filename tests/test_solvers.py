@@ -323,7 +323,7 @@ def offset_learner(batch_size, **options):
 
 
 def offset_after(y, batch_size, epochs, rate):
-    """What `offset_learner` learns by this rate of k steps done."""
+    """Return what `offset_learner` learns with this rate as a function of the steps."""
     b, k = 0.0, 0
     for _ in range(epochs):
         for first in range(0, len(y), batch_size):
@@ -397,7 +397,7 @@ def test_adaptive_divides_by_five_when_progress_stops():
     model = MLPRegressor(3, solver="sgd", learning_rate="adaptive", tol=10.0)
     model.set_params(n_iter_no_change=2, learning_rate_init=0.1, max_iter=11)
     used = rates_used(model, X, Y)
-    # an epoch to begin with, then three that are no progress; then three, three, …
+    # an epoch to begin with, then three without progress; then three, three, …
     assert_allclose(used, [0.1] * 4 + [0.02] * 3 + [0.004] * 3 + [0.0008])
 
 

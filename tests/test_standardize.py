@@ -1,4 +1,4 @@
-"""What `standardize` measures: of weighted, incomplete, sparse samples."""
+"""Means and deviations of `standardize`: of weighted, incomplete, sparse samples."""
 
 import numpy as np
 import pytest
@@ -174,7 +174,7 @@ def test_moments_when_a_column_varies_by_more_than_rounding_then_it_is_not_const
 
 
 def targets_of(Estimator, x):
-    """What the estimator can learn of the values x in [−1, 1]."""
+    """Return targets that the estimator can learn of the values x in [−1, 1]."""
     if Estimator is MultiTaskClassifier:
         return np.column_stack([x > 0, x > 0.5])
     return x > 0 if Estimator is MLPClassifier else x

@@ -126,7 +126,7 @@ def distance(name, loss, options, optimiser, dtype, mask="batch"):
     return oracle.relative_error([twin.params], [expected])
 
 
-# a sleeping parameter stands still here; in PyTorch momentum carries it on
+# a dropped parameter does not change here; in PyTorch momentum moves it
 MOVES_SLEEPERS = {"momentum", "adam", "adamw"}
 
 
@@ -135,7 +135,7 @@ MOVES_SLEEPERS = {"momentum", "adam", "adamw"}
 def test_twenty_steps_are_pytorchs(options, optimiser):
     mask = "batch"
     if "dropout" in options and optimiser in MOVES_SLEEPERS:
-        mask = "sample"  # nobody sleeps through a whole batch
+        mask = "sample"  # no unit is dropped for a whole batch
     args = "tanh", "squared_error", options, optimiser
     assert distance(*args, np.float32, mask) < 1e-5
     assert distance(*args, np.float64, mask) < 1e-11

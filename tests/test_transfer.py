@@ -1,4 +1,4 @@
-"""Layers taken over from another network, and layers that stand still [S ex. 65.11]."""
+"""Layers copied from another network, and frozen layers [S ex. 65.11]."""
 
 import pickle
 import warnings
@@ -41,7 +41,7 @@ def settings(**options):
     return {"max_iter": 5, "tol": 0.0, "random_state": 0, "batch_size": 32} | options
 
 
-# -- what is taken over --
+# -- copied layers --
 
 
 def test_leading_layers_are_those_of_the_base(base):
@@ -155,7 +155,7 @@ def test_layers_with_a_way_around_them_are_not_those_without():
     )
 
 
-# -- what stands still --
+# -- frozen layers --
 
 
 @pytest.mark.parametrize(

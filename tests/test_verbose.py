@@ -1,4 +1,4 @@
-"""What training prints: scikit-learn's lines with 1, a line an epoch of its own with 2."""
+"""Printed lines: scikit-learn's with verbose=1, one of our own per epoch with 2."""
 
 import re
 

@@ -62,7 +62,7 @@ each = pytest.mark.parametrize(("Estimator", "name"), PAIRS)
 
 
 def told(model, data, fit="fit"):
-    """What the fit warns of."""
+    """Return the warnings of the fit about parameters without effect."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         getattr(model, fit)(*data)

@@ -111,7 +111,7 @@ def random_case(seed):
     shape = (4,) if seed % 2 else (7, 4)
     masks = [(rng.random((*shape[:-1], n)) < 0.7) * 1.0 for n in net.sizes[:-1]]
     for mask in masks:
-        mask[..., 0] = 1  # a layer fast asleep leaves batch norm no variance
+        mask[..., 0] = 1  # a layer without kept units would leave batch norm no variance
     masks = [m if p else None for m, p in zip(masks, rates, strict=True)]
     w = rng.uniform(0.5, 2, size=len(X)) if rng.random() < 0.5 else None
     return net, X, T, w, masks if rng.random() < 0.7 else None

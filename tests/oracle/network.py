@@ -20,8 +20,8 @@ from oracle.functions import (
 @dataclass
 class BatchNorm:
     """State of one normalised layer. The shift is the layer's ``b``; the input has
-    neither scale nor shift (``a`` is None). ``count`` is per node: a sleeping node's
-    statistics stand still."""
+    neither scale nor shift (``a`` is None). ``count`` is per node: the statistics
+    of a dropped node do not change."""
 
     a: np.ndarray | None
     mean: np.ndarray
@@ -44,7 +44,7 @@ class Net:
     as columns and ``b[0]`` the widths. ``loss`` is a name, ``(name, *params)`` or a
     callable (t, y) -> (values, gradient). ``norm[k]`` normalises layer k (0: input),
     ``dropout[k]`` is layer k's rate, k = 0 .. L - 2. ``edges[k]`` says which of W[k]
-    there are, the others are 0; ``frozen[k]`` that layer k stands still; without
+    there are, the others are 0; ``frozen[k]`` that layer k is frozen; without
     ``offsets`` all b are 0."""
 
     W: list
@@ -107,7 +107,7 @@ def has_skip(net, k):
 
 
 def drop_factor(net, k, train, masks):
-    """What layer k's outputs are multiplied by [S 65.121]."""
+    """Return the factor of layer k's outputs in predictions [S 65.121]."""
     if not train:
         return 1 - net.dropout[k] if net.scaling == "test" else 1.0
     if masks is None or masks[k] is None:

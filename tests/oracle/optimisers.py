@@ -1,8 +1,9 @@
 """One function per update rule, and an epoch of any of them.
 
-Every rule is ``rule(params, grads, state, lr=..., awake=None, ...) -> new params``
-over lists of arrays; ``state`` is a dict, empty at the start, that the rule keeps.
-Where ``awake`` is False a parameter and its moments stay as they are [S 65.6], or, given
+Every rule is ``rule(params, grads, state, lr=..., kept=None, ...) -> new params``
+over lists of arrays; ``state`` is a dict, empty at the start, that
+has the rule's moments.
+Where ``kept`` is False a parameter and its moments stay as they are [S 65.6], or, given
 ``shrink``, the gradients of the penalties, a plain step of these is all that is taken
 [S 65.124].  With ``l1``, one number per parameter, every step ends in a soft threshold
 that stands for the gradient of l1‖W‖₁.
@@ -26,10 +27,10 @@ from oracle.network import (
 )
 
 
-def _frozen(new, old, awake):
-    if awake is None:
+def _frozen(new, old, kept):
+    if kept is None:
         return new
-    return [np.where(a, n, o) for a, n, o in zip(awake, new, old, strict=True)]
+    return [np.where(a, n, o) for a, n, o in zip(kept, new, old, strict=True)]
 
 
 def _zeros(params):
@@ -40,36 +41,36 @@ def soft(u, threshold):
     return np.sign(u) * np.maximum(np.abs(u) - threshold, 0)
 
 
-def _ended(new, params, lr, awake, shrink, l1):
+def _ended(new, params, lr, kept, shrink, l1):
     """New parameters of those in play, and what becomes of the others."""
     if shrink is None:
-        return _frozen(new, params, awake)
+        return _frozen(new, params, kept)
     l1 = l1 or [0.0] * len(params)
     alone = [
         soft(p - lr * g, lr * t) for p, g, t in zip(params, shrink, l1, strict=True)
     ]
-    return _frozen(new, alone, awake)
+    return _frozen(new, alone, kept)
 
 
-def sgd(params, grads, state, *, lr, awake=None, shrink=None, l1=None):
+def sgd(params, grads, state, *, lr, kept=None, shrink=None, l1=None):
     new = [p - lr * g for p, g in zip(params, grads, strict=True)]
     if l1:
         new = [soft(p, lr * t) for p, t in zip(new, l1, strict=True)]
-    return _ended(new, params, lr, awake, shrink, l1)
+    return _ended(new, params, lr, kept, shrink, l1)
 
 
-def momentum(params, grads, state, *, lr, beta=0.9, awake=None, shrink=None, l1=None):
+def momentum(params, grads, state, *, lr, beta=0.9, kept=None, shrink=None, l1=None):
     old = state.setdefault("velocity", _zeros(params))
     v = [beta * u - lr * g for u, g in zip(old, grads, strict=True)]
     new = [p + u for p, u in zip(params, v, strict=True)]
     if l1:  # inertial proximal gradient
         new = [soft(p, lr * t) for p, t in zip(new, l1, strict=True)]
         v = [after - before for after, before in zip(new, params, strict=True)]
-    state["velocity"] = _frozen(v, old, awake)
-    return _ended(new, params, lr, awake, shrink, l1)
+    state["velocity"] = _frozen(v, old, kept)
+    return _ended(new, params, lr, kept, shrink, l1)
 
 
-def nesterov(params, grads, state, *, lr, beta=0.9, awake=None, shrink=None, l1=None):
+def nesterov(params, grads, state, *, lr, beta=0.9, kept=None, shrink=None, l1=None):
     """As scikit-learn: the parameters are where the gradient is taken, y = x + beta v;
     with ``l1`` FISTA with a constant beta, and no velocity where x is 0."""
     old = state.setdefault("velocity", _zeros(params))
@@ -79,8 +80,8 @@ def nesterov(params, grads, state, *, lr, beta=0.9, awake=None, shrink=None, l1=
         x = soft(y - lr * g, lr * t)
         v.append(np.where((x == 0) & (t > 0), 0.0, x - (y - beta * u)))
         new.append(x + beta * v[-1])
-    state["velocity"] = _frozen(v, old, awake)
-    return _ended(new, params, lr, awake, shrink, l1)
+    state["velocity"] = _frozen(v, old, kept)
+    return _ended(new, params, lr, kept, shrink, l1)
 
 
 def adam(
@@ -91,7 +92,7 @@ def adam(
     lr,
     betas=(0.9, 0.999),
     eps=1e-8,
-    awake=None,
+    kept=None,
     shrink=None,
     l1=None,
 ):
@@ -109,16 +110,16 @@ def adam(
         if l1:
             own = step / (eps + np.sqrt(new_s[-1]))
             new[-1] = soft(new[-1], own * l1[len(new) - 1])
-    state["m"], state["s"] = _frozen(new_m, m, awake), _frozen(new_s, s, awake)
-    return _ended(new, params, lr, awake, shrink, l1)
+    state["m"], state["s"] = _frozen(new_m, m, kept), _frozen(new_s, s, kept)
+    return _ended(new, params, lr, kept, shrink, l1)
 
 
-def adamw(params, grads, state, *, lr, decay, awake=None, shrink=None, **options):
+def adamw(params, grads, state, *, lr, decay, kept=None, shrink=None, **options):
     """Adam after w <- (1 - lr * decay) w; ``decay`` is one number per parameter."""
     shrunk = [(1 - lr * d) * p for p, d in zip(params, decay, strict=True)]
     if shrink is None:
-        shrunk = _frozen(shrunk, params, awake)
-    return adam(shrunk, grads, state, lr=lr, awake=awake, shrink=shrink, **options)
+        shrunk = _frozen(shrunk, params, kept)
+    return adam(shrunk, grads, state, lr=lr, kept=kept, shrink=shrink, **options)
 
 
 def clip(grads, norm=None, value=None):
@@ -139,10 +140,10 @@ def per_parameter(net, weights, others):
     return first + [others] * (len(parameters(net)) - n)
 
 
-def awake(net, masks):
-    """Which parameters a batch-shared mask leaves in play [S 65.6 (a), (b)], of those
-    that exist and are not frozen. A mask per sample (two-dimensional) puts nobody to
-    sleep."""
+def kept(net, masks):
+    """Return which parameters a batch-shared mask keeps [S 65.6 (a), (b)], of those
+    that exist and are not frozen. A mask per sample (two-dimensional) drops no
+    unit from the whole batch."""
     nodes = [np.ones(n, bool) for n in net.sizes]
     for k, mask in enumerate(masks or []):
         if mask is not None and np.ndim(mask) == 1:
@@ -162,7 +163,7 @@ def awake(net, masks):
 
 
 def _penalties(net, total_weight):
-    """What the rules are told of the penalties beside the gradient."""
+    """Return the arguments of the rules for penalties that are not in the gradient."""
     told = {}
     rest = [np.zeros_like(p) for p in parameters(net)[2 * len(net.W) :]]
     if net.dropout_decay == "all":
@@ -197,14 +198,14 @@ def train_epoch(
         w = None if sample_weight is None else sample_weight[rows]
         total += len(rows) * loss(net, X[rows], T[rows], w, masks=drawn)
         g = flat(gradients(net, X[rows], T[rows], w, masks=drawn))
-        active = awake(net, drawn)
+        active = kept(net, drawn)
         g = [gi * ai for gi, ai in zip(g, active, strict=True)]
         g = clip(g, clip_norm, clip_value)
         saved = forward(net, X[rows], train=True, masks=drawn)
         penalties = _penalties(net, len(rows) if w is None else w.sum())
         rule = update[m] if isinstance(update, list) else update
-        new = rule(parameters(net), g, state, awake=active, **penalties)
-        new = _frozen(new, parameters(net), awake(net, None))
+        new = rule(parameters(net), g, state, kept=active, **penalties)
+        new = _frozen(new, parameters(net), kept(net, None))
         net = with_parameters(net, new)
         update_statistics(net, saved, drawn)
     return net, total / sum(len(rows) for rows in batches)
